@@ -1,0 +1,192 @@
+"""Every kernel, by operation, algorithm and device, and the choice between them.
+
+A kernel is a function on arrays and a record of what it can do. Each operation holds a ladder of them, slowest first;
+`choose` takes the highest rung that does not refuse. `use("im2col")` pins one for a while, `algorithm="im2col"` for a call.
+What is missing on a machine (a compiler, a GPU) is a record that refuses with a sentence, never an error at import.
+Read next: kernels/conv/__init__.py, where the ladder of convolution stands as a table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+Refuse = Callable[[Any, np.dtype], str]
+
+
+def accepts_all(dims: Any, dtype: np.dtype) -> str:
+    """The refusal of a kernel that takes everything: no sentence."""
+    return ""
+
+
+def no_scratch(dims: Any, dtype: np.dtype) -> int:
+    """The scratch memory of a kernel that needs none: 0 bytes."""
+    return 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Kernel:
+    """One algorithm for one operation on one device.
+
+    fn(slot, slot, dims): arrays and a ConvDims or PoolDims in, a new array out; it never writes to what it is given.
+    refuse(dims, dtype): "" or a sentence that says why not.
+    exact: equals the reference bit for bit on small integers; if not, `bound` states how far off it may be, relative to
+        the largest sum of magnitudes, in units of the dtype's eps.
+    scratch(dims, dtype): bytes of working memory beyond operands and result.
+    fuses: names of what fn takes as further keywords and does in the same pass ("bias", "relu").
+    automatic: whether `choose` may take it unasked.
+    """
+
+    op: str
+    algorithm: str
+    fn: Callable[..., Any]
+    device: str = "cpu"
+    refuse: Refuse = accepts_all
+    exact: bool = True
+    bound: float = 0.0
+    scratch: Callable[[Any, np.dtype], int] = no_scratch
+    fuses: frozenset[str] = frozenset()
+    automatic: bool = True
+
+    @property
+    def summary(self) -> str:
+        """First line of the kernel's docstring."""
+        return (self.fn.__doc__ or "").strip().split("\n")[0]
+
+
+_ladders: dict[str, list[Kernel]] = {}
+_providers: dict[str, str] = {}
+_chosen: dict[tuple, Kernel] = {}  # remembered choices, forgotten when a kernel is registered
+_CHOSEN_MAX = 4096
+_pinned: ContextVar[tuple[str, ...]] = ContextVar("tinyconv.pinned", default=())
+
+
+def provide(module: str, *ops: str) -> None:
+    """Name the module whose import registers the kernels of `ops`, so that a toolchain loads on first use."""
+    for op in ops:
+        _providers[op] = module
+
+
+def register(*kernels: Kernel) -> None:
+    """Append kernels to the ladders of their operations, each faster than those before it."""
+    for k in kernels:
+        ladder = _ladders.setdefault(k.op, [])
+        ladder[:] = [old for old in ladder if (old.algorithm, old.device) != (k.algorithm, k.device)] + [k]
+    _chosen.clear()
+
+
+def kernel(op: str, algorithm: str, *, device: str = "cpu", refuse: Refuse = accepts_all, exact: bool = False,
+           bound: float = 16.0, automatic: bool = False) -> Callable[[Callable], Callable]:
+    """Register the decorated function as a kernel of your own.
+
+    It gets the checks and the bench of the built-in ones, and runs when named (`use("mine")`, `algorithm="mine"`), or
+    unasked too with automatic=True.
+
+    >>> @kernel("conv", "half_baked", refuse=lambda dims, dtype: "it is only an example")
+    ... def conv_half_baked(x, w, dims): ...
+    >>> unregister("half_baked")
+    """
+    kernels(op)  # raises for an unknown operation
+
+    def add(fn: Callable) -> Callable:
+        register(Kernel(op, algorithm, fn, device, refuse, exact, bound, automatic=automatic))
+        return fn
+
+    return add
+
+
+def unregister(algorithm: str) -> None:
+    """Take every kernel of this name off the ladders."""
+    for ladder in _ladders.values():
+        ladder[:] = [k for k in ladder if k.algorithm != algorithm]
+    _chosen.clear()
+
+
+def ops() -> list[str]:
+    """Names of the operations that have kernels."""
+    return sorted({*_providers, *_ladders})
+
+
+def kernels(op: str) -> list[Kernel]:
+    """The ladder of an operation, slowest first. Raises ValueError for an unknown one."""
+    if op in _providers:
+        import_module(_providers[op])
+    if op not in _ladders:
+        raise ValueError(f"no operation {op!r}; there are: {', '.join(ops())}")
+    return _ladders[op]
+
+
+def choose(op: str, dims: Any, dtype: np.dtype, device: str = "cpu", algorithm: str | None = None) -> Kernel:
+    """The kernel for this problem: the named one, else the pinned one, else the highest rung that does not refuse.
+
+    Raises: ValueError where the name is unknown, or where the named kernel refuses (with its reason).
+    """
+    pinned = (algorithm,) if algorithm else _pinned.get()
+    key = (op, dims, dtype, device, pinned)
+    found = _chosen.get(key)
+    if found is None:
+        found = _search(op, dims, dtype, device, pinned, named=algorithm is not None)
+        if len(_chosen) >= _CHOSEN_MAX:
+            _chosen.clear()
+        _chosen[key] = found
+    return found
+
+
+def _search(op: str, dims: Any, dtype: np.dtype, device: str, pinned: tuple[str, ...], named: bool) -> Kernel:
+    ladder = [k for k in kernels(op) if k.device == device]
+    for name in pinned:
+        for k in ladder:
+            if k.algorithm == name:
+                why = k.refuse(dims, dtype)
+                if why:
+                    raise ValueError(f"{op} by {name!r} refuses {dims} in {dtype}: {why}")
+                return k
+        if named:
+            known = ", ".join(k.algorithm for k in ladder) or "none"
+            raise ValueError(f"no algorithm {name!r} for {op} on {device}; there are: {known}")
+    reasons = []
+    for k in reversed(ladder):
+        if k.automatic:
+            why = k.refuse(dims, dtype)
+            if not why:
+                return k
+            reasons.append(f"{k.algorithm}: {why}")
+    raise ValueError(f"no kernel takes {op} of {dims} in {dtype} on {device}: " + "; ".join(reasons or ["there is none"]))
+
+
+@contextmanager
+def use(*algorithms: str) -> Iterator[None]:
+    """Pin algorithms for the block: each operation that has one of them uses it, the others choose as ever.
+
+    Raises: ValueError for a name that no operation has.
+
+    >>> with use("im2col"):
+    ...     pass  # every convolution here is patches and a matrix product
+    """
+    known = {k.algorithm for op in ops() for k in kernels(op)}
+    for name in algorithms:
+        if name not in known:
+            raise ValueError(f"no algorithm {name!r}; there are: {', '.join(sorted(known))}")
+    token = _pinned.set(algorithms + _pinned.get())
+    try:
+        yield
+    finally:
+        _pinned.reset(token)
+
+
+def table(op: str | None = None, dims: Any = None, dtype: Any = "float32") -> str:
+    """The ladders as text: a line a kernel, slowest first; with `dims`, why each refuses them, and which is chosen."""
+    lines = []
+    for name in [op] if op else ops():
+        chosen = choose(name, dims, np.dtype(dtype)) if dims is not None else None
+        for k in kernels(name):
+            why = k.refuse(dims, np.dtype(dtype)) if dims is not None else ""
+            mark = "*" if k is chosen else "-" if why else " "
+            lines.append(f"{mark} {k.op:<18} {k.algorithm:<14} {k.device:<5} {why or k.summary}")
+    return "\n".join(lines)

@@ -1,0 +1,64 @@
+"""The one way kernels are compiled: Numba with the house's flags, cached on disk so that a process pays once, ever.
+
+Numba's cache looks only at the file a function stands in, not at what it calls, so a stale kernel could survive an
+upgrade. Here the cache folder is named by a fingerprint of every source file of the kernels: an edit anywhere starts a
+fresh one. Where no folder can be written, kernels compile in memory, and the import succeeds all the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numba
+
+# nnan and ninf stay off: they would delete every test for NaN and infinity
+FASTMATH = {"contract", "reassoc", "nsz"}
+KEPT = 4  # cache folders of other versions of the source that are left in place
+
+
+def njit(fn: Callable | None = None, *, parallel: bool = False, fastmath: set[str] | bool = FASTMATH, **options: Any) -> Any:
+    """`numba.njit` with the house's flags and its cache; `@njit` or `@njit(parallel=True)`."""
+    if fn is None:
+        return lambda f: njit(f, parallel=parallel, fastmath=fastmath, **options)
+    if FOLDER is None:
+        return numba.njit(parallel=parallel, fastmath=fastmath, **options)(fn)
+    before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(FOLDER)  # read once, where the function is decorated
+    try:
+        return numba.njit(parallel=parallel, fastmath=fastmath, cache=True, **options)(fn)
+    finally:
+        numba.config.CACHE_DIR = before
+
+
+def fingerprint() -> str:
+    """A hash of the source of every kernel and of Numba's version."""
+    here = Path(__file__).parent
+    digest = hashlib.sha256(numba.__version__.encode())
+    for path in sorted(here.rglob("*.py")):
+        digest.update(path.relative_to(here).as_posix().encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def cache_folder() -> Path | None:
+    """The folder of compiled kernels: in NUMBA_CACHE_DIR, else the user's cache; None where neither can be written."""
+    base = os.environ.get("NUMBA_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    folder = Path(base) / "tinyconv" / f"jit-{fingerprint()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            return None
+        os.utime(folder)
+        others = sorted((p for p in folder.parent.glob("jit-*") if p != folder), key=lambda p: p.stat().st_mtime)
+    except OSError:
+        return None
+    for old in others[:-KEPT]:
+        shutil.rmtree(old, ignore_errors=True)
+    return folder
+
+
+FOLDER = None if numba.config.DISABLE_JIT else cache_folder()

@@ -1,9 +1,20 @@
-"""tinyconv: small convolutional networks without a framework, and a workshop for convolution kernels."""
+"""tinyconv: small convolutional networks without a framework, and a workshop for convolution kernels.
 
-from . import registry
+PyTorch's names wherever PyTorch has the thing. Start reading at kernels/conv/reference.py (the definition of
+convolution), then forms.py (the rule that makes every gradient) and ops/conv.py (the two put together).
+"""
+
+from . import autograd, ops, registry
+from .autograd import enable_grad, is_grad_enabled, no_grad
+from .ops import *  # noqa: F403
+from .ops import __all__ as _ops
 from .registry import choose, kernel, table, use
+from .tensor import Tensor, from_numpy, tensor
 
 registry.provide("tinyconv.kernels.conv", "conv", "conv_input_grad", "conv_weight_grad")
 
 __version__ = "0.1.0"
-__all__ = ["choose", "kernel", "table", "use"]
+__all__ = [
+    "Tensor", "autograd", "choose", "enable_grad", "from_numpy", "is_grad_enabled", "kernel", "no_grad", "ops", "table",
+    "tensor", "use", *_ops,
+]

@@ -33,7 +33,7 @@ small: dict[str, ConvDims] = {
     "volume": conv_dims((2, 3, 5, 6, 7), (4, 3, 3, 2, 3), padding=(1, 0, 1)),
     "volume_stride": conv_dims((1, 4, 7, 6, 8), (6, 2, 3, 3, 2), stride=(2, 1, 3), padding=1, dilation=(1, 2, 1), groups=2),
     "output_padding": conv_transpose_dims((2, 3, 4, 5), (3, 2, 3, 3), stride=3, padding=1, output_padding=(2, 1)),
-    "dilated_output_padding": conv_transpose_dims((1, 3, 4, 4), (3, 2, 3, 3), stride=1, dilation=3, padding=2, output_padding=2),
+    "dilated_output_padding": conv_transpose_dims((1, 3, 4, 4), (3, 2, 3, 3), dilation=3, padding=2, output_padding=2),
 }
 
 layers: dict[str, ConvDims] = {

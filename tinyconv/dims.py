@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from math import prod
+from typing import Any
 
 Ints = tuple[int, ...]
 Pairs = tuple[tuple[int, int], ...]
@@ -34,7 +35,7 @@ class ConvDims:
 
     N: int
     C: int
-    O: int  # noqa: E741
+    O: int
     input: Ints
     kernel: Ints
     output: Ints
@@ -167,7 +168,7 @@ def conv_dims(x_shape: Ints, w_shape: Ints, stride: int | Ints = 1, padding: Pad
     """
     rank = _rank("x", x_shape, w_shape)
     N, C, *size = x_shape
-    O, Cg, *kernel = w_shape  # noqa: E741
+    O, Cg, *kernel = w_shape
     s, d = per_axis("stride", stride, rank), per_axis("dilation", dilation, rank)
     _positive("kernel size", tuple(kernel))
     _check_groups(C, O, Cg, groups, x_shape, w_shape)
@@ -191,7 +192,7 @@ def conv_transpose_dims(y_shape: Ints, w_shape: Ints, stride: int | Ints = 1, pa
     (1, 4, 4, 4)
     """
     rank = _rank("the input of a transposed convolution", y_shape, w_shape)
-    N, O, *out = y_shape  # noqa: E741
+    N, O, *out = y_shape
     wO, Cg, *kernel = w_shape
     s, d = per_axis("stride", stride, rank), per_axis("dilation", dilation, rank)
     _positive("kernel size", tuple(kernel))
@@ -250,6 +251,11 @@ def pool_dims(x_shape: Ints, kernel_size: int | Ints, stride: int | Ints | None 
                                  f"input (size {i}, kernel {k}, dilation {dil}, padding {pads[axis]}): pad less than "
                                  f"dilation*(kernel-1)+1 = {dil * (k - 1) + 1}")
     return PoolDims(N, C, tuple(size), kernel, tuple(out), s, pads, d)
+
+
+def freeze(value: Any) -> Any:
+    """Lists as tuples, all the way down, so that the dims of a call can be looked up."""
+    return tuple(map(freeze, value)) if isinstance(value, (list, tuple)) else value
 
 
 def per_axis(name: str, value: int | Sequence[int], rank: int, least: int = 1) -> Ints:
@@ -315,7 +321,7 @@ def _positive(name: str, values: Ints) -> None:
         raise ValueError(f"{name} must be at least 1 in every dimension, got {values}")
 
 
-def _check_groups(C: int, O: int, Cg: int, groups: int, x_shape: Ints, w_shape: Ints) -> None:  # noqa: E741
+def _check_groups(C: int, O: int, Cg: int, groups: int, x_shape: Ints, w_shape: Ints) -> None:
     if isinstance(groups, bool) or not isinstance(groups, int) or groups < 1:
         raise ValueError(f"groups must be a positive int, got {groups!r}")
     if Cg < 1 or O < 1 or C != Cg * groups:

@@ -122,24 +122,30 @@ def kernels(op: str) -> list[Kernel]:
     return _ladders[op]
 
 
-def choose(op: str, dims: Any, dtype: np.dtype, device: str = "cpu", algorithm: str | None = None) -> Kernel:
+def choose(op: str, dims: Any, dtype: np.dtype, device: str = "cpu", algorithm: str | None = None,
+           prefer: str | None = None) -> Kernel:
     """The kernel for this problem: the named one, else the pinned one, else the highest rung that does not refuse.
 
-    Raises: ValueError where the name is unknown, or where the named kernel refuses (with its reason).
+    `prefer` names one that is taken where the operation has it and it does not refuse.
+    Raises: ValueError where the name is unknown, or where the named or pinned kernel refuses (with its reason).
     """
     pinned = (algorithm,) if algorithm else _pinned.get()
-    key = (op, dims, dtype, device, pinned)
+    key = (op, dims, dtype, device, pinned, prefer)
     found = _chosen.get(key)
     if found is None:
-        found = _search(op, dims, dtype, device, pinned, named=algorithm is not None)
+        found = _search(op, dims, dtype, device, pinned, algorithm is not None, prefer)
         if len(_chosen) >= _CHOSEN_MAX:
             _chosen.clear()
         _chosen[key] = found
     return found
 
 
-def _search(op: str, dims: Any, dtype: np.dtype, device: str, pinned: tuple[str, ...], named: bool) -> Kernel:
+def _search(op: str, dims: Any, dtype: np.dtype, device: str, pinned: tuple[str, ...], named: bool,
+            prefer: str | None) -> Kernel:
     ladder = [k for k in kernels(op) if k.device == device]
+    for k in ladder:
+        if k.algorithm == prefer and not k.refuse(dims, dtype):
+            return k
     for name in pinned:
         for k in ladder:
             if k.algorithm == name:

@@ -15,6 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import numba
+from numba.core import config as _config
+
+config: Any = _config  # its attributes are made at run time, which a type checker cannot see
 
 # nnan and ninf stay off: they would delete every test for NaN and infinity
 FASTMATH = {"contract", "reassoc", "nsz"}
@@ -27,11 +30,11 @@ def njit(fn: Callable | None = None, *, parallel: bool = False, fastmath: set[st
         return lambda f: njit(f, parallel=parallel, fastmath=fastmath, **options)
     if FOLDER is None:
         return numba.njit(parallel=parallel, fastmath=fastmath, **options)(fn)
-    before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(FOLDER)  # read once, where the function is decorated
+    before, config.CACHE_DIR = config.CACHE_DIR, str(FOLDER)  # read once, where the function is decorated
     try:
         return numba.njit(parallel=parallel, fastmath=fastmath, cache=True, **options)(fn)
     finally:
-        numba.config.CACHE_DIR = before
+        config.CACHE_DIR = before
 
 
 def fingerprint() -> str:
@@ -61,4 +64,4 @@ def cache_folder() -> Path | None:
     return folder
 
 
-FOLDER = None if numba.config.DISABLE_JIT else cache_folder()
+FOLDER = None if config.DISABLE_JIT else cache_folder()

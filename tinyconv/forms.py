@@ -1,0 +1,77 @@
+"""The one rule. A map that is linear in its operands needs no derivative worked out by hand.
+
+Three slots: T(x, w, y) is a number, linear in each of x, w and y. Leave a slot open, and T is a map that fills it from the
+other two. Because T(x, w, y) = <fill_y(x, w), y> = <x, fill_x(y, w)> = <w, fill_w(x, y)>, the gradient of an operand is
+the map that fills that operand's slot, from the cotangent and the other operand. Three functions, each other's gradients.
+Two slots: T(x, y) = <a(x), y> = <x, b(y)>: an adjoint pair, each the gradient of the other, to every order.
+Only what is not linear carries a derivative of its own: `fused` gives it one kernel forward and one backward.
+Read next: ops/conv.py, where one line of this makes every derivative of convolution.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from .tensor import Op, Rule, Tensor, is_grad_enabled, sweep
+
+Fn = Callable[..., Any]
+
+TAKES = {"y": ("x", "w"), "x": ("y", "w"), "w": ("x", "y")}  # the operands of the map that fills each slot
+
+
+def trilinear(name: str, *, y: Fn, x: Fn, w: Fn) -> tuple[Op, Op, Op]:
+    """The three maps of a form T(x, w, y): y(x, w), x(y, w) and w(x, y), functions on arrays that share their keywords.
+
+    Returns the operations (fill_y, fill_x, fill_w), differentiable to every order. A bias added to y in the same pass
+    changes none of their rules.
+    """
+    maps: dict[str, Op] = {}
+
+    def rule(filled: str, operand: str) -> Rule:
+        def gradient(g: Tensor, out: None, a: Tensor, b: Tensor, *bias: Tensor, **meta: Any) -> Tensor:
+            slots = {filled: g, TAKES[filled][0]: a, TAKES[filled][1]: b}
+            return maps[operand](*[slots[s] for s in TAKES[operand]], **meta)
+
+        return gradient
+
+    for slot, fn, label in (("y", y, name), ("x", x, f"{name}_input_grad"), ("w", w, f"{name}_weight_grad")):
+        maps[slot] = Op(label, fn, [rule(slot, operand) for operand in TAKES[slot]], keeps="x")
+    return maps["y"], maps["x"], maps["w"]
+
+
+def adjoint_pair(a_name: str, a: Fn, b_name: str, b: Fn, *, view: bool = False) -> tuple[Op, Op]:
+    """Two linear maps with <a(x), y> = <x, b(y)> for the same keywords; each is the other's gradient rule.
+
+    view: both may return memory of their operand.
+    """
+    first: Op = Op(a_name, a, [lambda g, out, x, **meta: second(g, **meta)], view=view)
+    second: Op = Op(b_name, b, [lambda g, out, y, **meta: first(g, **meta)], view=view)
+    return first, second
+
+
+def self_adjoint(name: str, fn: Fn, *, view: bool = False) -> Op:
+    """A linear map with <a(x), y> = <x, a(y)>: it is its own gradient rule."""
+    op: Op = Op(name, fn, [lambda g, out, x, **meta: op(g, **meta)], view=view)
+    return op
+
+
+def fused(name: str, parts: Callable[..., Tensor], forward: Fn, backward: Fn, *, keeps: str = "x") -> Op:
+    """A function of Tensors, `parts`, done in one pass by two kernels.
+
+    forward(*arrays, **meta) gives the value; backward(needs, g, out, *arrays, **meta) the gradients of all operands at
+    once, None where `needs` says so. The kernels know no second derivative: where the backward pass is itself recorded,
+    the parts are run and differentiated instead, so that every order exists and means the same.
+    """
+
+    def gradients(needs: tuple[bool, ...], g: Tensor, out: Tensor | None, *operands: Tensor, **meta: Any) -> Sequence:
+        if is_grad_enabled():
+            own = [_alias(t) for t in operands]  # the derivative stops here, whatever the operands were made of
+            return sweep([parts(*own, **meta)], [g], own, retain_graph=True, create_graph=True)
+        arrays = backward(needs, g.data, None if out is None else out.data, *[t.data for t in operands], **meta)
+        return [None if a is None else Tensor.wrap(a) for a in arrays]
+
+    return Op(name, forward, gradients, keeps=keeps)
+
+
+_alias = self_adjoint("alias", lambda x: x, view=True)

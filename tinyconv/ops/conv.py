@@ -1,0 +1,111 @@
+"""Convolution on the tape. One form, linear in its three slots (see kernels/conv/reference.py for the definition):
+
+    T(x, w, y) = sum  x[n, c, ih, iw] * w[o, c, kh, kw] * y[n, o, oh, ow]      over  ih = oh*sh + kh*dh - ph,  iw likewise
+
+    y = conv(x, w)              dx = conv_input_grad(g, w)      dw = conv_weight_grad(x, g)       for a cotangent g of y
+
+and so on: every derivative of each of the three maps is another of the three. A transposed convolution is
+conv_input_grad itself, with a ConvDims whose x size the caller chose. Kernels are picked by the registry.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..dims import ConvDims, Padding, conv_dims, conv_transpose_dims, freeze
+from ..forms import trilinear
+from ..registry import choose
+from ..tensor import Op, Tensor
+from .linalg import align_dtypes
+from .reduce import sum as sum_over
+from .shape import reshape
+
+
+def _fill(name: str) -> Any:
+    """The map of this name on arrays, by the kernel that the registry picks for the problem at hand."""
+
+    def fill(a: Any, b: Any, dims: ConvDims, algorithm: str | None) -> Any:
+        return choose(name, dims, a.dtype, prefer=algorithm).fn(a, b, dims)
+
+    return fill
+
+
+conv_op, conv_input_grad_op, conv_weight_grad_op = trilinear(
+    "conv", y=_fill("conv"), x=_fill("conv_input_grad"), w=_fill("conv_weight_grad"))
+
+
+def _conv_bias(x: Any, w: Any, b: Any, dims: ConvDims, algorithm: str | None) -> Any:
+    kernel = choose("conv", dims, x.dtype, prefer=algorithm)
+    if "bias" in kernel.fuses:
+        return kernel.fn(x, w, dims, bias=b)
+    y = kernel.fn(x, w, dims)
+    y += b.reshape(-1, *(1,) * dims.rank)
+    return y
+
+
+def channel_sum(g: Tensor) -> Tensor:
+    """Sum over everything but the channels: the gradient of a bias. (N, C, *spatial) -> (C,)"""
+    return sum_over(g, (0, *range(2, g.ndim)))
+
+
+# conv and a bias in one pass of the kernel: the rules are those of its parts
+conv_bias_op = Op("conv", _conv_bias, [*conv_op.rules, lambda g, y, x, w, b, **meta: channel_sum(g)], keeps="x")
+
+
+def conv(x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Padding = 0, dilation: Any = 1,
+         groups: int = 1, *, algorithm: str | None = None) -> Tensor:
+    """Cross-correlation of x (N, C, *spatial) with weight (O, C/groups, *kernel), plus bias (O,): y (N, O, *output).
+
+    1 to 3 spatial dimensions. stride, dilation: an int or one a dimension. padding: an int, one a dimension, a
+    (before, after) pair a dimension, or "valid", "same", "half", "full". algorithm: a name of `tinyconv.table("conv")`;
+    the gradients use it too where it has their map.
+    Raises: ValueError or TypeError with the sizes and the rule for what cannot be.
+    """
+    x, weight, bias = _operands(x, weight, bias)
+    dims = conv_dims(x.data.shape, weight.data.shape, freeze(stride), freeze(padding), freeze(dilation), groups)
+    if algorithm is not None:
+        choose("conv", dims, x.dtype, algorithm=algorithm)  # raises for what is unknown or refuses
+    if bias is None:
+        return conv_op(x, weight, dims=dims, algorithm=algorithm)
+    _check_bias(bias, dims.O)
+    return conv_bias_op(x, weight, bias, dims=dims, algorithm=algorithm)
+
+
+def conv_transpose(x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Padding = 0,
+                   output_padding: Any = 0, groups: int = 1, dilation: Any = 1, *, output_size: Any = None,
+                   algorithm: str | None = None) -> Tensor:
+    """The input gradient of a convolution, used forwards: x (N, C, *spatial), weight (C, O/groups, *kernel) -> (N, O, ...).
+
+    Every argument is that of the convolution it transposes. A stride s maps s sizes to one, so the size of the result is
+    the least of them plus `output_padding`, or `output_size` (spatial) says it.
+    Raises: ValueError with the possible sizes.
+    """
+    x, weight, bias = _operands(x, weight, bias)
+    dims = conv_transpose_dims(x.data.shape, weight.data.shape, freeze(stride), freeze(padding), freeze(output_padding),
+                               freeze(dilation), groups, freeze(output_size))
+    if algorithm is not None:
+        choose("conv_input_grad", dims, x.dtype, algorithm=algorithm)
+    y = conv_input_grad_op(x, weight, dims=dims, algorithm=algorithm)
+    if bias is None:
+        return y
+    _check_bias(bias, dims.C)
+    return y + reshape(bias, -1, *(1,) * dims.rank)
+
+
+def _operands(x: Any, weight: Any, bias: Any) -> tuple[Tensor, Tensor, Tensor | None]:
+    for name, t in (("input", x), ("weight", weight), ("bias", bias)):
+        if t is not None and not isinstance(t, Tensor):
+            raise TypeError(f"conv wants {name} as a tinyconv Tensor, got {type(t).__name__}: tinyconv.tensor(...) makes one")
+        if t is not None and t.data.dtype not in (np.float32, np.float64):
+            raise TypeError(f"conv wants float32 or float64, {name} is {t.dtype}: use .float()")
+    if x.data.dtype != weight.data.dtype or (bias is not None and bias.data.dtype != x.data.dtype):
+        x, weight, *rest = align_dtypes(x, weight, *(() if bias is None else (bias,)))
+        bias = rest[0] if rest else None
+    return x, weight, bias
+
+
+def _check_bias(bias: Tensor, O: int) -> None:
+    if bias.data.shape != (O,):
+        raise ValueError(f"the bias has shape {bias.shape}, the convolution has {O} output channels: it must be ({O},)")

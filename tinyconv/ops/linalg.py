@@ -1,0 +1,141 @@
+"""Matrix products. Each is a trilinear form, so its two gradients are two more matrix products.
+
+    matmul:  sum  x[i, k] * w[k, j] * y[i, j]        linear:  sum  x[n, i] * w[o, i] * y[n, o]
+
+Read next: conv.py, the same rule with a sliding window.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..forms import trilinear
+from ..tensor import Op, Tensor
+from .pointwise import cast, expand_to
+from .reduce import sum as sum_over
+from .shape import permute, reshape, unsqueeze
+
+
+def _t(a: Any) -> Any:
+    return a.swapaxes(-1, -2)
+
+
+matmul_op, _, _ = trilinear(
+    "matmul",
+    y=lambda x, w: x @ w,  # (M, K) (K, N)
+    x=lambda y, w: y @ _t(w),  # (M, N) (N, K)
+    w=lambda x, y: _t(x) @ y,  # (K, M) (M, N)
+)
+
+linear_op, _, _ = trilinear(
+    "linear",
+    y=lambda x, w: x @ w.T,  # (N, I) (I, O)
+    x=lambda y, w: y @ w,  # (N, O) (O, I)
+    w=lambda x, y: y.T @ x,  # (O, N) (N, I)
+)
+
+
+def _affine(x: Any, w: Any, b: Any) -> Any:
+    y = x @ w.T
+    y += b
+    return y
+
+
+linear_bias_op = Op("linear", _affine, [*linear_op.rules, lambda g, y, x, w, b: sum_over(g, 0)], keeps="x")
+
+
+def matmul(a: Tensor, b: Tensor) -> Tensor:
+    """a @ b: (..., M, K) by (..., K, N), leading dimensions broadcast; a vector stands for a row on the left, a column
+    on the right. Raises ValueError with both shapes where K differs.
+    """
+    if a.ndim == 0 or b.ndim == 0:
+        raise ValueError(f"matmul wants at least one dimension on each side, got {a.shape} and {b.shape}")
+    if a.dtype != b.dtype:
+        to = np.result_type(a.dtype, b.dtype)
+        a, b = cast(a, to), cast(b, to)
+    if a.ndim == 1:
+        return matmul(unsqueeze(a, 0), b).squeeze(-2 if b.ndim > 1 else 0)
+    if b.ndim == 1:
+        return matmul(a, unsqueeze(b, 1)).squeeze(-1)
+    if a.shape[-1] != b.shape[-2]:
+        raise ValueError(f"matmul of {a.shape} and {b.shape}: the last size of the first, {a.shape[-1]}, must be the last "
+                         f"but one of the second, {b.shape[-2]}")
+    if a.shape[:-2] != b.shape[:-2]:
+        lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+        a, b = expand_to(a, (*lead, *a.shape[-2:])), expand_to(b, (*lead, *b.shape[-2:]))
+    return matmul_op(a, b)
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x weight^T + bias: x (..., in), weight (out, in), bias (out,). Raises ValueError with the shapes."""
+    if weight.ndim != 2 or x.ndim < 1 or x.shape[-1] != weight.shape[1]:
+        raise ValueError(f"linear wants x (..., in_features) and weight (out_features, in_features), got {x.shape} "
+                         f"and {weight.shape}")
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise ValueError(f"linear wants a bias of shape {weight.shape[:1]}, got {bias.shape}")
+    if x.dtype != weight.dtype or (bias is not None and bias.dtype != x.dtype):
+        x, weight, *rest = align_dtypes(x, weight, *(() if bias is None else (bias,)))
+        bias = rest[0] if rest else None
+    if x.ndim != 2:
+        flat = reshape(x, -1, x.shape[-1]) if x.numel() else reshape(x, int(np.prod(x.shape[:-1])), x.shape[-1])
+        return reshape(linear(flat, weight, bias), *x.shape[:-1], weight.shape[0])
+    return linear_op(x, weight) if bias is None else linear_bias_op(x, weight, bias)
+
+
+def align_dtypes(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """The tensors in their common dtype."""
+    to = np.result_type(*[t.dtype for t in tensors])
+    return tuple(cast(t, to) for t in tensors)
+
+
+def einsum(equation: str, *operands: Tensor) -> Tensor:
+    """Sum over labelled indices, "ij,jk->ik": each product of two operands is a trilinear form of its own.
+
+    Labels are letters, none twice in one operand; operands are multiplied from left to right.
+    Raises: ValueError where labels and shapes do not match.
+    """
+    left, arrow, target = equation.replace(" ", "").partition("->")
+    terms = left.split(",")
+    if len(terms) != len(operands) or any(len(set(t)) < len(t) or len(t) != x.ndim for t, x in zip(terms, operands)):
+        raise ValueError(f"einsum {equation!r}: operands of shapes {[x.shape for x in operands]} need a label for each "
+                         "dimension, none twice in one operand")
+    if not arrow:
+        target = "".join(sorted(c for c in set(left) - {","} if left.count(c) == 1))
+    if set(target) - set(left) or len(set(target)) < len(target):
+        raise ValueError(f"einsum {equation!r}: the result's labels must be labels of the operands, once each")
+    term, x = terms[0], operands[0]
+    for i in range(1, len(terms)):
+        after = set(target).union(*terms[i + 1:])
+        term, x = _contract(term, x, terms[i], operands[i], after)
+    term, x = _sum_labels(term, x, set(target))
+    return permute(x, [term.index(c) for c in target])
+
+
+def _contract(a: str, x: Tensor, b: str, w: Tensor, after: set[str]) -> tuple[str, Tensor]:
+    """One product: labels that nothing later names are summed, those of one side alone before it."""
+    a, x = _sum_labels(a, x, after | set(b))
+    b, w = _sum_labels(b, w, after | set(a))
+    out = "".join(c for c in a + "".join(c for c in b if c not in a) if c in after)
+    if x.dtype != w.dtype:
+        x, w = align_dtypes(x, w)
+    return out, einsum_op(x, w, x_labels=a, w_labels=b, y_labels=out)
+
+
+def _sum_labels(term: str, x: Tensor, keep: set[str]) -> tuple[str, Tensor]:
+    drop = [i for i, c in enumerate(term) if c not in keep]
+    return "".join(c for c in term if c in keep), sum_over(x, drop) if drop else x
+
+
+def _product(a: str, b: str, out: str) -> Any:
+    """The map that fills one slot of the form sum x w y, given the labels of each slot."""
+
+    def fill(p: Any, q: Any, **labels: str) -> Any:
+        return np.einsum(f"{labels[a]},{labels[b]}->{labels[out]}", p, q, optimize=True)
+
+    return fill
+
+
+einsum_op, _, _ = trilinear("einsum", y=_product("x_labels", "w_labels", "y_labels"),
+                            x=_product("y_labels", "w_labels", "x_labels"), w=_product("x_labels", "y_labels", "w_labels"))

@@ -2,5 +2,6 @@
 
 from .files import DataError
 from .idx import read_idx, write_idx
+from .mnist import fashion_mnist, mnist
 
-__all__ = ["DataError", "read_idx", "write_idx"]
+__all__ = ["DataError", "fashion_mnist", "mnist", "read_idx", "write_idx"]

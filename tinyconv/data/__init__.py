@@ -1,7 +1,9 @@
 """Data: files in IDX, data sets, splits, augmentation, and batches of them, all of it NumPy arrays."""
 
+from .digits import digits
 from .files import DataError
 from .idx import read_idx, write_idx
 from .mnist import fashion_mnist, mnist
+from .split import split, stratified
 
-__all__ = ["DataError", "fashion_mnist", "mnist", "read_idx", "write_idx"]
+__all__ = ["DataError", "digits", "fashion_mnist", "mnist", "read_idx", "split", "stratified", "write_idx"]

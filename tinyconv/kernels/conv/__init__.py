@@ -1,11 +1,20 @@
 """The ladder of convolution, slowest to fastest: one algorithm a file, its three maps side by side."""
 
 from ...registry import Kernel, register
-from . import reference
+from ..geometry import floats_only
+from . import direct, im2col, reference
+
+BIAS = frozenset({"bias"})
 
 LADDER = (
     Kernel("conv", "reference", reference.conv),
     Kernel("conv_input_grad", "reference", reference.conv_input_grad),
     Kernel("conv_weight_grad", "reference", reference.conv_weight_grad),
+    Kernel("conv", "direct", direct.conv, refuse=floats_only, fuses=BIAS),
+    Kernel("conv_input_grad", "direct", direct.conv_input_grad, refuse=floats_only),
+    Kernel("conv_weight_grad", "direct", direct.conv_weight_grad, refuse=floats_only),
+    Kernel("conv", "im2col", im2col.conv, refuse=floats_only, scratch=im2col.scratch, fuses=BIAS),
+    Kernel("conv_input_grad", "im2col", im2col.conv_input_grad, refuse=floats_only, scratch=im2col.scratch),
+    Kernel("conv_weight_grad", "im2col", im2col.conv_weight_grad, refuse=floats_only, scratch=im2col.scratch),
 )
 register(*LADDER)

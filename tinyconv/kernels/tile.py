@@ -1,0 +1,227 @@
+"""Register tiles: the inner loops of convolution, emitted as LLVM vectors through Numba.
+
+A tile keeps a block of sums in vector registers and walks a table of offsets; what it reads per step is what must be
+loaded, what it multiplies is the outer product of what it read:
+
+    row_tile      R vectors of positions  x  K scalars of weights       few output channels, wide rows
+    channel_tile  R vectors of channels   x  P*G scalars of positions   many channels, maps of any size
+    dot_tile      K rows of y  x  P rows of x, both vectors             weight gradients of few channels
+
+Each comes in a small fixed set of sizes, compiled together and chosen by number, so that a new problem is only another
+table. Vectors have the host's width (host.py). Nothing here checks bounds: plans are made so that none is crossed.
+Read next: conv/simd.py, which says which tile is used for what.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from . import host
+
+I32, I64 = ir.IntType(32), ir.IntType(64)
+
+# The sizes of the tiles. All sums of a tile, the vectors it has read and one scalar must fit the registers, and there
+# must be 8 sums or more, or each multiply-add waits for the one before it (4 cycles, two of them a cycle).
+if host.REGISTERS >= 32:
+    ROW_TILES = ((8, 1), (8, 2), (6, 3), (6, 4), (4, 5), (4, 6), (3, 7), (3, 8))  # (R, K)
+    CHANNEL_GROUPS = (12, 6, 4, 3, 2, 2, 2)  # P for G = 1, 2, ...
+else:
+    ROW_TILES = ((6, 1), (5, 2), (3, 3), (3, 4), (2, 5), (2, 6), (1, 7), (1, 8))
+    CHANNEL_GROUPS = (6, 3, 2, 1, 1, 1, 1)
+CHANNEL_TILES = tuple((r, p, g + 1) for r in (1, 2) for g, p in enumerate(CHANNEL_GROUPS))  # (R, P, G)
+
+
+def lanes(itemsize: int) -> int:
+    """Numbers of this size in one vector."""
+    return max(host.VECTOR_BYTES // itemsize, 1)
+
+
+class _Emitter:
+    """The few instructions that tiles are written in, for vectors of one element type."""
+
+    def __init__(self, context: Any, builder: Any, array: types.Array) -> None:
+        self.context, self.b = context, builder
+        self.elt = context.get_value_type(array.dtype)
+        self.size = array.dtype.bitwidth // 8
+        self.L = lanes(self.size)
+        self.vec = ir.VectorType(self.elt, self.L)
+        self.zero = ir.Constant(self.vec, [0.0] * self.L)
+        suffix = f"v{self.L}f{8 * self.size}"
+        self._fma = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(self.vec, [self.vec] * 3), f"llvm.fmuladd.{suffix}")
+        mask = ir.VectorType(ir.IntType(1), self.L)
+        self._masked = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(self.vec, [self.vec.as_pointer(), I32, mask, self.vec]),
+            f"llvm.masked.load.{suffix}.p0")
+        self._reduce = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(self.elt, [self.elt, self.vec]), f"llvm.vector.reduce.fadd.{suffix}")
+
+    def pointer(self, array: types.Array, value: Any, index: Any) -> Any:
+        return self.b.gep(self.context.make_array(array)(self.context, self.b, value).data, [index])
+
+    def at(self, pointer: Any, index: Any) -> Any:
+        return self.b.gep(pointer, [index if isinstance(index, ir.Value) else ir.Constant(I64, index)])
+
+    def load(self, pointer: Any) -> Any:
+        v = self.b.load(self.b.bitcast(pointer, self.vec.as_pointer()))
+        v.align = self.size
+        return v
+
+    def store(self, value: Any, pointer: Any) -> None:
+        self.b.store(value, self.b.bitcast(pointer, self.vec.as_pointer())).align = self.size
+
+    def masked_load(self, pointer: Any, mask: Any) -> Any:
+        return self.b.call(self._masked, [self.b.bitcast(pointer, self.vec.as_pointer()),
+                                          ir.Constant(I32, self.size), mask, self.zero])
+
+    def broadcast(self, scalar: Any) -> Any:
+        undefined = ir.Constant(self.vec, ir.Undefined)
+        v = self.b.insert_element(undefined, scalar, ir.Constant(I32, 0))
+        return self.b.shuffle_vector(v, undefined, ir.Constant(ir.VectorType(I32, self.L), [0] * self.L))
+
+    def fma(self, a: Any, b: Any, c: Any) -> Any:
+        return self.b.call(self._fma, [a, b, c])
+
+    def sum(self, v: Any) -> Any:
+        """Sum of the lanes, pairwise: halves are added until one is left, an order that never changes."""
+        n = self.L
+        while n > 1:
+            n //= 2
+            half = [ir.Constant(ir.VectorType(I32, n), list(range(s, s + n))) for s in (0, n)]
+            v = self.b.fadd(*(self.b.shuffle_vector(v, ir.Constant(v.type, ir.Undefined), h) for h in half))
+        return self.b.extract_element(v, ir.Constant(I32, 0))
+
+    def loop(self, count: Any, start: list, body: Any) -> list:
+        """Carry `start` through `body(t, values) -> values` for t in 0..count-1; none at all where count is 0."""
+        b = self.b
+        before, loop, done = b.block, b.function.append_basic_block("tile"), b.function.append_basic_block("tiled")
+        b.cbranch(b.icmp_signed(">", count, ir.Constant(I64, 0)), loop, done)
+        b.position_at_end(loop)
+        t = b.phi(I64)
+        carried = [b.phi(v.type) for v in start]
+        new = body(t, carried)
+        after = b.add(t, ir.Constant(I64, 1))
+        for phi, first, later in zip([t, *carried], [ir.Constant(I64, 0), *start], [after, *new]):
+            phi.add_incoming(first, before)
+            phi.add_incoming(later, b.block)
+        last = b.block
+        b.cbranch(b.icmp_signed("<", after, count), loop, done)
+        b.position_at_end(done)
+        out = [b.phi(v.type) for v in start]
+        for phi, first, later in zip(out, start, new):
+            phi.add_incoming(first, before)
+            phi.add_incoming(later, last)
+        return out
+
+
+def _switch(builder: Any, number: Any, cases: list) -> None:
+    """Run cases[number]()."""
+    done = builder.append_basic_block("done")
+    blocks = [builder.append_basic_block(f"size{i}") for i in range(len(cases))]
+    switch = builder.switch(number, done)
+    for i, (block, case) in enumerate(zip(blocks, cases)):
+        switch.add_case(ir.Constant(I64, i), block)
+        builder.position_at_end(block)
+        case()
+        builder.branch(done)
+    builder.position_at_end(done)
+
+
+@intrinsic
+def row_tile(typingctx, size, x, bases, offs, o0, T, w, w0, out, at, step, relu):  # type: ignore[no-untyped-def]
+    """R vectors of positions x K output channels, (R, K) = ROW_TILES[size].
+
+                     w[t, 0]  ...  w[t, K-1]        for every t:  load R vectors of x, K scalars of w,
+      x[bases[0] + offs[t] : + L]    R*K sums                     multiply all with all
+      x[bases[R-1] + ...]
+
+    w is (T, K) from w0 on, and its row T holds what each sum starts from (the bias). offs is read from o0 on.
+    Stores vector r of channel k at out[at[r] + k*step], negative sums as 0 where relu is not 0; NaN stays NaN.
+    """
+    def codegen(context, b, sig, args):  # type: ignore[no-untyped-def]
+        number, xv, basev, offv, o0v, tv, wv, w0v, outv, atv, stepv, reluv = args
+        e = _Emitter(context, b, x)
+        table, at_ = e.pointer(bases, basev, ir.Constant(I64, 0)), e.pointer(at, atv, ir.Constant(I64, 0))
+        op, wp = e.pointer(offs, offv, o0v), e.pointer(w, wv, w0v)
+        xp, yp = e.pointer(x, xv, ir.Constant(I64, 0)), e.pointer(out, outv, ir.Constant(I64, 0))
+        rectify = b.icmp_signed("!=", reluv, ir.Constant(I64, 0))
+        floor = e.broadcast(b.select(rectify, ir.Constant(e.elt, 0.0), ir.Constant(e.elt, float("-inf"))))
+
+        def emit(nr, nk):  # type: ignore[no-untyped-def]
+            rows = [e.at(xp, b.load(e.at(table, r))) for r in range(nr)]
+            first = e.at(wp, b.mul(tv, ir.Constant(I64, nk)))
+            start = [e.broadcast(b.load(e.at(first, k))) for k in range(nk) for _ in range(nr)]
+
+            def body(t, acc):  # type: ignore[no-untyped-def]
+                off = b.load(e.at(op, t))
+                xs = [e.load(e.at(p, off)) for p in rows]
+                row = e.at(wp, b.mul(t, ir.Constant(I64, nk)))
+                new = []
+                for k in range(nk):
+                    s = e.broadcast(b.load(e.at(row, k)))
+                    new += [e.fma(s, xs[r], acc[k * nr + r]) for r in range(nr)]
+                return new
+
+            sums = e.loop(tv, start, body)
+            to = [e.at(yp, b.load(e.at(at_, r))) for r in range(nr)]
+            for i, v in enumerate(sums):
+                clipped = b.select(b.fcmp_ordered("<", v, floor), floor, v)
+                e.store(clipped, e.at(to[i % nr], b.mul(stepv, ir.Constant(I64, i // nr))))
+
+        _switch(b, number, [partial(emit, *shape) for shape in ROW_TILES])
+        return context.get_dummy_value()
+
+    i = types.int64
+    return types.void(i, x, bases, offs, i, i, w, i, out, at, i, i), codegen
+
+
+@intrinsic
+def channel_tile(typingctx, size, x, bases, offs, o0, T, w, w0, start, s0, step, out):  # type: ignore[no-untyped-def]
+    """R vectors of channels x P groups of G neighbouring positions, (R, P, G) = CHANNEL_TILES[size].
+
+                     w[t, 0:L] ... w[t, (R-1)*L : R*L]      for every t:  load R vectors of w, P*G scalars of x,
+      x[bases[0] + offs[t] + 0]                                           multiply all with all
+      x[bases[0] + offs[t] + G-1]        P*G*R sums
+      x[bases[P-1] + offs[t] + G-1]
+
+    w is (T, R*L) from w0 on, offs is read from o0 on. Position i = p*G + g starts from start[s0 + i*step : + R*L] and is
+    stored at out[i*R*L : + R*L], so that start and out may be the same memory.
+    """
+    def codegen(context, b, sig, args):  # type: ignore[no-untyped-def]
+        number, xv, basev, offv, o0v, tv, wv, w0v, startv, s0v, stepv, outv = args
+        e = _Emitter(context, b, x)
+        table = e.pointer(bases, basev, ir.Constant(I64, 0))
+        op, wp = e.pointer(offs, offv, o0v), e.pointer(w, wv, w0v)
+        sp, xp, yp = e.pointer(start, startv, s0v), e.pointer(x, xv, ir.Constant(I64, 0)), e.pointer(out, outv, ir.Constant(I64, 0))
+
+        def emit(nr, np_, ng):  # type: ignore[no-untyped-def]
+            groups = [e.at(xp, b.load(e.at(table, p))) for p in range(np_)]
+            first = [e.at(sp, b.mul(stepv, ir.Constant(I64, i))) for i in range(np_ * ng)]
+
+            def body(t, acc):  # type: ignore[no-untyped-def]
+                off = b.load(e.at(op, t))
+                row = e.at(wp, b.mul(t, ir.Constant(I64, nr * e.L)))
+                ws = [e.load(e.at(row, r * e.L)) for r in range(nr)]
+                new = []
+                for p in range(np_):
+                    here = e.at(groups[p], off)
+                    for g in range(ng):
+                        s = e.broadcast(b.load(e.at(here, g)))
+                        new += [e.fma(s, ws[r], acc[(p * ng + g) * nr + r]) for r in range(nr)]
+                return new
+
+            sums = e.loop(tv, [e.load(e.at(f, r * e.L)) for f in first for r in range(nr)], body)
+            for i, v in enumerate(sums):
+                e.store(v, e.at(yp, i * e.L))
+
+        _switch(b, number, [partial(emit, *shape) for shape in CHANNEL_TILES])
+        return context.get_dummy_value()
+
+    i = types.int64
+    return types.void(i, x, bases, offs, i, i, w, i, start, i, i, out), codegen

@@ -9,11 +9,12 @@ import numpy as np
 from ...dims import ConvDims
 from ..scratch import scratch
 from ..tile import lanes
-from .simd_loops import BASES, SUMS, correlate
-from .simd_plan import Plan, forward_plan, input_grad_plan
+from .simd_loops import BASES, SUMS, correlate, correlate_weights
+from .simd_plan import Plan, forward_plan, input_grad_plan, weight_grad_plan
 
 _forward = lru_cache(maxsize=256)(forward_plan)
 _input_grad = lru_cache(maxsize=256)(input_grad_plan)
+_weight_grad = lru_cache(maxsize=256)(weight_grad_plan)
 
 
 def conv(x: np.ndarray, w: np.ndarray, dims: ConvDims, bias: np.ndarray | None = None, relu: bool = False) -> np.ndarray:
@@ -24,6 +25,25 @@ def conv(x: np.ndarray, w: np.ndarray, dims: ConvDims, bias: np.ndarray | None =
 def conv_input_grad(y: np.ndarray, w: np.ndarray, dims: ConvDims) -> np.ndarray:
     """Fill x."""
     return _correlate(y, w, _input_grad(dims, lanes(y.itemsize)), dims.x_shape, None, False)
+
+
+def conv_weight_grad(x: np.ndarray, y: np.ndarray, dims: ConvDims) -> np.ndarray:
+    """Fill w."""
+    dtype = x.dtype
+    if not dims.N:
+        return np.zeros(dims.w_shape, dtype)
+    w = np.empty(dims.w_shape, dtype)
+    L = lanes(dtype.itemsize)
+    plan = _weight_grad(dims, L)
+    x, y = _flat(x), _flat(y)
+    packed = scratch("packed", plan.y_size, dtype)
+    padded = scratch("padded", plan.src_size, dtype)[:plan.src_size] if plan.src_size else x
+    n = len(plan.tasks)
+    bases = scratch("bases", n * 2 * BASES, np.dtype(np.int64))[:n * 2 * BASES].reshape(n, 2 * BASES)
+    correlate_weights(dims.N, x, padded, plan.pads, y, packed, plan.packs, plan.offs, plan.table, plan.tasks, plan.chunks,
+                      plan.gathers, plan.slices, plan.strides, L, bases, scratch("sums", plan.sums_size, dtype),
+                      w.reshape(-1))
+    return w
 
 
 def _correlate(src: np.ndarray, w: np.ndarray, plan: Plan, shape: tuple[int, ...], bias: np.ndarray | None,

@@ -113,3 +113,64 @@ def run_channels(src, packed, offs, table, task, strides, relu, L, bases, sums, 
                 for j in range(G):
                     v = sums[(p * G + j) * width + o]
                     dst[y + j * step] = v if relu == 0 or not v < 0 else 0
+
+
+@njit(parallel=True)
+def correlate_weights(N, x, src, pads, y, packed, packs, offs, table, tasks, chunks, gathers, slices, strides, L, bases,
+                      sums, w):
+    """w = the sum of simd_plan.weight_grad_plan: pad x, pack y, run the tasks, add up their slices in order."""
+    blocks = packs.shape[0]
+    for i in prange(pads[0] + blocks * N):
+        j = int(i)
+        if j < blocks * N:
+            pack_image(y, packed, packs[j // N], strides, j % N)
+        else:
+            pad_plane(x, src, pads, j - blocks * N)
+    for i in prange(tasks.shape[0]):
+        j = int(i)
+        run_taps(src, packed, offs, table, tasks[j], chunks, strides, L, bases[j], sums)
+    for i in prange(blocks):
+        j = int(i)
+        gather_weights(sums, gathers[j], table, slices, strides, w)
+
+
+@njit
+def pack_image(y, packed, pack, strides, n):
+    """A block of channels of image n as (positions, width), channels innermost; absent channels are zeros."""
+    start, valid, width, positions = pack[0] + n * strides[1], pack[1], pack[2], strides[2]
+    to = pack[3] + n * positions * width
+    for p0 in range(0, positions, 16):
+        for o in range(width):
+            for p in range(p0, min(p0 + 16, positions)):
+                packed[to + p * width + o] = y[start + o * positions + p] if o < valid else 0
+
+
+@njit
+def run_taps(src, packed, offs, table, task, chunks, strides, L, bases, sums):
+    """A task of weight sums, which stay in `sums` between the chunks of positions."""
+    size, y0, lo, hi, origin, to = task[0], task[1], task[2], task[3], task[4], task[5]
+    P, G, width = CHANNEL_P[size], CHANNEL_G[size], CHANNEL_R[size] * L
+    sums[to:to + (hi - lo) * G * width] = 0
+    for c in range(task[6], task[7]):
+        n, o0, T = chunks[c, 0], chunks[c, 1], chunks[c, 2]
+        w0 = y0 + (n * strides[2] + o0) * width
+        for first in range(lo, hi, P):
+            for p in range(P):
+                bases[p] = n * strides[0] + origin + table[min(first + p, table.shape[0] - 1), 0]
+            here = to + (first - lo) * G * width
+            channel_tile(size, src, bases, offs, o0, T, packed, w0, sums, here, width, sums[here:])
+
+
+@njit
+def gather_weights(sums, block, table, slices, strides, w):
+    """The sums of a block, (slices, taps, channels), to w (channels, taps)."""
+    start, o0, valid, width = block[0], block[1], block[2], block[3]
+    G = table[0, 2]
+    apart = strides[4] * width
+    for g in range(table.shape[0]):
+        for j in range(G):
+            for o in range(valid):
+                v = sums[start + (g * G + j) * width + o]
+                for i in range(1, slices):
+                    v += sums[start + i * apart + (g * G + j) * width + o]
+                w[(o0 + o) * strides[3] + table[g, 1] + j] = v

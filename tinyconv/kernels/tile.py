@@ -30,7 +30,7 @@ I32, I64 = ir.IntType(32), ir.IntType(64)
 # must be 8 sums or more, or each multiply-add waits for the one before it (4 cycles, two of them a cycle).
 if host.REGISTERS >= 32:
     ROW_TILES = ((8, 1), (8, 2), (6, 3), (6, 4), (4, 5), (4, 6), (3, 7), (3, 8))  # (R, K)
-    CHANNEL_GROUPS = (12, 6, 4, 3, 2, 2, 2)  # P for G = 1, 2, ...
+    CHANNEL_GROUPS = (10, 6, 4, 3, 2, 2, 2)  # P for G = 1, 2, ...
 else:
     ROW_TILES = ((6, 1), (5, 2), (3, 3), (3, 4), (2, 5), (2, 6), (1, 7), (1, 8))
     CHANNEL_GROUPS = (6, 3, 2, 1, 1, 1, 1)
@@ -84,6 +84,35 @@ class _Emitter:
         undefined = ir.Constant(self.vec, ir.Undefined)
         v = self.b.insert_element(undefined, scalar, ir.Constant(I32, 0))
         return self.b.shuffle_vector(v, undefined, ir.Constant(ir.VectorType(I32, self.L), [0] * self.L))
+
+    def weave(self, rows: list) -> list:
+        """rows[i][j] in the order j*len(rows) + i, cut into vectors; the number of rows is a power of two."""
+        if len(rows) == 1:
+            return rows
+        low = [i // 2 + i % 2 * self.L for i in range(self.L)]
+        out = []
+        for a, b in zip(self.weave(rows[::2]), self.weave(rows[1::2])):
+            for first in (0, self.L // 2):
+                out.append(self.shuffle(a, b, [i + first for i in low]))
+        return out
+
+    def shuffle(self, a: Any, b: Any, lanes: list[int]) -> Any:
+        return self.b.shuffle_vector(a, b, ir.Constant(ir.VectorType(I32, len(lanes)), lanes))
+
+    def store_part(self, v: Any, first: int, count: int, pointer: Any) -> None:
+        """Lanes first, ... of v, `count` of them, to pointer."""
+        whole = 1 << (count - 1).bit_length()
+        if whole < v.type.count:
+            v = self.shuffle(v, ir.Constant(v.type, ir.Undefined), list(range(first, first + whole)))
+        to = self.b.bitcast(pointer, v.type.as_pointer())
+        if count == whole:
+            self.b.store(v, to).align = self.size
+            return
+        mask = ir.VectorType(ir.IntType(1), whole)
+        store = cgutils.get_or_insert_function(
+            self.b.module, ir.FunctionType(ir.VoidType(), [v.type, to.type, I32, mask]),
+            f"llvm.masked.store.v{whole}f{8 * self.size}.p0")
+        self.b.call(store, [v, to, ir.Constant(I32, self.size), ir.Constant(mask, [i < count for i in range(whole)])])
 
     def fma(self, a: Any, b: Any, c: Any) -> Any:
         return self.b.call(self._fma, [a, b, c])
@@ -181,8 +210,33 @@ def row_tile(typingctx, size, x, bases, offs, o0, T, w, w0, out, at, step, relu)
     return types.void(i, x, bases, offs, i, i, w, i, out, at, i, i), codegen
 
 
+class _ChannelTile:
+    """The sums of channel_tile, in registers: position i = p*G + g, vector r is sums[i*R + r]."""
+
+    def __init__(self, e: _Emitter, shape: tuple[int, int, int], xp: Any, table: Any, op: Any, T: Any, wp: Any) -> None:
+        self.e, self.shape, self.xp, self.table, self.op, self.T, self.wp = e, shape, xp, table, op, T, wp
+
+    def run(self, first: list) -> list:
+        e, b, (nr, np_, ng) = self.e, self.e.b, self.shape
+        groups = [e.at(self.xp, b.load(e.at(self.table, p))) for p in range(np_)]
+
+        def body(t: Any, acc: list) -> list:
+            off = b.load(e.at(self.op, t))
+            row = e.at(self.wp, b.mul(t, ir.Constant(I64, nr * e.L)))
+            ws = [e.load(e.at(row, r * e.L)) for r in range(nr)]
+            new = []
+            for p in range(np_):
+                here = e.at(groups[p], off)
+                for g in range(ng):
+                    s = e.broadcast(b.load(e.at(here, g)))
+                    new += [e.fma(s, ws[r], acc[(p * ng + g) * nr + r]) for r in range(nr)]
+            return new
+
+        return e.loop(self.T, first, body)
+
+
 @intrinsic
-def channel_tile(typingctx, size, x, bases, offs, o0, T, w, w0, start, s0, step, out):  # type: ignore[no-untyped-def]
+def channel_tile(typingctx, size, x, bases, offs, o0, T, w, w0, out, at, step, valid, relu):  # type: ignore[no-untyped-def]
     """R vectors of channels x P groups of G neighbouring positions, (R, P, G) = CHANNEL_TILES[size].
 
                      w[t, 0:L] ... w[t, (R-1)*L : R*L]      for every t:  load R vectors of w, P*G scalars of x,
@@ -190,38 +244,84 @@ def channel_tile(typingctx, size, x, bases, offs, o0, T, w, w0, start, s0, step,
       x[bases[0] + offs[t] + G-1]        P*G*R sums
       x[bases[P-1] + offs[t] + G-1]
 
-    w is (T, R*L) from w0 on, offs is read from o0 on. Position i = p*G + g starts from start[s0 + i*step : + R*L] and is
-    stored at out[i*R*L : + R*L], so that start and out may be the same memory.
+    w is (T, R*L) from w0 on, and its row T holds what each sum starts from (the bias). offs is read from o0 on.
+    The sums are turned in registers: group p of channel k < valid goes to out[at[p] + k*step : + G], negative ones as 0
+    where relu is not 0; NaN stays NaN.
     """
     def codegen(context, b, sig, args):  # type: ignore[no-untyped-def]
-        number, xv, basev, offv, o0v, tv, wv, w0v, startv, s0v, stepv, outv = args
-        e = _Emitter(context, b, x)
-        table = e.pointer(bases, basev, ir.Constant(I64, 0))
-        op, wp = e.pointer(offs, offv, o0v), e.pointer(w, wv, w0v)
-        sp, xp, yp = e.pointer(start, startv, s0v), e.pointer(x, xv, ir.Constant(I64, 0)), e.pointer(out, outv, ir.Constant(I64, 0))
+        number, xv, basev, offv, o0v, tv, wv, w0v, outv, atv, stepv, validv, reluv = args
+        e, zero = _Emitter(context, b, x), ir.Constant(I64, 0)
+        wp, at_, yp = e.pointer(w, wv, w0v), e.pointer(at, atv, zero), e.pointer(out, outv, zero)
+        ends = e.pointer(x, xv, zero), e.pointer(bases, basev, zero), e.pointer(offs, offv, o0v), tv, wp
+        rectify = b.icmp_signed("!=", reluv, zero)
+        floor = e.broadcast(b.select(rectify, ir.Constant(e.elt, 0.0), ir.Constant(e.elt, float("-inf"))))
 
         def emit(nr, np_, ng):  # type: ignore[no-untyped-def]
-            groups = [e.at(xp, b.load(e.at(table, p))) for p in range(np_)]
-            first = [e.at(sp, b.mul(stepv, ir.Constant(I64, i))) for i in range(np_ * ng)]
-
-            def body(t, acc):  # type: ignore[no-untyped-def]
-                off = b.load(e.at(op, t))
-                row = e.at(wp, b.mul(t, ir.Constant(I64, nr * e.L)))
-                ws = [e.load(e.at(row, r * e.L)) for r in range(nr)]
-                new = []
-                for p in range(np_):
-                    here = e.at(groups[p], off)
-                    for g in range(ng):
-                        s = e.broadcast(b.load(e.at(here, g)))
-                        new += [e.fma(s, ws[r], acc[(p * ng + g) * nr + r]) for r in range(nr)]
-                return new
-
-            sums = e.loop(tv, [e.load(e.at(f, r * e.L)) for f in first for r in range(nr)], body)
-            for i, v in enumerate(sums):
-                e.store(v, e.at(yp, i * e.L))
+            start = e.at(wp, b.mul(tv, ir.Constant(I64, nr * e.L)))
+            first = [e.load(e.at(start, r * e.L)) for r in range(nr)]
+            sums = _ChannelTile(e, (nr, np_, ng), *ends).run(first * (np_ * ng))
+            sums = [b.select(b.fcmp_ordered("<", v, floor), floor, v) for v in sums]
+            to = [e.at(yp, b.load(e.at(at_, p))) for p in range(np_)]
+            rows = 1 << (ng - 1).bit_length()  # a power of two, of which ng are meant
+            stop = b.append_basic_block("turned")
+            for r in range(nr):
+                turned = [e.weave([sums[(p * ng + min(g, ng - 1)) * nr + r] for g in range(rows)]) for p in range(np_)]
+                for lane in range(e.L):
+                    channel = r * e.L + lane
+                    more = b.append_basic_block("channel")
+                    b.cbranch(b.icmp_signed("<", ir.Constant(I64, channel), validv), more, stop)
+                    b.position_at_end(more)
+                    for p in range(np_):
+                        here = e.at(to[p], b.mul(stepv, ir.Constant(I64, channel)))
+                        for g in range(0, ng, e.L):  # a group may be wider than a vector
+                            v, lane0 = divmod(lane * rows + g, e.L)
+                            e.store_part(turned[p][v], lane0, min(ng - g, e.L), e.at(here, g))
+            b.branch(stop)
+            b.position_at_end(stop)
 
         _switch(b, number, [partial(emit, *shape) for shape in CHANNEL_TILES])
         return context.get_dummy_value()
 
     i = types.int64
-    return types.void(i, x, bases, offs, i, i, w, i, start, i, i, out), codegen
+    return types.void(i, x, bases, offs, i, i, w, i, out, at, i, i, i), codegen
+
+
+@intrinsic
+def tap_tile(typingctx, size, x, bases, offs, o0, T, w, w0, sums, s0):  # type: ignore[no-untyped-def]
+    """The channel tile for weight gradients: adds to sums[s0 + i*R*L + r*L : + L] for position i = p*G + g, vector r.
+
+    There, w is y with its channels innermost, the positions of y are in the role of taps, and taps in that of positions.
+    """
+    def codegen(context, b, sig, args):  # type: ignore[no-untyped-def]
+        number, xv, basev, offv, o0v, tv, wv, w0v, sumv, s0v = args
+        e, zero = _Emitter(context, b, x), ir.Constant(I64, 0)
+        sp = e.pointer(sums, sumv, s0v)
+        ends = (e.pointer(x, xv, zero), e.pointer(bases, basev, zero), e.pointer(offs, offv, o0v), tv,
+                e.pointer(w, wv, w0v))
+
+        def emit(*shape):  # type: ignore[no-untyped-def]
+            at = [e.at(sp, i * e.L) for i in range(shape[0] * shape[1] * shape[2])]
+            for pointer, v in zip(at, _ChannelTile(e, shape, *ends).run([e.load(p) for p in at])):
+                e.store(v, pointer)
+
+        _switch(b, number, [partial(emit, *shape) for shape in CHANNEL_TILES])
+        return context.get_dummy_value()
+
+    i = types.int64
+    return types.void(i, x, bases, offs, i, i, w, i, sums, i), codegen
+
+
+@intrinsic
+def turn(typingctx, src, s0, sstep, dst, d0, dstep):  # type: ignore[no-untyped-def]
+    """An L x L block turned over: dst[d0 + j*dstep + i] = src[s0 + i*sstep + j]."""
+    def codegen(context, b, sig, args):  # type: ignore[no-untyped-def]
+        sv, s0v, ssv, dv, d0v, dsv = args
+        e = _Emitter(context, b, src)
+        sp, dp = e.pointer(src, sv, s0v), e.pointer(dst, dv, d0v)
+        rows = [e.load(e.at(sp, b.mul(ssv, ir.Constant(I64, i)))) for i in range(e.L)]
+        for j, v in enumerate(e.weave(rows)):
+            e.store(v, e.at(dp, b.mul(dsv, ir.Constant(I64, j))))
+        return context.get_dummy_value()
+
+    i = types.int64
+    return types.void(src, i, i, dst, i, i), codegen

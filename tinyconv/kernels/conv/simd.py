@@ -55,11 +55,13 @@ def _correlate(src: np.ndarray, w: np.ndarray, plan: Plan, shape: tuple[int, ...
     src, w = _flat(src), _flat(w)
     packed = scratch("packed", plan.w_size, dtype)
     padded = scratch("padded", plan.src_size, dtype)[:plan.src_size] if plan.src_size else src
-    n = len(plan.tasks)
+    n, m, L = len(plan.tasks), len(plan.packs), lanes(dtype.itemsize)
     bases = scratch("bases", n * 2 * BASES, np.dtype(np.int64))[:n * 2 * BASES].reshape(n, 2 * BASES)
     sums = scratch("sums", n * SUMS, dtype)[:n * SUMS].reshape(n, SUMS)
+    turned = scratch("turned", m * L * L, dtype)[:m * L * L].reshape(m, L * L)
     correlate(src, padded, plan.pads, w, packed[:0] if bias is None else _flat(bias), packed, plan.packs, plan.in_w,
-              plan.offs, plan.table, plan.tasks, plan.strides, int(relu), lanes(dtype.itemsize), bases, sums, dst.reshape(-1))
+              plan.offs, plan.table, plan.tasks, plan.strides, int(relu), L, bases, sums, turned,
+              dst.reshape(-1))
     return dst
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from numba import prange
 
 from ..jit import njit
-from ..tile import CHANNEL_TILES, ROW_TILES, channel_tile, row_tile
+from ..tile import CHANNEL_TILES, ROW_TILES, channel_tile, row_tile, tap_tile, turn
 
 BASES = 16  # a task's own table holds twice this: more than the groups of any tile
 SUMS = 1024  # a task's own memory: more than the sums of any tile
@@ -19,13 +19,13 @@ CHANNEL_R, CHANNEL_P, CHANNEL_G = (tuple(c) for c in zip(*CHANNEL_TILES))
 
 
 @njit(parallel=True)
-def correlate(x, src, pads, w, bias, packed, packs, taps, offs, table, tasks, strides, relu, L, bases, sums, dst):
+def correlate(x, src, pads, w, bias, packed, packs, taps, offs, table, tasks, strides, relu, L, bases, sums, turned, dst):
     """dst = the sum of simd_plan.py: copy x into src with padding, pack w and the bias, run the tasks."""
     blocks = packs.shape[0]
     for i in prange(pads[0] + blocks):
         j = int(i)
         if j < blocks:
-            pack_weights(w, bias, packed, packs[j], taps)
+            pack_weights(w, bias, packed, packs[j], taps, L, turned[j])
         else:
             pad_plane(x, src, pads, j - blocks)
     for i in prange(tasks.shape[0]):
@@ -53,18 +53,38 @@ def pad_plane(x, src, pads, i):
             if m == 1:
                 src[b + w0:b + w0 + W] = x[a:a + W]
             else:
-                for j in range(W):
-                    src[b + (j + w0) % m * row + (j + w0) // m] = x[a + j]
+                for f in range(m):
+                    first = -(-max(w0 - f, 0) // m)  # the first column of phase f that is not padding
+                    for j in range(first, (W + w0 - f + m - 1) // m):
+                        src[b + f * row + j] = x[a + j * m + f - w0]
 
 
 @njit
-def pack_weights(w, bias, packed, pack, taps):
-    """One block of weights as (T, width), channels innermost, and the bias as row T; absent channels are zeros."""
+def pack_weights(w, bias, packed, pack, taps, L, block):
+    """One block of weights as (T, width), channels innermost, and the bias as row T; absent channels are zeros.
+
+    w is read as `outer` matrices (channels, columns), of which the listed columns are wanted.
+    """
     base, step, valid, width, to, T, first = pack[0], pack[1], pack[2], pack[3], pack[4], pack[5], pack[6]
-    for t0 in range(0, T, 16):  # a cache line of every channel at a time
-        for o in range(width):
-            for t in range(t0, min(t0 + 16, T)):
-                packed[to + t * width + o] = w[base + o * step + taps[first + t]] if o < valid else 0
+    outer, apart, columns = pack[8], pack[9], pack[10]
+    wanted = T // outer
+    for o in range(0, width, L):
+        whole = width % L == 0 and o + L <= valid
+        for c in range(outer):
+            t = 0
+            for k in range(0, columns, L):
+                at, n = base + o * step + c * apart + k, min(L, columns - k)
+                if whole and at + (L - 1) * step + L <= w.size:
+                    turn(w, at, step, block, 0, L)
+                else:
+                    for i in range(min(L, width - o)):
+                        for j in range(n):
+                            block[j * L + i] = w[at + i * step + j] if o + i < valid else 0
+                while t < wanted and taps[first + t] < k + n:
+                    row, j = to + (c * wanted + t) * width + o, (taps[first + t] - k) * L
+                    for i in range(min(L, width - o)):
+                        packed[row + i] = block[j + i]
+                    t += 1
     for o in range(width):
         packed[to + T * width + o] = bias[pack[7] + o] if o < valid and bias.size > 0 else 0
 
@@ -95,24 +115,27 @@ def run_rows(src, packed, offs, table, task, strides, relu, L, bases, sums, dst)
 
 @njit
 def run_channels(src, packed, offs, table, task, strides, relu, L, bases, sums, dst):
-    """A task of channel tiles: sums stand channel by channel and are turned as they go to dst."""
+    """A task of channel tiles: groups of neighbours go straight to dst, strided ones through the task's memory."""
     size, T, o0, w0, lo, hi, per, g0 = task[0], task[1], task[2], task[3], task[4], task[5], task[6], task[7]
     to, valid, origin, step = task[8], task[9], task[10], task[11]
     size -= CHANNEL
-    P, G, width = CHANNEL_P[size], CHANNEL_G[size], CHANNEL_R[size] * L
+    P, G = CHANNEL_P[size], CHANNEL_G[size]
     at = bases[BASES:]
     for first in range(lo, hi, P):
         for p in range(P):
             n, g = divmod(min(first + p, hi - 1), per)
             bases[p] = n * strides[0] + origin + table[g0 + g, 0]
-            at[p] = n * strides[1] + to + table[g0 + g, 1]
-        channel_tile(size, src, bases, offs, o0, T, packed, w0, packed, w0 + T * width, 0, sums)
+            at[p] = n * strides[1] + to + table[g0 + g, 1] if step == 1 else p * G
+        if step == 1:
+            channel_tile(size, src, bases, offs, o0, T, packed, w0, dst, at, strides[2], valid, relu)
+            continue
+        channel_tile(size, src, bases, offs, o0, T, packed, w0, sums, at, P * G, valid, relu)
         for p in range(min(P, hi - first)):
+            n, g = divmod(first + p, per)
             for o in range(valid):
-                y = at[p] + o * strides[2]
+                y = n * strides[1] + to + table[g0 + g, 1] + o * strides[2]
                 for j in range(G):
-                    v = sums[(p * G + j) * width + o]
-                    dst[y + j * step] = v if relu == 0 or not v < 0 else 0
+                    dst[y + j * step] = sums[(o * P + p) * G + j]
 
 
 @njit(parallel=True)
@@ -123,7 +146,7 @@ def correlate_weights(N, x, src, pads, y, packed, packs, offs, table, tasks, chu
     for i in prange(pads[0] + blocks * N):
         j = int(i)
         if j < blocks * N:
-            pack_image(y, packed, packs[j // N], strides, j % N)
+            pack_image(y, packed, packs[j // N], strides, j % N, L)
         else:
             pad_plane(x, src, pads, j - blocks * N)
     for i in prange(tasks.shape[0]):
@@ -135,14 +158,19 @@ def correlate_weights(N, x, src, pads, y, packed, packs, offs, table, tasks, chu
 
 
 @njit
-def pack_image(y, packed, pack, strides, n):
+def pack_image(y, packed, pack, strides, n, L):
     """A block of channels of image n as (positions, width), channels innermost; absent channels are zeros."""
     start, valid, width, positions = pack[0] + n * strides[1], pack[1], pack[2], strides[2]
     to = pack[3] + n * positions * width
-    for p0 in range(0, positions, 16):
-        for o in range(width):
-            for p in range(p0, min(p0 + 16, positions)):
-                packed[to + p * width + o] = y[start + o * positions + p] if o < valid else 0
+    for o in range(0, width, L):
+        p0 = 0
+        if o + L <= valid:
+            while p0 + L <= positions:
+                turn(y, start + o * positions + p0, positions, packed, to + p0 * width + o, width)
+                p0 += L
+        for i in range(o, o + L):
+            for p in range(p0, positions):
+                packed[to + p * width + i] = y[start + i * positions + p] if i < valid else 0
 
 
 @njit
@@ -158,7 +186,7 @@ def run_taps(src, packed, offs, table, task, chunks, strides, L, bases, sums):
             for p in range(P):
                 bases[p] = n * strides[0] + origin + table[min(first + p, table.shape[0] - 1), 0]
             here = to + (first - lo) * G * width
-            channel_tile(size, src, bases, offs, o0, T, packed, w0, sums, here, width, sums[here:])
+            tap_tile(size, src, bases, offs, o0, T, packed, w0, sums, here)
 
 
 @njit

@@ -143,7 +143,7 @@ def _plan(dims: ConvDims, channels: Ints, w_steps: Ints, pads: Sequence[int], ph
             for tile, width in blocks:
                 valid = min(width, Co - o)
                 packs.append((g * Co * Ci * min(w_steps) + o * w_out, w_out, valid, width, w_size, T,
-                              first_tap, g * Co + o))
+                              first_tap, g * Co + o, *((1, 0, T) if w_in < w_out else (Ci, w_in, w_out))))
                 direct = tile < CHANNEL and phase.length >= L and phase.step == 1 and valid == width
                 tasks += [(n, tile, T, first_tap, w_size, at, min(at + each, count), len(table[-1]), first_row,
                            (g * Co + o) * dst_plane, valid, g * Ci * plane, phase.step, direct)
@@ -153,7 +153,7 @@ def _plan(dims: ConvDims, channels: Ints, w_steps: Ints, pads: Sequence[int], ph
     tasks.sort(key=lambda task: task[0])  # chunks outermost: threads get equal shares, and a chunk stays in cache
     copied = reads_past or m > 1 or [Dp, Hp, row] != size
     return Plan(np.array([pads[0] if copied else 0, *pads[1:]]), pads[0] * plane + 2 * L if copied else 0,
-                np.array(packs).reshape(-1, 8), w_size, *(np.ascontiguousarray(a) for a in np.concatenate(taps).T), np.concatenate(table),
+                np.array(packs).reshape(-1, 11), w_size, *(np.ascontiguousarray(a) for a in np.concatenate(taps).T), np.concatenate(table),
                 np.array([task[1:] for task in tasks], np.int64).reshape(-1, TASK_COLUMNS),
                 np.array((dims.groups * Ci * plane, dims.groups * Co * dst_plane, dst_plane)), partial)
 
@@ -235,7 +235,7 @@ def _tap_cost(G: int, taps: int, rows: int) -> float:
     """Issue slots of a tile of groups of G taps, for each row of the kernel that it covers."""
     P = CHANNEL_GROUPS[G - 1]
     tiles = -(-(-(-taps // G) * rows) // P)
-    return tiles * max(P * G, P * G / 2 + 1, 4)
+    return tiles * P * G * (1.1 if G == 1 else 1)
 
 
 def _neighbours(phase: _Phase, across: int) -> np.ndarray:

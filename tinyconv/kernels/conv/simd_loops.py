@@ -71,7 +71,7 @@ def pack_weights(w, bias, packed, pack, taps, L, block):
     for o in range(0, width, L):
         whole = width % L == 0 and o + L <= valid
         for c in range(outer):
-            t = 0
+            t, up = 0, taps[first] <= taps[first + wanted - 1]
             for k in range(0, columns, L):
                 at, n = base + o * step + c * apart + k, min(L, columns - k)
                 if whole and at + (L - 1) * step + L <= w.size:
@@ -80,8 +80,11 @@ def pack_weights(w, bias, packed, pack, taps, L, block):
                     for i in range(min(L, width - o)):
                         for j in range(n):
                             block[j * L + i] = w[at + i * step + j] if o + i < valid else 0
-                while t < wanted and taps[first + t] < k + n:
-                    row, j = to + (c * wanted + t) * width + o, (taps[first + t] - k) * L
+                while t < wanted:
+                    tap = t if up else wanted - 1 - t
+                    row, j = to + (c * wanted + tap) * width + o, (taps[first + tap] - k) * L
+                    if j >= n * L:
+                        break
                     for i in range(min(L, width - o)):
                         packed[row + i] = block[j + i]
                     t += 1

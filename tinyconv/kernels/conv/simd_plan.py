@@ -84,7 +84,7 @@ def input_grad_plan(dims: ConvDims, L: int) -> Plan:
             partial = True
             continue
         taps = [((kd[a] * kernel[1] + kh[b]) * kernel[2] + kw[c], -(ed[a] * pitch[0] + eh[b] * pitch[1] + ew[c]))
-                for a, b, c in product(range(len(kd)), range(len(kh)), range(len(kw)))]
+                for a, b, c in product(range(len(kd)), range(len(kh)), range(len(kw)))][::-1]  # memory is walked upwards
         rows = [((md + a + lo[0]) * pitch[0] + (mh + b + lo[1]) * pitch[1] + mw + lo[2],
                  ((i_d + a * s[0]) * size[1] + ih + b * s[1]) * size[2] + iw) for a in range(nd) for b in range(nh)]
         phases.append(_Phase(taps, np.array(rows).reshape(-1, 2), nw, s[2]))
@@ -263,7 +263,7 @@ def _blocks(phase: _Phase, T: int, Co: int, L: int) -> list[tuple[int, int]]:
         if phase.length >= G:
             each = 0.0
             for R, n in ((2, pair), (1, single)):
-                each += n * (T * max(R * P * G / 2, (R + P * G) / 2, 4) + 30 + R * P * G * 20)
+                each += n * (T * max(R * P * G / 2, (R + P * G) / 2, 4) * (1.1 if G == 1 else 1) + 30 + R * P * 48)
             number = CHANNEL + G - 1
             costs.append((-(-phase.length // G) * each / P, [(number + len(CHANNEL_GROUPS), 2 * L)] * pair + [(number, L)] * single))
     return min(costs, key=lambda c: c[0])[1]

@@ -31,9 +31,11 @@ I32, I64 = ir.IntType(32), ir.IntType(64)
 if host.REGISTERS >= 32:
     ROW_TILES = ((8, 1), (8, 2), (6, 3), (6, 4), (4, 5), (4, 6), (3, 7), (3, 8))  # (R, K)
     CHANNEL_GROUPS = (10, 6, 4, 3, 2, 2, 2)  # P for G = 1, 2, ...
+    DOT_TILES = ((1, 9), (2, 9), (3, 8), (4, 6), (5, 5), (6, 4))  # (K, P)
 else:
     ROW_TILES = ((6, 1), (5, 2), (3, 3), (3, 4), (2, 5), (2, 6), (1, 7), (1, 8))
     CHANNEL_GROUPS = (6, 3, 2, 1, 1, 1, 1)
+    DOT_TILES = ((1, 9), (2, 5), (3, 3), (3, 4), (4, 3), (6, 2))
 CHANNEL_TILES = tuple((r, p, g + 1) for r in (1, 2) for g, p in enumerate(CHANNEL_GROUPS))  # (R, P, G)
 
 
@@ -59,8 +61,6 @@ class _Emitter:
         self._masked = cgutils.get_or_insert_function(
             builder.module, ir.FunctionType(self.vec, [self.vec.as_pointer(), I32, mask, self.vec]),
             f"llvm.masked.load.{suffix}.p0")
-        self._reduce = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(self.elt, [self.elt, self.vec]), f"llvm.vector.reduce.fadd.{suffix}")
 
     def pointer(self, array: types.Array, value: Any, index: Any) -> Any:
         return self.b.gep(self.context.make_array(array)(self.context, self.b, value).data, [index])
@@ -116,15 +116,6 @@ class _Emitter:
 
     def fma(self, a: Any, b: Any, c: Any) -> Any:
         return self.b.call(self._fma, [a, b, c])
-
-    def sum(self, v: Any) -> Any:
-        """Sum of the lanes, pairwise: halves are added until one is left, an order that never changes."""
-        n = self.L
-        while n > 1:
-            n //= 2
-            half = [ir.Constant(ir.VectorType(I32, n), list(range(s, s + n))) for s in (0, n)]
-            v = self.b.fadd(*(self.b.shuffle_vector(v, ir.Constant(v.type, ir.Undefined), h) for h in half))
-        return self.b.extract_element(v, ir.Constant(I32, 0))
 
     def loop(self, count: Any, start: list, body: Any) -> list:
         """Carry `start` through `body(t, values) -> values` for t in 0..count-1; none at all where count is 0."""
@@ -312,16 +303,63 @@ def tap_tile(typingctx, size, x, bases, offs, o0, T, w, w0, sums, s0):  # type: 
 
 
 @intrinsic
-def turn(typingctx, src, s0, sstep, dst, d0, dstep):  # type: ignore[no-untyped-def]
-    """An L x L block turned over: dst[d0 + j*dstep + i] = src[s0 + i*sstep + j]."""
+def turn(typingctx, src, s0, sstep, rows, dst, d0, dstep):  # type: ignore[no-untyped-def]
+    """A block of up to L rows of L turned over: dst[d0 + j*dstep + i] = src[s0 + i*sstep + j]; absent rows hold the last."""
     def codegen(context, b, sig, args):  # type: ignore[no-untyped-def]
-        sv, s0v, ssv, dv, d0v, dsv = args
+        sv, s0v, ssv, rv, dv, d0v, dsv = args
         e = _Emitter(context, b, src)
-        sp, dp = e.pointer(src, sv, s0v), e.pointer(dst, dv, d0v)
-        rows = [e.load(e.at(sp, b.mul(ssv, ir.Constant(I64, i)))) for i in range(e.L)]
-        for j, v in enumerate(e.weave(rows)):
-            e.store(v, e.at(dp, b.mul(dsv, ir.Constant(I64, j))))
+        sp, dp, last = e.pointer(src, sv, s0v), e.pointer(dst, dv, d0v), b.sub(rv, ir.Constant(I64, 1))
+        numbers = [ir.Constant(I64, i) for i in range(e.L)]
+        rows = [e.load(e.at(sp, b.mul(ssv, b.select(b.icmp_signed("<", i, last), i, last)))) for i in numbers]
+        for j, v in zip(numbers, e.weave(rows)):
+            e.store(v, e.at(dp, b.mul(dsv, j)))
         return context.get_dummy_value()
 
     i = types.int64
-    return types.void(src, i, i, dst, i, i), codegen
+    return types.void(src, i, i, i, dst, i, i), codegen
+
+
+@intrinsic
+def dot_tile(typingctx, size, x, bases, xo, y, at, yo, full, T, part, tails, keep, sums, s0):  # type: ignore[no-untyped-def]
+    """K channels of y x P taps of x, both as vectors of positions, (K, P) = DOT_TILES[size].
+
+                     x[bases[0] + xo[t] : + L] ... x[bases[P-1] + xo[t] : + L]
+      y[at[0] + yo[t] : + L]       K*P vectors of sums, each lane for itself: lanes are added up once, at the very end
+      y[at[K-1] + yo[t] : + L]
+
+    t runs over T vectors from `full` on, then over `tails` from `part` on, of which only the first `keep` lanes are read.
+    Adds to sums[s0 + (k*P + p)*L : + L].
+    """
+    def codegen(context, b, sig, args):  # type: ignore[no-untyped-def]
+        number, xv, basev, xov, yv, atv, yov, fullv, tv, partv, tailv, keepv, sumv, s0v = args
+        e, zero = _Emitter(context, b, x), ir.Constant(I64, 0)
+        xp, yp, table, at_ = (e.pointer(a, v, zero) for a, v in ((x, xv), (y, yv), (bases, basev), (at, atv)))
+        counted = ir.Constant(ir.VectorType(I64, e.L), list(range(e.L)))
+        some = ir.Constant(counted.type, ir.Undefined)
+        some = b.shuffle_vector(b.insert_element(some, keepv, ir.Constant(I32, 0)), some,
+                                ir.Constant(ir.VectorType(I32, e.L), [0] * e.L))
+        mask = b.icmp_signed("<", counted, some)
+        sp = e.pointer(sums, sumv, s0v)
+
+        def emit(nk, np_):  # type: ignore[no-untyped-def]
+            xs = [e.at(xp, b.load(e.at(table, p))) for p in range(np_)]
+            ys = [e.at(yp, b.load(e.at(at_, k))) for k in range(nk)]
+            acc = [e.load(e.at(sp, i * e.L)) for i in range(nk * np_)]
+            for first, count, load in ((fullv, tv, e.load), (partv, tailv, lambda p: e.masked_load(p, mask))):
+                x_at, y_at = e.pointer(xo, xov, first), e.pointer(yo, yov, first)
+
+                def body(t, acc, x_at=x_at, y_at=y_at, load=load):  # type: ignore[no-untyped-def]
+                    a, c = b.load(e.at(x_at, t)), b.load(e.at(y_at, t))
+                    taps = [load(e.at(p, a)) for p in xs]
+                    rows = [load(e.at(p, c)) for p in ys]
+                    return [e.fma(row, tap, acc[k * np_ + p]) for k, row in enumerate(rows) for p, tap in enumerate(taps)]
+
+                acc = e.loop(count, acc, body)
+            for i, v in enumerate(acc):
+                e.store(v, e.at(sp, i * e.L))
+
+        _switch(b, number, [partial(emit, *shape) for shape in DOT_TILES])
+        return context.get_dummy_value()
+
+    i = types.int64
+    return types.void(i, x, bases, xo, y, at, yo, i, i, i, i, i, sums, i), codegen

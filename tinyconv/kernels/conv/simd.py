@@ -9,8 +9,10 @@ import numpy as np
 from ...dims import ConvDims
 from ..scratch import scratch
 from ..tile import lanes
-from .simd_loops import BASES, SUMS, correlate, correlate_weights
-from .simd_plan import Plan, forward_plan, input_grad_plan, weight_grad_plan
+from .simd_loops import BASES, SUMS, correlate
+from .simd_plan import Plan, forward_plan, input_grad_plan
+from .simd_weight_loops import correlate_weights
+from .simd_weights import weight_grad_plan
 
 _forward = lru_cache(maxsize=256)(forward_plan)
 _input_grad = lru_cache(maxsize=256)(input_grad_plan)
@@ -40,9 +42,8 @@ def conv_weight_grad(x: np.ndarray, y: np.ndarray, dims: ConvDims) -> np.ndarray
     padded = scratch("padded", plan.src_size, dtype)[:plan.src_size] if plan.src_size else x
     n = len(plan.tasks)
     bases = scratch("bases", n * 2 * BASES, np.dtype(np.int64))[:n * 2 * BASES].reshape(n, 2 * BASES)
-    correlate_weights(dims.N, x, padded, plan.pads, y, packed, plan.packs, plan.offs, plan.table, plan.tasks, plan.chunks,
-                      plan.gathers, plan.slices, plan.strides, L, bases, scratch("sums", plan.sums_size, dtype),
-                      w.reshape(-1))
+    correlate_weights(dims.N, x, padded, plan.pads, y, packed, plan.packs, plan.xo, plan.yo, plan.table, plan.tasks, plan.chunks,
+                      plan.gathers, plan.strides, plan.keep, L, bases, scratch("sums", plan.sums_size, dtype), w.reshape(-1))
     return w
 
 

@@ -24,7 +24,6 @@ from ..tile import CHANNEL_GROUPS, CHANNEL_TILES, ROW_TILES
 CHANNEL = len(ROW_TILES)  # tiles are numbered: first the row tiles, then the channel tiles
 TASK_COLUMNS = 13  # tile, T, first tap, first weight, groups from, to, an image, first of table, dst, valid, src, step, direct
 CHUNK = 96 * 1024  # numbers of the source that a task should read: they stay in the second-level cache
-DEPTH = 224  # output positions that a weight gradient sums before it moves on: a block of y stays in the first-level cache
 TASKS = 16  # tasks wanted, whatever the number of threads
 
 
@@ -45,7 +44,7 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class _Phase:
+class Phase:
     taps: list[tuple[int, int]]  # (index in the kernel, offset in the source)
     rows: np.ndarray  # (offset in the source, offset in the destination) of every row
     length: int
@@ -54,7 +53,7 @@ class _Phase:
 
 def forward_plan(dims: ConvDims, L: int) -> Plan:
     """Tables of conv(x, w) for vectors of L numbers."""
-    size, kernel, out, s, pad, d = _three_axes(dims)
+    size, kernel, out, s, pad, d = three_axes(dims)
     padded = [i + lo + hi for i, (lo, hi) in zip(size, pad)]
     m = s[2]
     row = -(-padded[2] // m)
@@ -66,12 +65,12 @@ def forward_plan(dims: ConvDims, L: int) -> Plan:
     pads = [dims.N * dims.C, *size, padded[0], padded[1], m, row, *(lo for lo, _ in pad)]
     channels = (dims.C // dims.groups, dims.O // dims.groups)
     w_steps = (prod(kernel), channels[0] * prod(kernel))
-    return _plan(dims, channels, w_steps, pads, [_Phase(taps, rows, out[2], 1)], prod(out), L)
+    return _plan(dims, channels, w_steps, pads, [Phase(taps, rows, out[2], 1)], prod(out), L)
 
 
 def input_grad_plan(dims: ConvDims, L: int) -> Plan:
     """Tables of conv_input_grad(y, w) for vectors of L numbers."""
-    size, kernel, out, s, pad, d = _three_axes(dims)
+    size, kernel, out, s, pad, d = three_axes(dims)
     axes = [_axis_phases(*sizes) for sizes in zip(size, kernel, s, (lo for lo, _ in pad), d)]
     lo = [max([0, *(max(e) - m0 for _, e, _, m0, _ in axis if e)]) for axis in axes]
     hi = [max([0, *(m0 + n - 1 - min(e) - (o - 1) for _, e, _, m0, n in axis if e)]) for axis, o in zip(axes, out)]
@@ -87,7 +86,7 @@ def input_grad_plan(dims: ConvDims, L: int) -> Plan:
                 for a, b, c in product(range(len(kd)), range(len(kh)), range(len(kw)))][::-1]  # memory is walked upwards
         rows = [((md + a + lo[0]) * pitch[0] + (mh + b + lo[1]) * pitch[1] + mw + lo[2],
                  ((i_d + a * s[0]) * size[1] + ih + b * s[1]) * size[2] + iw) for a in range(nd) for b in range(nh)]
-        phases.append(_Phase(taps, np.array(rows).reshape(-1, 2), nw, s[2]))
+        phases.append(Phase(taps, np.array(rows).reshape(-1, 2), nw, s[2]))
     pads = [dims.N * dims.O, *out, padded[0], padded[1], 1, padded[2], *lo]
     channels = (dims.O // dims.groups, dims.C // dims.groups)
     w_steps = (channels[1] * prod(kernel), prod(kernel))
@@ -105,7 +104,7 @@ def _axis_phases(size: int, kernel: int, s: int, p: int, d: int) -> list[tuple[l
     return phases
 
 
-def _three_axes(dims: ConvDims) -> tuple:
+def three_axes(dims: ConvDims) -> tuple:
     """(input, kernel, output, stride, padding, dilation) with three axes; a pointwise convolution has one long row."""
     one = (1,) * (3 - dims.rank)
     if (dims.input == dims.output and max(dims.kernel) == max(dims.stride) == 1
@@ -116,7 +115,7 @@ def _three_axes(dims: ConvDims) -> tuple:
             ((0, 0),) * len(one) + dims.padding, one + dims.dilation)
 
 
-def _plan(dims: ConvDims, channels: Ints, w_steps: Ints, pads: Sequence[int], phases: list[_Phase], dst_plane: int,
+def _plan(dims: ConvDims, channels: Ints, w_steps: Ints, pads: Sequence[int], phases: list[Phase], dst_plane: int,
           L: int, partial: bool = False) -> Plan:
     """Tasks and tables: phases x groups x blocks of output channels x chunks of positions."""
     (Ci, Co), (w_in, w_out) = channels, w_steps
@@ -135,7 +134,7 @@ def _plan(dims: ConvDims, channels: Ints, w_steps: Ints, pads: Sequence[int], ph
         k, off = np.array(phase.taps).T
         c = np.arange(Ci)[:, None]
         taps.append(np.stack([(c * plane + off).ravel(), (c * w_in + k).ravel()], 1))
-        table.append(_neighbours(phase, across))
+        table.append(neighbours(phase, across))
         count = dims.N * len(table[-1])
         each = -(-max(count, 1) // (chunks * wide)) * wide
         for g in range(dims.groups):
@@ -158,87 +157,7 @@ def _plan(dims: ConvDims, channels: Ints, w_steps: Ints, pads: Sequence[int], ph
                 np.array((dims.groups * Ci * plane, dims.groups * Co * dst_plane, dst_plane)), partial)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class WeightPlan:
-    """Tables of one weight-gradient problem; offsets count numbers, not bytes."""
-
-    pads: np.ndarray  # as in Plan
-    src_size: int
-    packs: np.ndarray  # for every block of output channels: first in y, valid, width, to
-    y_size: int
-    offs: np.ndarray  # for every output position of `images` images: offset in the padded x
-    table: np.ndarray  # for every group of neighbouring taps: offset in the padded x, in a row of w, length
-    tasks: np.ndarray  # size of tile, packed y from, groups from, to, origin in x, to in sums, chunks from, to
-    chunks: np.ndarray  # image, offset in offs, positions
-    gathers: np.ndarray  # for every block: sums from, first output channel, valid, width
-    sums_size: int
-    slices: int
-    strides: np.ndarray  # from image to image of x and y, channel to channel of y; positions, numbers in a row of w
-
-
-def weight_grad_plan(dims: ConvDims, L: int) -> WeightPlan:
-    """Tables of conv_weight_grad(x, y): the channel tile with output positions in the role of taps, and taps of positions.
-
-    dw[o, row, j] = sum over n, position  y[n, o, position] * x[n, base(row) + offs(position) + j],  row = (c, kd, kh)
-    """
-    size, kernel, out, s, pad, d = _three_axes(dims)
-    padded = [i + lo + hi for i, (lo, hi) in zip(size, pad)]
-    m = d[2] if kernel[2] > 1 else 1  # neighbouring taps must be neighbours in memory
-    row = -(-padded[2] // m)
-    pitch = (padded[1] * m * row, m * row)
-    plane = padded[0] * pitch[0]
-    Ci, Co, positions, image = dims.C // dims.groups, dims.O // dims.groups, prod(out), dims.C * plane
-    at = [a * s[0] * pitch[0] + b * s[1] * pitch[1] + c * s[2] % m * row + c * s[2] // m
-          for a, b, c in product(*map(range, out))]
-    images = max(1, min(dims.N, DEPTH // positions))
-    offs = (np.arange(images)[:, None] * image + np.array(at)).ravel()
-    rows = np.array([(c * plane + a * d[0] * pitch[0] + b * d[1] * pitch[1], ((c * kernel[0] + a) * kernel[1] + b) * kernel[2])
-                     for c, a, b in product(range(Ci), range(kernel[0]), range(kernel[1]))])
-    G = min(range(1, min(kernel[2], len(CHANNEL_GROUPS)) + 1), key=lambda g: _tap_cost(g, kernel[2], len(rows)))
-    P = CHANNEL_GROUPS[G - 1]
-    table = _neighbours(_Phase([], rows, kernel[2], 1), G)
-    tiles = -(-len(table) // P)
-    deep = positions if images > 1 else -(-positions // max(1, round(positions / DEPTH)))
-    chunks = np.array([(n, p, min(deep * images, (dims.N - n) * positions - p)) if images > 1 else (n, p, min(deep, positions - p))
-                       for n in range(0, dims.N, images) for p in range(0, positions, deep * images)]).reshape(-1, 3)
-    full, rest = divmod(Co, 2 * L)
-    widths = [2 * L] * (full + (rest > L)) + [L] * (0 < rest <= L)
-    blocks = len(widths) * dims.groups
-    parts = min(tiles, -(-TASKS // blocks))
-    slices = max(1, min(len(chunks), TASKS // (blocks * parts)))
-    packs, gathers, tasks, y_size, sums_size = [], [], [], 0, 0
-    for g in range(dims.groups):
-        o = g * Co
-        for width in widths:
-            valid = min(width, (g + 1) * Co - o)
-            packs.append((o * positions, valid, width, y_size))
-            gathers.append((sums_size, o, valid, width))
-            number = CHANNEL_TILES.index((width // L, P, G))
-            for i in range(slices):
-                span = [len(chunks) * (i + e) // slices for e in (0, 1)]
-                for j in range(parts):
-                    part = [tiles * (j + e) // parts * P for e in (0, 1)]
-                    tasks.append((j, i, number, y_size, *part, g * Ci * plane,
-                                  sums_size + (i * tiles * P + part[0]) * G * width, *span))
-            y_size += dims.N * positions * width
-            sums_size += slices * tiles * P * G * width
-            o += width
-    copied = m > 1 or [*padded[:2], row] != list(size)
-    pads = [dims.N * dims.C if copied else 0, *size, padded[0], padded[1], m, row, *(lo for lo, _ in pad)]
-    strides = (image, dims.O * positions, positions, Ci * prod(kernel), tiles * P * G)
-    return WeightPlan(np.array(pads), dims.N * image if copied else 0, np.array(packs), y_size, offs, table,
-                      np.array([t[2:] for t in sorted(tasks, key=lambda t: t[:2])]), chunks, np.array(gathers), sums_size, slices,
-                      np.array(strides))
-
-
-def _tap_cost(G: int, taps: int, rows: int) -> float:
-    """Issue slots of a tile of groups of G taps, for each row of the kernel that it covers."""
-    P = CHANNEL_GROUPS[G - 1]
-    tiles = -(-(-(-taps // G) * rows) // P)
-    return tiles * P * G * (1.1 if G == 1 else 1)
-
-
-def _neighbours(phase: _Phase, across: int) -> np.ndarray:
+def neighbours(phase: Phase, across: int) -> np.ndarray:
     """Every row cut into groups of `across` neighbours; the last overlaps the one before, so that none is cut short."""
     starts = [min(j, max(phase.length - across, 0)) for j in range(0, phase.length, across)]
     j = np.array(starts)[None, :]
@@ -246,7 +165,7 @@ def _neighbours(phase: _Phase, across: int) -> np.ndarray:
     return np.stack([src.ravel(), dst.ravel(), np.full(src.size, min(across, phase.length))], 1)
 
 
-def _blocks(phase: _Phase, T: int, Co: int, L: int) -> list[tuple[int, int]]:
+def _blocks(phase: Phase, T: int, Co: int, L: int) -> list[tuple[int, int]]:
     """The tiles that cover Co channels, (number, channels) each: those that a count of issue slots finds cheapest.
 
     Two multiply-adds or two loads a cycle; a load of x that straddles a line counts twice; storing costs what it does.

@@ -193,6 +193,9 @@ class AdaptiveDims:
         return itemsize * (prod(self.x_shape) + prod(self.y_shape))
 
 
+AnyPool = PoolDims | AdaptiveDims
+
+
 def output_size(i: int, k: int, s: int = 1, lo: int = 0, hi: int = 0, d: int = 1) -> int:
     """Output positions along one dimension: floor((i + lo + hi - d*(k-1) - 1) / s) + 1.
 
@@ -315,7 +318,7 @@ def pool_dims(x_shape: Ints, kernel_size: int | Ints, stride: int | Ints | None 
             i, k, dil, (lo, hi) = size[axis], kernel[axis], d[axis], pads[axis]
             raise ValueError(
                 f"pooling window {at} along the {AXES[axis - rank]} starts at {at * s[axis] - lo} and holds no element "
-                f"of the input (size {i}, kernel {k}, stride {s[axis]}, dilation {dil}, padding {lo}+{hi}): pad by less "
+                f"of the input (size {i}, kernel {k}, stride {s[axis]}, dilation {dil}, padding {lo}+{hi}): pad less "
                 f"than dilation*(kernel-1)+1 = {dil * (k - 1) + 1}, and keep the dilation below the input's size")
     return dims
 

@@ -57,7 +57,7 @@ class _Convolution(Module):
     def extra_repr(self) -> str:
         none = ((0,) * self.rank, 0, "valid")
         text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"
-        text += "" if self.padding in none else f", padding={self.padding!r}"
+        text += "" if self.padding in none else f", padding={self.padding}"
         text += "" if self.dilation == (1,) * self.rank else f", dilation={self.dilation}"
         text += "" if self.output_padding in none else f", output_padding={self.output_padding}"
         text += "" if self.groups == 1 else f", groups={self.groups}"

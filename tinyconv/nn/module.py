@@ -142,8 +142,11 @@ class Module:
     # -- its state -----------------------------------------------------------------------------------------------
 
     def state_dict(self, prefix: str = "") -> dict[str, Tensor]:
-        """Dotted name -> tensor, for every parameter and persistent buffer. They share memory with the module: copy to keep."""
-        return {name: t.detach() for name, t in self._state(prefix)}
+        """Dotted name -> tensor, for every parameter and persistent buffer. They share memory with the module: copy to keep.
+
+        prefix stands before every name, as in "net.".
+        """
+        return {prefix + name: t.detach() for name, t in self._state()}
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
         """Write tensors or arrays into the parameters and buffers of the same names.
@@ -166,8 +169,8 @@ class Module:
                 own[k].copy_(a)
         return IncompatibleKeys(missing, unexpected)
 
-    def _state(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
-        for path, module in self._walk(prefix):
+    def _state(self) -> Iterator[tuple[str, Tensor]]:
+        for path, module in self._walk():
             dot = path + "." if path else ""
             own = vars(module).items()
             yield from ((dot + k, t) for k, t in own if isinstance(t, Parameter))

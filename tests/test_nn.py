@@ -8,6 +8,7 @@ import pytest
 
 import tinyconv as tc
 from tinyconv import nn
+from tinyconv.autograd import gradcheck, gradgradcheck
 
 BOUND = 1e-10  # float64, sums of at most some thousand terms of size 1
 
@@ -194,7 +195,8 @@ SAME_TEXT = [
     "ConvTranspose2d(2, 4, 3, stride=2, padding=1, output_padding=1)", "Linear(3, 4, bias=False)", "Flatten()", "Identity(54)",
     "ReLU()", "LeakyReLU(0.2)", "Sigmoid()", "Tanh()", "SiLU()", "Softmax(dim=1)", "LogSoftmax(dim=1)", "CrossEntropyLoss()",
     "NLLLoss()", "MSELoss()", "BCEWithLogitsLoss()", "Sequential(Linear(1, 1), Sequential(ReLU(), Flatten(0)))",
-    "ModuleList([ReLU(), Tanh()])", "Sequential()",
+    "ModuleList([ReLU(), Tanh()])", "Sequential()", "MaxPool2d(2)", "MaxPool1d(3, 2, 1, ceil_mode=True)", "AvgPool2d((2, 1))",
+    "AdaptiveAvgPool2d((2, None))", "AdaptiveMaxPool3d(2)",
 ]
 
 
@@ -263,6 +265,41 @@ def test_transposed_convolution_with_an_output_size(torch):
     like_pytorch(torch, nn.ConvTranspose2d(1, 1, 3, 2, 1), torch.nn.ConvTranspose2d(1, 1, 3, 2, 1), x, output_size=[4, 3])
 
 
+@pytest.mark.parametrize("rank", [1, 2, 3])
+@pytest.mark.parametrize("kind, options", [
+    ("MaxPool", {"kernel_size": 2}), ("MaxPool", {"kernel_size": 3, "stride": 2, "padding": 1, "ceil_mode": True}),
+    ("MaxPool", {"kernel_size": 2, "stride": 1, "dilation": 2}), ("AvgPool", {"kernel_size": 2}),
+    ("AvgPool", {"kernel_size": 3, "stride": 2, "padding": 1, "ceil_mode": True, "count_include_pad": False}),
+    ("AdaptiveMaxPool", {"output_size": 3}), ("AdaptiveAvgPool", {"output_size": 3}),
+], ids=str)
+def test_pooling(torch, rank, kind, options):
+    x = np.random.default_rng(rank).permutation(2 * 3 * 6 * 7 * 4).astype(float)[:2 * 3 * int(np.prod((6, 7, 4)[:rank]))]
+    x = x.reshape(2, 3, *(6, 7, 4)[:rank])  # no two cells equal
+    name = f"{kind}{rank}d"
+    like_pytorch(torch, getattr(nn, name)(**options), getattr(torch.nn, name)(**options), x)
+    function = "".join("_" * (c.isupper() and i > 0) + c.lower() for i, c in enumerate(kind)) + f"{rank}d"
+    y = getattr(nn.functional, function)(tc.Tensor(x), **options)
+    assert (y.numpy() == getattr(nn, name)(**options)(tc.Tensor(x)).numpy()).all()
+
+
+@pytest.mark.parametrize("layer", [
+    nn.MaxPool2d(3, 2, 1), nn.AvgPool2d(2, 1, 1, divisor_override=3), nn.AdaptiveMaxPool2d((2, None)), nn.AdaptiveAvgPool2d(2),
+], ids=repr)
+def test_pooling_derivatives(layer):
+    x = tc.Tensor(np.random.default_rng(0).permutation(2 * 5 * 5).reshape(1, 2, 5, 5) / 10.0, requires_grad=True)
+    gradcheck(layer, x)
+    gradgradcheck(layer, x)
+
+
+def test_pooling_returns_indices(torch):
+    x = np.random.default_rng(0).standard_normal((1, 2, 5, 5))
+    for text in ("MaxPool2d(2, return_indices=True)", "AdaptiveMaxPool2d(2, return_indices=True)"):
+        y, at = eval(text, vars(nn))(tc.Tensor(x))
+        _, want = eval(text, vars(torch.nn))(torch.tensor(x))
+        assert (at.numpy() == want.numpy()).all() and (y.numpy().ravel() == np.take_along_axis(
+            x.reshape(2, 25), at.numpy().reshape(2, -1), 1).ravel()).all()
+
+
 @pytest.mark.parametrize("text", ["Linear(3, 4)", "Linear(3, 4, bias=False)", "Flatten()", "Flatten(0, 1)", "Identity()",
                                   "ReLU()", "LeakyReLU(0.2)", "Sigmoid()", "Tanh()", "SiLU()", "Softplus()", "Softmax(dim=1)",
                                   "LogSoftmax(dim=1)"])
@@ -312,6 +349,8 @@ def test_other_losses_pass_their_options_on(text, fn):
     (lambda: nn.Conv2d(1, 1, 3)(tc.Tensor(np.zeros((1, 4, 4)))),
      "Conv2d wants an input (N, C, *spatial) of 4 dimensions, got shape (1, 4, 4)"),
     (lambda: nn.ConvTranspose1d(1, 1, 3, output_padding=-1), "output_padding must be at least 0"),
+    (lambda: nn.MaxPool1d(2)(tc.Tensor(np.zeros((1, 1, 4, 4)))), "MaxPool1d wants an input (N, C, *spatial) of 3 dimensions"),
+    (lambda: nn.AvgPool1d(2, divisor_override=0)(tc.Tensor(np.zeros((1, 1, 4)))), "divisor_override must not be 0"),
     (lambda: nn.Linear(0, 3), "at least one feature on each side, got 0 and 3"),
     (lambda: nn.functional.conv1d(tc.Tensor(np.zeros((1, 1, 4, 4))), tc.Tensor(np.zeros((1, 1, 3)))),
      "conv1d wants an input of 3 dimensions"),

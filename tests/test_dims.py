@@ -161,10 +161,11 @@ def test_pool_dims_by_the_documented_rule(i: int, k: int, s: int, lo: int, hi: i
     """PyTorch: floor or ceil of (i + padding - d*(k-1) - 1)/s, plus 1; with ceil_mode, "sliding windows that would start
     in the right padded region are ignored". Here also: a window without a single element is an error."""
     starts = positions(i, k, s, lo, hi, d)
-    if ceil_mode:  # one more window may hang over the end, if it starts inside the input or the padding before it
+    if ceil_mode:  # one more window may hang over the end, by less than a stride
         following = starts[-1] + s if starts else -lo
-        if following + d * (k - 1) + 1 - (i + hi) < s and following < i and (starts or i + lo + hi > d * (k - 1) + 1 - s):
+        if following + d * (k - 1) + 1 - (i + hi) < s:
             starts.append(following)
+        starts = [start for start in starts if start < i]
     empty = [start for start in starts if not any(0 <= start + j * d < i for j in range(k))]
     make = lambda: pool_dims((1, 2, i), k, s, ((lo, hi),), d, ceil_mode)  # noqa: E731
     if not starts or empty:
@@ -172,6 +173,18 @@ def test_pool_dims_by_the_documented_rule(i: int, k: int, s: int, lo: int, hi: i
             make()
     else:
         assert make().output == (len(starts),)
+
+
+@given(sizes, kernels, strides, st.integers(0, 3), dilations)
+def test_ceil_mode_is_pytorchs_where_pytorch_has_it(i: int, k: int, s: int, p: int, d: int) -> None:
+    """Its source (ATen/native/Pool.h): one window less if the last one starts at i + p or later; p at most half the window."""
+    assume(2 * p <= k and i + 2 * p > d * (k - 1))
+    want = (i + 2 * p - d * (k - 1) - 1 + s - 1) // s + 1
+    want -= (want - 1) * s >= i + p
+    try:
+        assert pool_dims((1, 1, i), k, s, p, d, ceil_mode=True).output == (want,)
+    except ValueError as e:
+        assert "holds no element" in str(e)  # dilated over the input from end to end
 
 
 @pytest.mark.parametrize("i, k, s, p, floor, ceil", [

@@ -290,7 +290,7 @@ def conv_transpose_dims(y_shape: Ints, w_shape: Ints, stride: int | Ints = 1, pa
     return ConvDims(N, Cg * groups, O, x_size, tuple(kernel), tuple(out), s, pads, d, groups)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=4096, typed=True)
 def pool_dims(x_shape: Ints, kernel_size: int | Ints, stride: int | Ints | None = None, padding: Padding = 0,
               dilation: int | Ints = 1, ceil_mode: bool = False) -> PoolDims:
     """The dims of a pooling of x (N, C, *input); stride defaults to kernel_size, as in PyTorch.
@@ -311,9 +311,7 @@ def pool_dims(x_shape: Ints, kernel_size: int | Ints, stride: int | Ints | None 
     out = []
     for i, k, st, (lo, hi), dil in zip(size, kernel, s, pads, d):
         o = output_size(i, k, st, lo, hi + (st - 1 if ceil_mode else 0), dil)
-        if ceil_mode and (o - 1) * st >= i + lo:  # that window would start beyond the input
-            o -= 1
-        out.append(o)
+        out.append(min(o, -(-(i + lo) // st)) if ceil_mode else o)  # a window that starts beyond the input is left out
     _check_output(tuple(out), size, kernel, s, pads, d)
     dims = PoolDims(x_shape[0], x_shape[1], size, kernel, tuple(out), s, pads, d)
     for axis, (_, counts) in enumerate(dims.windows):
@@ -327,7 +325,7 @@ def pool_dims(x_shape: Ints, kernel_size: int | Ints, stride: int | Ints | None 
     return dims
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=4096, typed=True)
 def adaptive_dims(x_shape: Ints, output_size: int | tuple[int | None, ...] | None) -> AdaptiveDims | PoolDims:
     """The dims of a pooling of x (N, C, *input) to a wanted spatial size; None keeps the input's.
 

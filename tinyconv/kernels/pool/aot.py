@@ -9,7 +9,6 @@ It refuses windows of changing size (adaptive pooling), and everything where no 
 
 from __future__ import annotations
 
-from functools import reduce
 from math import prod
 from typing import Any
 
@@ -67,4 +66,4 @@ def _divisor(dims: PoolDims, dtype: np.dtype, count_include_pad: bool, divisor_o
     if divisor_override:
         return np.array(divisor_override, dtype)
     counts = dims.extents if count_include_pad else [count for _, count in dims.windows]
-    return reduce(np.multiply.outer, counts, 1).astype(dtype)
+    return np.asarray(prod(np.ix_(*counts)), dtype)

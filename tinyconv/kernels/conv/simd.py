@@ -9,13 +9,26 @@ import numpy as np
 from ...dims import ConvDims
 from ..scratch import scratch
 from ..tile import lanes
-from .simd_loops import BASES, SUMS, correlate
+from .simd_images import forward_images, input_grad_images
+from .simd_loops import BASES, correlate
 from .simd_plan import Plan, forward_plan, input_grad_plan
 from .simd_weight_loops import correlate_weights
 from .simd_weights import weight_grad_plan
 
-_forward = lru_cache(maxsize=256)(forward_plan)
-_input_grad = lru_cache(maxsize=256)(input_grad_plan)
+
+
+@lru_cache(maxsize=256)
+def _forward(dims: ConvDims, L: int) -> Plan:
+    plan = forward_plan(dims, L)
+    return forward_images(dims, L, plan.cost) or plan
+
+
+@lru_cache(maxsize=256)
+def _input_grad(dims: ConvDims, L: int) -> Plan:
+    plan = input_grad_plan(dims, L)
+    return input_grad_images(dims, L, plan.cost) or plan
+
+
 _weight_grad = lru_cache(maxsize=256)(weight_grad_plan)
 
 
@@ -42,8 +55,10 @@ def conv_weight_grad(x: np.ndarray, y: np.ndarray, dims: ConvDims) -> np.ndarray
     padded = scratch("padded", plan.src_size, dtype)[:plan.src_size] if plan.src_size else x
     n = len(plan.tasks)
     bases = scratch("bases", n * 2 * BASES, np.dtype(np.int64))[:n * 2 * BASES].reshape(n, 2 * BASES)
+    m = len(plan.gathers)
+    turned = scratch("turned", m * L * L, dtype)[:m * L * L].reshape(m, L * L)
     correlate_weights(dims.N, x, padded, plan.pads, y, packed, plan.packs, plan.xo, plan.yo, plan.table, plan.tasks, plan.chunks,
-                      plan.gathers, plan.strides, plan.keep, L, bases, scratch("sums", plan.sums_size, dtype), w.reshape(-1))
+                      plan.gathers, plan.strides, plan.keep, L, bases, scratch("sums", plan.sums_size, dtype), turned, w.reshape(-1))
     return w
 
 
@@ -58,10 +73,10 @@ def _correlate(src: np.ndarray, w: np.ndarray, plan: Plan, shape: tuple[int, ...
     padded = scratch("padded", plan.src_size, dtype)[:plan.src_size] if plan.src_size else src
     n, m, L = len(plan.tasks), len(plan.packs), lanes(dtype.itemsize)
     bases = scratch("bases", n * 2 * BASES, np.dtype(np.int64))[:n * 2 * BASES].reshape(n, 2 * BASES)
-    sums = scratch("sums", n * SUMS, dtype)[:n * SUMS].reshape(n, SUMS)
+    sums = scratch("sums", n * plan.sums, dtype)[:n * plan.sums].reshape(n, plan.sums)
     turned = scratch("turned", m * L * L, dtype)[:m * L * L].reshape(m, L * L)
     correlate(src, padded, plan.pads, w, packed[:0] if bias is None else _flat(bias), packed, plan.packs, plan.in_w,
-              plan.offs, plan.table, plan.tasks, plan.strides, int(relu), L, bases, sums, turned,
+              plan.offs, plan.order, plan.table, plan.tasks, plan.strides, int(relu), L, bases, sums, turned,
               dst.reshape(-1))
     return dst
 

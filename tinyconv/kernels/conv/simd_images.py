@@ -110,7 +110,7 @@ def image_plan(dims: ConvDims, channels: Ints, w_steps: Ints, src_plane: Ints, a
                 np.concatenate(offs), (steps // taps * w_in + steps % taps) if w_in >= w_out else steps, np.concatenate(order),
                 np.array(table), np.array([task[1:] for task in tasks]).reshape(-1, TASK_COLUMNS),
                 np.array((dims.groups * Ci * plane * L, dims.groups * Co * positions, positions, dims.N, dims.groups * Ci)),
-                (R * K + 1) * L * L, cost, False)
+                (R * K + 1) * L * L, cost, (2,), False)
 
 
 def _shape(reach: list[tuple[int, int]]) -> tuple[tuple[int, int], ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from numba import prange
 
+from ..invoke import invoke
 from ..jit import njit
 from ..tile import CHANNEL_TILES, ROW_TILES, channel_tile, copy, row_tile, split, turn
 
@@ -19,34 +20,29 @@ CHANNEL_R, CHANNEL_P, CHANNEL_G = (tuple(c) for c in zip(*CHANNEL_TILES))
 
 
 @njit(parallel=True)
-def correlate(x, src, pads, w, bias, packed, packs, taps, offs, order, table, tasks, strides, relu, L, bases, sums, turned, dst):
-    """dst = the sum of simd_plan.py: copy x into src with padding, pack w and the bias, run the tasks."""
-    blocks = packs.shape[0]
-    for i in prange(pads[0] + blocks):
-        j = int(i)
-        if j < blocks:
-            pack_weights(w, bias, packed, packs[j], taps, L, turned[j])
-        else:
-            fill_source(x, src, pads, strides, L, j - blocks)
+def correlate(pack, runs, x, src, pads, w, bias, packed, packs, taps, offs, order, table, tasks, strides, relu, L, bases, sums,
+              turned, dst):
+    """dst = the sum of simd_plan.py: `pack` the source and the weights, then `runs`, for each kind of tile, the tasks."""
+    for i in prange(pads[0] + packs.shape[0]):
+        invoke(pack, (int(i), x, src, pads, w, bias, packed, packs, taps, strides, L, turned))
     for i in prange(tasks.shape[0]):
         j = int(i)
-        if tasks[j, 0] < CHANNEL:
-            run_rows(src, packed, offs, order, table, tasks[j], strides, relu, L, bases[j], sums[j], dst)
-        elif tasks[j, 0] >= IMAGES:
-            run_images(src, packed, offs, order, table, tasks[j], strides, relu, L, bases[j], sums[j], dst)
-        else:
-            run_channels(src, packed, offs, table, tasks[j], strides, relu, bases[j], sums[j], dst)
+        kind = (tasks[j, 0] >= CHANNEL) + (tasks[j, 0] >= IMAGES)
+        invoke(runs[kind], (j, src, packed, offs, order, table, tasks, strides, relu, L, bases, sums, dst))
 
 
 @njit
-def fill_source(x, src, pads, strides, L, i):
-    """Plane i of the source: with zeros around it, or with L images side by side."""
-    if pads[6] > 0:
-        pad_plane(x, src, pads, L, i)
+def pack_item(i, x, src, pads, w, bias, packed, packs, taps, strides, L, turned):
+    """A block of weights, or a plane of the source: with zeros around it, or with L images side by side."""
+    blocks = packs.shape[0]
+    if i < blocks:
+        pack_weights(w, bias, packed, packs[i], taps, L, turned[i])
+    elif pads[6] > 0:
+        pad_plane(x, src, pads, L, i - blocks)
     else:
-        block, c = divmod(i, strides[4])
+        block, c = divmod(i - blocks, strides[4])
         pack_images(x, (block * L * strides[4] + c) * pads[3], strides[4] * pads[3], min(L, strides[3] - block * L), pads[3],
-                    src, i * pads[3] * L, L)
+                    src, (i - blocks) * pads[3] * L, L)
 
 
 @njit
@@ -146,8 +142,9 @@ def pack_weights(w, bias, packed, pack, taps, L, block):
 
 
 @njit
-def run_rows(src, packed, offs, order, table, task, strides, relu, L, bases, sums, dst):
+def run_rows(i, src, packed, offs, order, table, tasks, strides, relu, L, all_bases, all_sums, dst):
     """A task of row tiles: whole vectors go straight to dst, cut or strided ones through the task's memory."""
+    task, bases, sums = tasks[i], all_bases[i], all_sums[i]
     size, T, o0, w0, lo, hi, per, g0 = task[0], task[1], task[2], task[3], task[4], task[5], task[6], task[7]
     to, valid, origin, step, direct = task[8], task[9], task[10], task[11], task[12]
     R = ROW_R[size]
@@ -170,8 +167,9 @@ def run_rows(src, packed, offs, order, table, task, strides, relu, L, bases, sum
 
 
 @njit
-def run_channels(src, packed, offs, table, task, strides, relu, bases, sums, dst):
+def run_channels(i, src, packed, offs, order, table, tasks, strides, relu, L, all_bases, all_sums, dst):
     """A task of channel tiles: groups of neighbours go straight to dst, strided ones through the task's memory."""
+    task, bases, sums = tasks[i], all_bases[i], all_sums[i]
     size, T, o0, w0, lo, hi, per, g0 = task[0], task[1], task[2], task[3], task[4], task[5], task[6], task[7]
     to, valid, origin, step = task[8], task[9], task[10], task[11]
     size -= CHANNEL
@@ -195,8 +193,9 @@ def run_channels(src, packed, offs, table, task, strides, relu, bases, sums, dst
 
 
 @njit
-def run_images(src, packed, offs, order, table, task, strides, relu, L, bases, sums, dst):
+def run_images(i, src, packed, offs, order, table, tasks, strides, relu, L, all_bases, all_sums, dst):
     """A task of row tiles with images in their lanes: L positions at a time are summed, then turned over to dst."""
+    task, bases, sums = tasks[i], all_bases[i], all_sums[i]
     size, T, w0, block, to, valid, origin = task[0] - IMAGES, task[1], task[3], task[4], task[8], task[9], task[10]
     R, K = ROW_R[size], ROW_K[size]
     at, turned, last = bases[BASES:], sums[R * K * L * L:], (strides[3] - 1) // L

@@ -45,6 +45,7 @@ class Plan:
     strides: np.ndarray  # from image to image of the source, of the destination; from channel to channel of it
     sums: int  # numbers that a task needs for itself
     cost: float  # cycles by a count of issue slots
+    kinds: tuple[int, ...]  # of the tiles of the tasks
     partial: bool  # a phase without taps leaves zeros
 
 
@@ -161,7 +162,8 @@ def _plan(dims: ConvDims, channels: Ints, w_steps: Ints, pads: Sequence[int], ph
     return Plan(np.array([pads[0] if copied else 0, *pads[1:]]), pads[0] * plane + 2 * L if copied else 0,
                 np.array(packs).reshape(-1, 11), w_size, *(np.ascontiguousarray(a) for a in np.concatenate(taps).T), np.concatenate(table),
                 np.array([task[1:] for task in tasks], np.int64).reshape(-1, TASK_COLUMNS),
-                np.array((dims.groups * Ci * plane, dims.groups * Co * dst_plane, dst_plane, dims.N, dims.groups * Ci)), 1024, cost, partial)
+                np.array((dims.groups * Ci * plane, dims.groups * Co * dst_plane, dst_plane, dims.N, dims.groups * Ci)), 1024, cost,
+                tuple(sorted({int(task[1] >= CHANNEL) for task in tasks})), partial)
 
 
 def neighbours(phase: Phase, across: int) -> np.ndarray:

@@ -40,6 +40,7 @@ class WeightPlan:
     gathers: np.ndarray  # for every block of channels: sums from, first channel, valid, width; by rows, tile
     sums_size: int
     strides: np.ndarray  # image to image of x and y, channel to channel of y, numbers in a row of w, slices, taps in one
+    kinds: tuple[int, ...]  # 0 by channels, 1 by rows
     keep: int  # by rows: lanes of a vector that ends a row
 
 
@@ -152,4 +153,5 @@ def _weight_plan(dims: ConvDims, src: _Source, P: int, table: np.ndarray, chunks
     tasks.sort(key=lambda task: task[:2])
     strides = (src.image, dims.O * positions, positions, src.Ci * prod(src.kernel), slices, tiles * P)
     return WeightPlan(src.pads, src.size, np.array(packs, np.int64).reshape(-1, 4), y_size, xo, yo, table,
-                      np.array([task[2:] for task in tasks]), np.array(chunks), np.array(gathers), sums_size, np.array(strides), keep)
+                      np.array([task[2:] for task in tasks]), np.array(chunks), np.array(gathers), sums_size, np.array(strides),
+                      (int(blocks[0][0] >= DOT),), keep)

@@ -29,11 +29,11 @@ I32, I64 = ir.IntType(32), ir.IntType(64)
 # The sizes of the tiles. All sums of a tile, the vectors it has read and one scalar must fit the registers, and there
 # must be 8 sums or more, or each multiply-add waits for the one before it (4 cycles, two of them a cycle).
 if host.REGISTERS >= 32:
-    ROW_TILES = ((8, 1), (8, 2), (6, 3), (6, 4), (4, 5), (4, 6), (3, 7), (3, 8))  # (R, K)
+    ROW_TILES = ((8, 1), (8, 2), (6, 3), (6, 4), (4, 5), (4, 6), (3, 7), (3, 8), (2, 10), (2, 12), (1, 16), (1, 20))  # (R, K)
     CHANNEL_GROUPS = (10, 6, 4, 3, 2, 2, 2)  # P for G = 1, 2, ...
-    DOT_TILES = ((1, 9), (2, 9), (3, 8), (4, 6), (5, 5), (6, 4))  # (K, P)
+    DOT_TILES = ((1, 9), (2, 8), (3, 7), (4, 5), (5, 4), (6, 3))  # (K, P)
 else:
-    ROW_TILES = ((6, 1), (5, 2), (3, 3), (3, 4), (2, 5), (2, 6), (1, 7), (1, 8))
+    ROW_TILES = ((6, 1), (5, 2), (3, 3), (3, 4), (2, 5), (2, 6), (1, 8), (1, 10))
     CHANNEL_GROUPS = (6, 3, 2, 1, 1, 1, 1)
     DOT_TILES = ((1, 9), (2, 5), (3, 3), (3, 4), (4, 3), (6, 2))
 CHANNEL_TILES = tuple((r, p, g + 1) for r in (1, 2) for g, p in enumerate(CHANNEL_GROUPS))  # (R, P, G)
@@ -154,34 +154,33 @@ def _switch(builder: Any, number: Any, cases: list) -> None:
 
 
 @intrinsic
-def row_tile(typingctx, size, x, bases, offs, o0, T, w, w0, out, at, step, relu):  # type: ignore[no-untyped-def]
+def row_tile(typingctx, size, x, bases, offs, wi, o0, T, w, w0, s0, out, at, step, relu):  # type: ignore[no-untyped-def]
     """R vectors of positions x K output channels, (R, K) = ROW_TILES[size].
 
                      w[t, 0]  ...  w[t, K-1]        for every t:  load R vectors of x, K scalars of w,
       x[bases[0] + offs[t] : + L]    R*K sums                     multiply all with all
       x[bases[R-1] + ...]
 
-    w is (T, K) from w0 on, and its row T holds what each sum starts from (the bias). offs is read from o0 on.
+    Step t reads offs[o0 + t] and row wi[o0 + t] of w, which is (.., K) from w0 on; sums start from w[s0 : + K] (the bias).
     Stores vector r of channel k at out[at[r] + k*step], negative sums as 0 where relu is not 0; NaN stays NaN.
     """
     def codegen(context, b, sig, args):  # type: ignore[no-untyped-def]
-        number, xv, basev, offv, o0v, tv, wv, w0v, outv, atv, stepv, reluv = args
+        number, xv, basev, offv, wiv, o0v, tv, wv, w0v, s0v, outv, atv, stepv, reluv = args
         e = _Emitter(context, b, x)
         table, at_ = e.pointer(bases, basev, ir.Constant(I64, 0)), e.pointer(at, atv, ir.Constant(I64, 0))
-        op, wp = e.pointer(offs, offv, o0v), e.pointer(w, wv, w0v)
+        op, ip, wp, first = e.pointer(offs, offv, o0v), e.pointer(wi, wiv, o0v), e.pointer(w, wv, w0v), e.pointer(w, wv, s0v)
         xp, yp = e.pointer(x, xv, ir.Constant(I64, 0)), e.pointer(out, outv, ir.Constant(I64, 0))
         rectify = b.icmp_signed("!=", reluv, ir.Constant(I64, 0))
         floor = e.broadcast(b.select(rectify, ir.Constant(e.elt, 0.0), ir.Constant(e.elt, float("-inf"))))
 
         def emit(nr, nk):  # type: ignore[no-untyped-def]
             rows = [e.at(xp, b.load(e.at(table, r))) for r in range(nr)]
-            first = e.at(wp, b.mul(tv, ir.Constant(I64, nk)))
             start = [e.broadcast(b.load(e.at(first, k))) for k in range(nk) for _ in range(nr)]
 
             def body(t, acc):  # type: ignore[no-untyped-def]
                 off = b.load(e.at(op, t))
                 xs = [e.load(e.at(p, off)) for p in rows]
-                row = e.at(wp, b.mul(t, ir.Constant(I64, nk)))
+                row = e.at(wp, b.mul(b.load(e.at(ip, t)), ir.Constant(I64, nk)))
                 new = []
                 for k in range(nk):
                     s = e.broadcast(b.load(e.at(row, k)))
@@ -198,7 +197,7 @@ def row_tile(typingctx, size, x, bases, offs, o0, T, w, w0, out, at, step, relu)
         return context.get_dummy_value()
 
     i = types.int64
-    return types.void(i, x, bases, offs, i, i, w, i, out, at, i, i), codegen
+    return types.void(i, x, bases, offs, wi, i, i, w, i, i, out, at, i, i), codegen
 
 
 class _ChannelTile:
@@ -320,6 +319,49 @@ def turn(typingctx, src, s0, sstep, rows, dst, d0, dstep):  # type: ignore[no-un
 
 
 @intrinsic
+def copy(typingctx, src, s0, dst, d0, n):  # type: ignore[no-untyped-def]
+    """dst[d0 : d0 + n] = src[s0 : s0 + n]; a row of a vector or more in whole vectors, the last over the one before."""
+    def codegen(context, b, sig, args):  # type: ignore[no-untyped-def]
+        sv, s0v, dv, d0v, nv = args
+        e = _Emitter(context, b, src)
+        sp, dp, wide = e.pointer(src, sv, s0v), e.pointer(dst, dv, d0v), ir.Constant(I64, e.L)
+        with b.if_else(b.icmp_signed(">=", nv, wide)) as (whole, short):
+            with whole:
+                def vector(t, none):  # type: ignore[no-untyped-def]
+                    at = b.mul(t, wide)
+                    e.store(e.load(e.at(sp, at)), e.at(dp, at))
+                    return []
+                last = b.sub(nv, wide)
+                e.loop(b.sdiv(nv, wide), [], vector)
+                e.store(e.load(e.at(sp, last)), e.at(dp, last))
+            with short:
+                def number(t, none):  # type: ignore[no-untyped-def]
+                    b.store(b.load(e.at(sp, t)), e.at(dp, t))
+                    return []
+                e.loop(nv, [], number)
+        return context.get_dummy_value()
+
+    i = types.int64
+    return types.void(src, i, dst, i, i), codegen
+
+
+@intrinsic
+def split(typingctx, src, s0, dst, even, odd):  # type: ignore[no-untyped-def]
+    """2L neighbours of src from s0 on: those at even places to dst[even : + L], the others to dst[odd : + L]."""
+    def codegen(context, b, sig, args):  # type: ignore[no-untyped-def]
+        sv, s0v, dv, evenv, oddv = args
+        e = _Emitter(context, b, src)
+        sp = e.pointer(src, sv, s0v)
+        first, second = e.load(sp), e.load(e.at(sp, e.L))
+        for start, to in ((0, evenv), (1, oddv)):
+            e.store(e.shuffle(first, second, list(range(start, 2 * e.L, 2))), e.pointer(dst, dv, to))
+        return context.get_dummy_value()
+
+    i = types.int64
+    return types.void(src, i, dst, i, i), codegen
+
+
+@intrinsic
 def dot_tile(typingctx, size, x, bases, xo, y, at, yo, full, T, part, tails, keep, sums, s0):  # type: ignore[no-untyped-def]
     """K channels of y x P taps of x, both as vectors of positions, (K, P) = DOT_TILES[size].
 
@@ -350,9 +392,11 @@ def dot_tile(typingctx, size, x, bases, xo, y, at, yo, full, T, part, tails, kee
 
                 def body(t, acc, x_at=x_at, y_at=y_at, load=load):  # type: ignore[no-untyped-def]
                     a, c = b.load(e.at(x_at, t)), b.load(e.at(y_at, t))
-                    taps = [load(e.at(p, a)) for p in xs]
-                    rows = [load(e.at(p, c)) for p in ys]
-                    return [e.fma(row, tap, acc[k * np_ + p]) for k, row in enumerate(rows) for p, tap in enumerate(taps)]
+                    taps, new = [load(e.at(p, a)) for p in xs], []
+                    for k in range(nk):
+                        row = load(e.at(ys[k], c))
+                        new += [e.fma(row, tap, acc[k * np_ + p]) for p, tap in enumerate(taps)]
+                    return new
 
                 acc = e.loop(count, acc, body)
             for i, v in enumerate(acc):

@@ -2,9 +2,10 @@
 
 from ...registry import Kernel, register
 from ..geometry import floats_only
-from . import direct, im2col, reference
+from . import direct, im2col, reference, simd
 
 BIAS = frozenset({"bias"})
+BIAS_RELU = frozenset({"bias", "relu"})
 
 LADDER = (
     Kernel("conv", "reference", reference.conv),
@@ -16,5 +17,8 @@ LADDER = (
     Kernel("conv", "im2col", im2col.conv, refuse=floats_only, scratch=im2col.scratch, fuses=BIAS),
     Kernel("conv_input_grad", "im2col", im2col.conv_input_grad, refuse=floats_only, scratch=im2col.scratch),
     Kernel("conv_weight_grad", "im2col", im2col.conv_weight_grad, refuse=floats_only, scratch=im2col.scratch),
+    Kernel("conv", "simd", simd.conv, refuse=simd.refuse, scratch=simd.scratch_bytes(simd.forward), fuses=BIAS_RELU),
+    Kernel("conv_input_grad", "simd", simd.conv_input_grad, refuse=simd.refuse, scratch=simd.scratch_bytes(simd.input_grad)),
+    Kernel("conv_weight_grad", "simd", simd.conv_weight_grad, refuse=simd.refuse, scratch=simd.scratch_bytes(simd.weight_grad)),
 )
 register(*LADDER)

@@ -21,9 +21,11 @@ import numpy as np
 from ...dims import ConvDims, Ints
 from ..tile import CHANNEL_GROUPS, CHANNEL_TILES, ROW_TILES
 
-CHANNEL = len(ROW_TILES)  # tiles are numbered: first the row tiles, then the channel tiles
+CHANNEL = len(ROW_TILES)  # tiles are numbered: row tiles, channel tiles, and row tiles with images in their lanes
+IMAGES = CHANNEL + len(CHANNEL_TILES)
 TASK_COLUMNS = 13  # tile, T, first tap, first weight, groups from, to, an image, first of table, dst, valid, src, step, direct
 CHUNK = 96 * 1024  # numbers of the source that a task should read: they stay in the second-level cache
+FIRST_LEVEL = 8192  # numbers that stay in the first-level cache
 TASKS = 16  # tasks wanted, whatever the number of threads
 
 
@@ -37,9 +39,13 @@ class Plan:
     w_size: int
     offs: np.ndarray  # for every step t: offset in the source
     in_w: np.ndarray  # and in w
+    order: np.ndarray  # and its row of the packed weights
     table: np.ndarray  # for every group of neighbours: offset in the source, in the destination, length
     tasks: np.ndarray  # rows of TASK_COLUMNS
     strides: np.ndarray  # from image to image of the source, of the destination; from channel to channel of it
+    sums: int  # numbers that a task needs for itself
+    cost: float  # cycles by a count of issue slots
+    kinds: tuple[int, ...]  # of the tiles of the tasks
     partial: bool  # a phase without taps leaves zeros
 
 
@@ -122,18 +128,19 @@ def _plan(dims: ConvDims, channels: Ints, w_steps: Ints, pads: Sequence[int], ph
     _, *size, Dp, Hp, m, row = pads[:8]
     plane = Dp * Hp * m * row
     chunks = max(-(-dims.N * Ci * plane // CHUNK), -(-TASKS // (len(phases) * dims.groups * -(-Co // (2 * L)))))
-    taps, table = [np.empty((0, 2), int)], [np.empty((0, 3), int)]
+    taps, table = [np.empty((0, 3), int)], [np.empty((0, 3), int)]
     packs: list[tuple[int, ...]] = []
     tasks: list[tuple[int, ...]] = []
-    w_size, reads_past = 0, False
+    w_size, reads_past, cost = 0, False, 0.0
     for phase in phases:
         T, first_tap, first_row = Ci * len(phase.taps), sum(map(len, taps)), sum(map(len, table))
-        blocks = _blocks(phase, T, Co, L)
+        each, blocks = _blocks(phase, T, Co, L)
+        cost += each * len(phase.rows) * dims.N * dims.groups
         across, wide = _reach(blocks[0][0], L)
         reads_past |= phase.length < across
         k, off = np.array(phase.taps).T
         c = np.arange(Ci)[:, None]
-        taps.append(np.stack([(c * plane + off).ravel(), (c * w_in + k).ravel()], 1))
+        taps.append(np.stack([(c * plane + off).ravel(), (c * w_in + k).ravel(), np.arange(T)], 1))
         table.append(neighbours(phase, across))
         count = dims.N * len(table[-1])
         each = -(-max(count, 1) // (chunks * wide)) * wide
@@ -151,10 +158,12 @@ def _plan(dims: ConvDims, channels: Ints, w_steps: Ints, pads: Sequence[int], ph
                 o += width
     tasks.sort(key=lambda task: task[0])  # chunks outermost: threads get equal shares, and a chunk stays in cache
     copied = reads_past or m > 1 or [Dp, Hp, row] != size
+    cost += 0.3 * pads[0] * plane * (m if m > 2 else 1) * copied
     return Plan(np.array([pads[0] if copied else 0, *pads[1:]]), pads[0] * plane + 2 * L if copied else 0,
                 np.array(packs).reshape(-1, 11), w_size, *(np.ascontiguousarray(a) for a in np.concatenate(taps).T), np.concatenate(table),
                 np.array([task[1:] for task in tasks], np.int64).reshape(-1, TASK_COLUMNS),
-                np.array((dims.groups * Ci * plane, dims.groups * Co * dst_plane, dst_plane)), partial)
+                np.array((dims.groups * Ci * plane, dims.groups * Co * dst_plane, dst_plane, dims.N, dims.groups * Ci)), 1024, cost,
+                tuple(sorted({int(task[1] >= CHANNEL) for task in tasks})), partial)
 
 
 def neighbours(phase: Phase, across: int) -> np.ndarray:
@@ -165,7 +174,7 @@ def neighbours(phase: Phase, across: int) -> np.ndarray:
     return np.stack([src.ravel(), dst.ravel(), np.full(src.size, min(across, phase.length))], 1)
 
 
-def _blocks(phase: Phase, T: int, Co: int, L: int) -> list[tuple[int, int]]:
+def _blocks(phase: Phase, T: int, Co: int, L: int) -> tuple[float, list[tuple[int, int]]]:
     """The tiles that cover Co channels, (number, channels) each: those that a count of issue slots finds cheapest.
 
     Two multiply-adds or two loads a cycle; a load of x that straddles a line counts twice; storing costs what it does.
@@ -173,19 +182,19 @@ def _blocks(phase: Phase, T: int, Co: int, L: int) -> list[tuple[int, int]]:
     costs = []
     direct = phase.length >= L and phase.step == 1
     for tile, (R, K) in enumerate(ROW_TILES):
-        step = max(R * K / 2, (2 * R + K) / 2, 4)
-        each = T * step + 30 + R * K * (1 if direct else 20)
+        lines = (R + 1) / len(phase.taps) if T * R * L > FIRST_LEVEL else 0  # of x, from the second-level cache
+        each = T * max(1.08 * R * K / 2, (2 * R + K) / 2, 4, 2.5 * lines) + 30 + R * K * (1 if direct else 20)
         costs.append((-(-phase.length // L) * each / R * -(-Co // K), [(tile, K)] * -(-Co // K)))
     full, rest = divmod(Co, 2 * L)
     pair, single = full + (rest > L), int(0 < rest <= L)
-    for G, P in enumerate(CHANNEL_GROUPS, 1):
-        if phase.length >= G:
-            each = 0.0
-            for R, n in ((2, pair), (1, single)):
-                each += n * (T * max(R * P * G / 2, (R + P * G) / 2, 4) * (1.1 if G == 1 else 1) + 30 + R * P * 48)
-            number = CHANNEL + G - 1
-            costs.append((-(-phase.length // G) * each / P, [(number + len(CHANNEL_GROUPS), 2 * L)] * pair + [(number, L)] * single))
-    return min(costs, key=lambda c: c[0])[1]
+    for G, P in enumerate(CHANNEL_GROUPS[:phase.length], 1):
+        each = 0.0
+        for R, n in ((2, pair), (1, single)):
+            slots = max(R * P * G / 2, (R + P * G) / 2, 4) * (1.1 if G == 1 else 1)
+            each += n * (T * slots + 30 + R * P * (48 if phase.step == 1 else 20 * G))
+        number = CHANNEL + G - 1
+        costs.append((-(-phase.length // G) * each / P, [(number + len(CHANNEL_GROUPS), 2 * L)] * pair + [(number, L)] * single))
+    return min(costs, key=lambda c: c[0])
 
 
 def _reach(tile: int, L: int) -> tuple[int, int]:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from numba import prange
 
+from ..invoke import invoke
 from ..jit import njit
-from ..tile import CHANNEL_TILES, DOT_TILES, dot_tile, tap_tile, turn
+from ..tile import CHANNEL_TILES, DOT_TILES, copy, dot_tile, tap_tile, turn
 from .simd_loops import BASES, CHANNEL_G, CHANNEL_P, CHANNEL_R, pad_plane
 
 DOT = len(CHANNEL_TILES)
@@ -16,25 +17,26 @@ DOT_K, DOT_P = (tuple(c) for c in zip(*DOT_TILES))
 
 
 @njit(parallel=True)
-def correlate_weights(N, x, src, pads, y, packed, packs, xo, yo, table, tasks, chunks, gathers, strides, keep, L, bases,
-                      sums, w):
-    """w = the sum of simd_weights.py: pad x, pack y, run the tasks, add up."""
-    blocks = packs.shape[0]
-    for i in prange(pads[0] + blocks * N):
-        j = int(i)
-        if j < blocks * N:
-            pack_image(y, packed, packs[j // N], strides, j % N, L)
-        else:
-            pad_plane(x, src, pads, j - blocks * N)
+def correlate_weights(pack, runs, gather, N, x, src, pads, y, packed, packs, xo, yo, table, tasks, chunks, gathers, strides, keep,
+                      L, bases, sums, turned, w):
+    """w = the sum of simd_weights.py: `pack` x and y, `runs`, for each design, the tasks, and `gather` their sums."""
+    for i in prange(pads[0] + packs.shape[0] * N):
+        invoke(pack, (int(i), N, x, src, pads, y, packed, packs, strides, L))
     for i in prange(tasks.shape[0]):
         j = int(i)
-        if tasks[j, 0] < DOT:
-            run_taps(src, packed, xo, table, tasks[j], chunks, strides, L, bases[j], sums)
-        else:
-            run_dots(src, y, xo, yo, table, tasks[j], chunks, strides, keep, L, bases[j], sums)
+        invoke(runs[int(tasks[j, 0] >= DOT)], (j, src, y, packed, xo, yo, table, tasks, chunks, strides, keep, L, bases, sums))
     for i in prange(gathers.shape[0]):
-        j = int(i)
-        gather(sums, gathers[j], table, strides, L, w)
+        invoke(gather, (int(i), sums, gathers, table, strides, L, turned, w))
+
+
+@njit
+def pack_operand(i, N, x, src, pads, y, packed, packs, strides, L):
+    """A block of channels of an image of y, or a plane of x."""
+    blocks = packs.shape[0]
+    if i < blocks * N:
+        pack_image(y, packed, packs[i // N], strides, i % N, L)
+    else:
+        pad_plane(x, src, pads, L, i - blocks * N)
 
 
 @njit
@@ -53,8 +55,9 @@ def pack_image(y, packed, pack, strides, n, L):
 
 
 @njit
-def run_taps(src, packed, xo, table, task, chunks, strides, L, bases, sums):
+def run_taps(i, src, y, packed, xo, yo, table, tasks, chunks, strides, keep, L, all_bases, sums):
     """A task by channels; its sums lie in `sums` between the chunks of positions."""
+    task, bases = tasks[i], all_bases[i]
     size, y0, lo, hi, origin, to = task[0], task[1], task[2], task[3], task[4], task[5]
     P, G, width = CHANNEL_P[size], CHANNEL_G[size], CHANNEL_R[size] * L
     sums[to:to + (hi - lo) * G * width] = 0
@@ -67,8 +70,9 @@ def run_taps(src, packed, xo, table, task, chunks, strides, L, bases, sums):
 
 
 @njit
-def run_dots(src, y, xo, yo, table, task, chunks, strides, keep, L, bases, sums):
+def run_dots(i, src, y, packed, xo, yo, table, tasks, chunks, strides, keep, L, all_bases, sums):
     """A task by rows; its sums, vectors still, lie in `sums` between the chunks of positions."""
+    task, bases = tasks[i], all_bases[i]
     size, y0, lo, hi, origin, to = task[0] - DOT, task[1], task[2], task[3], task[4], task[5]
     K, P = DOT_K[size], DOT_P[size]
     at = bases[BASES:]
@@ -85,25 +89,40 @@ def run_dots(src, y, xo, yo, table, task, chunks, strides, keep, L, bases, sums)
 
 
 @njit
-def gather(sums, block, table, strides, L, w):
+def gather(i, sums, blocks, table, strides, L, all_turned, w):
     """The sums of a block of channels, slice by slice, to rows of w."""
+    block, turned = blocks[i], all_turned[i]
     start, o0, valid, width, tile = block[0], block[1], block[2], block[3], block[4]
     row, slices, taps = strides[3], strides[4], strides[5]
-    for g in range(table.shape[0]):
-        if tile < DOT:  # (slices, taps, channels)
-            G = CHANNEL_G[tile]
-            for j in range(G):
-                for o in range(valid):
-                    v = sums[start + (g * G + j) * width + o]
-                    for i in range(1, slices):
-                        v += sums[start + (i * taps * G + g * G + j) * width + o]
-                    w[(o0 + o) * row + table[g, 1] + j] = v
-        else:  # (slices, tiles, channels, taps of a tile, lanes)
-            P = DOT_P[tile - DOT]
+    if tile >= DOT:
+        gather_lanes(sums, block, table, strides, L, w)
+        return
+    G, many = CHANNEL_G[tile], table.shape[0]
+    if slices == 1 and many * G == row:  # (taps, channels) turned over, L by L
+        for t in range(0, row, L):
+            for o in range(0, valid, L):
+                turn(sums, start + t * width + o, width, min(L, row - t), turned, 0, L)
+                for j in range(min(L, valid - o)):
+                    copy(turned, j * L, w, (o0 + o + j) * row + t, min(L, row - t))
+        return
+    for g in range(many):
+        for j in range(G):
             for o in range(valid):
-                v = sums[0] * 0
-                for i in range(slices):
-                    first = start + (((i * taps + g // P * P) * width) + o * P + g % P) * L
-                    for j in range(L):
-                        v += sums[first + j]
-                w[(o0 + o) * row + table[g, 1]] = v
+                v = sums[start + (g * G + j) * width + o]
+                for s in range(1, slices):
+                    v += sums[start + (s * taps * G + g * G + j) * width + o]
+                w[(o0 + o) * row + table[g, 1] + j] = v
+
+
+@njit
+def gather_lanes(sums, block, table, strides, L, w):
+    """The same by rows: (slices, tiles, channels, taps of a tile, lanes)."""
+    start, o0, valid, K, P = block[0], block[1], block[2], block[3], DOT_P[block[4] - DOT]
+    for g in range(table.shape[0]):
+        for o in range(valid):
+            v = sums[0] * 0
+            for i in range(strides[4]):
+                first = start + ((i * strides[5] + g // P * P) * K + o * P + g % P) * L
+                for j in range(L):
+                    v += sums[first + j]
+            w[(o0 + o) * strides[3] + table[g, 1]] = v

@@ -21,7 +21,7 @@ from ..tile import CHANNEL_GROUPS, CHANNEL_TILES, DOT_TILES
 from .simd_plan import TASKS, Phase, neighbours, three_axes
 
 DOT = len(CHANNEL_TILES)  # tiles are numbered: first the channel tiles, then the dot tiles
-DEPTH = 224  # positions summed, or vectors of them, before a task moves on to other taps: what it reads stays in cache
+DEPTH, ROW_DEPTH = 224, 64  # positions summed, or vectors of them, before a task moves on to other taps: they stay in cache
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,6 +40,7 @@ class WeightPlan:
     gathers: np.ndarray  # for every block of channels: sums from, first channel, valid, width; by rows, tile
     sums_size: int
     strides: np.ndarray  # image to image of x and y, channel to channel of y, numbers in a row of w, slices, taps in one
+    kinds: tuple[int, ...]  # 0 by channels, 1 by rows
     keep: int  # by rows: lanes of a vector that ends a row
 
 
@@ -81,7 +82,7 @@ def weight_grad_plan(dims: ConvDims, L: int) -> WeightPlan:
                    for g, p in enumerate(CHANNEL_GROUPS[:kernel[2]], 1)), key=lambda c: c[1])
     by_channels = positions * R * (cost + L / 2)
     vectors = positions // out[2] * -(-out[2] // L)
-    tile, cost = min(((i, -(-Co // k) * -(-rows * kernel[2] // p) * max(k * p / 2, (1.5 * k + 2 * p) / 2, 4))
+    tile, cost = min(((i, -(-Co // k) * -(-rows * kernel[2] // p) * max(0.6 * k * p, 0.9 * k + 1.2 * p))
                       for i, (k, p) in enumerate(DOT_TILES)), key=lambda c: c[1])
     return _by_channels(dims, G, L) if by_channels <= vectors * cost else _by_rows(dims, tile, L)
 
@@ -119,11 +120,11 @@ def _by_rows(dims: ConvDims, tile: int, L: int) -> WeightPlan:
     taps = src.kernel_rows()[:, None, :] + [(src.column(j * src.d[2]), j) for j in range(src.kernel[2])]
     table = np.insert(taps.reshape(-1, 2), 2, 1, axis=1)
     rows, whole, cut = positions // out[2], out[2] // L, int(out[2] % L > 0)
-    images = max(1, min(dims.N, DEPTH // (rows * (whole + cut))))
+    images = max(1, min(dims.N, ROW_DEPTH // (rows * (whole + cut))))
     j, n = np.arange(whole) * L, np.arange(images)[:, None, None]
     x_rows, y_rows = n * src.image + src.rows()[:, None], n * dims.O * positions + (np.arange(rows) * out[2])[:, None]
     xo, yo = (np.concatenate([(r + j).ravel(), (r + whole * L).ravel()[:images * rows * cut]]) for r in (x_rows, y_rows))
-    deep = rows * images if images > 1 else -(-rows // max(1, round(rows * (whole + cut) / DEPTH)))
+    deep = rows * images if images > 1 else -(-rows // max(1, round(rows * (whole + cut) / ROW_DEPTH)))
     chunks = []
     for n in range(0, dims.N, images):
         for r in range(0, rows, deep):
@@ -152,4 +153,5 @@ def _weight_plan(dims: ConvDims, src: _Source, P: int, table: np.ndarray, chunks
     tasks.sort(key=lambda task: task[:2])
     strides = (src.image, dims.O * positions, positions, src.Ci * prod(src.kernel), slices, tiles * P)
     return WeightPlan(src.pads, src.size, np.array(packs, np.int64).reshape(-1, 4), y_size, xo, yo, table,
-                      np.array([task[2:] for task in tasks]), np.array(chunks), np.array(gathers), sums_size, np.array(strides), keep)
+                      np.array([task[2:] for task in tasks]), np.array(chunks), np.array(gathers), sums_size, np.array(strides),
+                      (int(blocks[0][0] >= DOT),), keep)

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 Ints = tuple[int, ...]
 Pairs = tuple[tuple[int, int], ...]
@@ -194,6 +194,29 @@ class AdaptiveDims:
 
 
 AnyPool = PoolDims | AdaptiveDims
+
+
+class NormDims(NamedTuple):
+    """Sizes of a normalisation: x seen as (N, S, K, L), with one mean and variance for each s, over n, k and l.
+
+    The weight of x[n, s, k, l] is number (s % P) * K + k of P * K. With M cells in an image and D features,
+
+        batch norm (N, C, M, per channel)         N=N   S=C     K=1     L=M   P=C
+        instance norm (one image and channel)     N=1   S=N*C   K=1     L=M   P=C
+        group norm (one image and group)          N=1   S=N*G   K=C/G   L=M   P=G
+        layer norm (one sample)                   N=1   S=N     K=D     L=1   P=1
+    """
+
+    N: int
+    S: int
+    K: int
+    L: int
+    P: int
+
+    @property
+    def values(self) -> int:
+        """Values behind each mean."""
+        return self.N * self.K * self.L
 
 
 def output_size(i: int, k: int, s: int = 1, lo: int = 0, hi: int = 0, d: int = 1) -> int:

@@ -18,8 +18,9 @@ from numba import prange
 from ...dims import AnyPool
 from ..jit import njit
 from . import windows
+from .windows import flat
 
-u = np.uint64  # an unsigned index spares the test for Python's negative ones
+u = np.uintp  # an unsigned index spares the test for Python's negative ones
 LINE = 16  # float64 of slack after each thread's scratch, so that no two share a cache line
 
 
@@ -41,7 +42,7 @@ def lp_pool(x: np.ndarray, dims: AnyPool, p: float) -> np.ndarray:
     """Powers once a cell, rows, columns, roots once a window, with no array in between; summed in float64."""
     there, y = windows.forward(dims), np.empty(dims.y_shape, x.dtype)
     row, total = _scratch(there, np.dtype(np.float64))
-    _lp_pool(_line(x), _line(y), row, total, there.source, there.target, there.cells, there.steps, there.run, float(p))
+    _lp_pool(flat(x), flat(y), row, total, there.source, there.target, there.cells, there.steps, there.run, float(p))
     return y
 
 
@@ -49,7 +50,7 @@ def lp_pool_grad(x: np.ndarray, y: np.ndarray, g: np.ndarray, dims: AnyPool, p: 
     """g[o] y[o]^(1-p) summed over the windows that hold each cell, times sign(x) |x|^(p-1); 0 where x or y is."""
     there, out = windows.dual(dims), np.empty(dims.x_shape, g.dtype)
     row, total = _scratch(there, np.dtype(np.float64))
-    _lp_pool_grad(_line(x), _line(y), _line(g), _line(out), row, total,
+    _lp_pool_grad(flat(x), flat(y), flat(g), flat(out), row, total,
                   there.source, there.target, there.cells, there.steps, there.run, float(p))
     return out
 
@@ -57,7 +58,7 @@ def lp_pool_grad(x: np.ndarray, y: np.ndarray, g: np.ndarray, dims: AnyPool, p: 
 def _averages(x: np.ndarray, divisors: np.ndarray, there: windows.Windows, shape: tuple, adjoint: bool) -> np.ndarray:
     y = np.empty(shape, x.dtype)
     row, total = _scratch(there, x.dtype)
-    _avg_pool(_line(x), _line(y), row, total, divisors,
+    _avg_pool(flat(x), flat(y), row, total, divisors,
               there.source, there.target, there.cells, there.steps, there.run, adjoint)
     return y
 
@@ -215,7 +216,3 @@ def _window_sum(row, first, count, step):
 def _scratch(there: windows.Windows, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
     threads = numba.get_num_threads()
     return (np.empty((threads, there.source[2] + LINE), dtype), np.empty((threads, there.target[2] + LINE), dtype))
-
-
-def _line(a: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(a).reshape(-1)

@@ -80,16 +80,18 @@ def magnitude(truth: Kernel, args: list[np.ndarray], dims: ConvDims) -> float:
     return float(sums.max()) if sums.size else 0.0
 
 
-def check_small(kernel: Kernel, dtypes: tuple[str, ...] = ("float32", "float64")) -> tuple[list[Mismatch], list[str]]:
-    """The mismatches of a convolution kernel over every small case, and the names of the cases it refuses."""
-    wrong, refused = [], []
+def check_small(kernel: Kernel, dtypes: tuple[str, ...] = ("float32", "float64")) -> tuple[list[Mismatch], list[str], int]:
+    """A convolution kernel over every small case: its mismatches, what it refuses (and why), how many it got right."""
+    wrong, refused, right = [], [], 0
     for name, dims in cases.small.items():
         for dtype in map(np.dtype, dtypes):
-            if kernel.refuse(dims, dtype):
-                refused.append(f"{name} {dtype}")
+            if why := kernel.refuse(dims, dtype):
+                refused.append(f"{name} ({dtype}): {why}")
             elif found := check_kernel(kernel, name, dims, dtype, np.random.default_rng(7)):
                 wrong.append(found)
-    return wrong, refused
+            else:
+                right += 1
+    return wrong, refused, right
 
 
 @lru_cache(maxsize=64)
@@ -105,6 +107,6 @@ def yardstick(op: str, dims: ConvDims, other_than: str = "") -> Kernel:
 
 @lru_cache(maxsize=8)
 def _trust(kernel: Kernel) -> None:
-    wrong, _ = check_small(kernel, ("float64",))
+    wrong, _, _ = check_small(kernel, ("float64",))
     if wrong:
         raise AssertionError(f"the yardstick itself is wrong: {wrong[0]}")

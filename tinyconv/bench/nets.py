@@ -45,8 +45,8 @@ def network(nn: Any, name: str) -> Any:
     raise ValueError(f"no network {name!r}; there are: {', '.join(INPUTS)}")
 
 
-def _ready(task: Task, nn: Any, optim: Any, wrap: Callable, dtype: str, lr: float) -> tuple[Callable, Callable]:
-    """(step, loss): one training step on the task's batch, returning its loss as a tensor of the library."""
+def _ready(task: Task, nn: Any, optim: Any, wrap: Callable, dtype: str, lr: float) -> Callable[[], Any]:
+    """One training step on the task's batch, a function that returns its loss as a tensor of the library."""
     name, _, batch = task.case.partition("@")
     rng = task.rng
     x = rng.standard_normal((int(batch), *INPUTS[name]), np.float32)
@@ -77,15 +77,15 @@ def _ready(task: Task, nn: Any, optim: Any, wrap: Callable, dtype: str, lr: floa
         optimiser.step()
         return loss
 
-    return step, net
+    return step
 
 
 def build_step(task: Task, nn: Any, optim: Any, wrap: Callable) -> Callable[[], Any]:
     """A training step to be timed, at a rate so small that thousands of steps on one batch change nothing."""
-    return _ready(task, nn, optim, wrap, task.dtype, lr=1e-7)[0]
+    return _ready(task, nn, optim, wrap, task.dtype, lr=1e-7)
 
 
-def losses(task: Task, nn: Any, optim: Any, wrap: Callable, dtype: str) -> np.ndarray:
+def first_losses(task: Task, nn: Any, optim: Any, wrap: Callable, dtype: str) -> np.ndarray:
     """The losses of the first steps, at a rate that makes each step count."""
-    step, _ = _ready(task, nn, optim, wrap, dtype, lr=0.02)
+    step = _ready(task, nn, optim, wrap, dtype, lr=0.02)
     return np.array([float(step().item()) for _ in range(LOSSES)])

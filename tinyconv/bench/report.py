@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from math import exp, log
-from typing import Any
 
 from rich.table import Table
 
 from .contest import OURS, ratio
 
 Key = tuple[str, str, str, int]
+WIDE = 110  # columns of a terminal that has room for every figure
 
 
 def by_task(rows: Iterable[dict]) -> dict[Key, list[dict]]:
@@ -29,94 +29,159 @@ def find(rows: Iterable[dict], library: str, algorithm: str | None = None) -> di
     return None
 
 
-def times(row: dict, other: dict | None) -> float | None:
-    """How many times faster `row` is than `other`."""
-    return None if other is None or other is row else ratio(other, row)
+def rivals(rows: Iterable[dict]) -> list[str]:
+    """The other libraries among the rows."""
+    return list(dict.fromkeys(row["library"] for row in rows if row["library"] != OURS))
 
 
-def geomean(values: Iterable[float | None]) -> float | None:
-    """The geometric mean of the values there are."""
-    have = [v for v in values if v]
-    return exp(sum(map(log, have)) / len(have)) if have else None
+def gain(row: dict, rows: list[dict], rival: str) -> float | None:
+    """How many times faster a row is than a rival of the same task: "im2col" or another library. None against itself."""
+    other = find(rows, OURS, "im2col") if rival == "im2col" else find(rows, rival)
+    return None if other is None or other is row or "median" not in row else ratio(other, row)
+
+
+def gains(tasks: dict[Key, list[dict]], rival: str) -> list[float]:
+    """The gain of the chosen algorithm over a rival, for each task that has both."""
+    found = [gain(row, rows, rival) for rows in tasks.values() for row in rows if row.get("chosen") and row["library"] == OURS]
+    return [g for g in found if g is not None]
+
+
+def geomean(values: Iterable[float]) -> float:
+    """The geometric mean; not a number where there is nothing.
+
+    >>> geomean([1.0, 4.0])
+    2.0
+    """
+    logs = [log(v) for v in values]
+    return exp(sum(logs) / len(logs)) if logs else float("nan")
 
 
 def duration(seconds: float) -> str:
     """Three digits and a unit.
 
-    >>> duration(0.00123456)
-    '1.23 ms'
+    >>> duration(0.00123456), duration(12.3), duration(4.56e-5)
+    ('1.23 ms', '12.3 s', '45.6 us')
     """
-    for unit, size in (("s ", 1.0), ("ms", 1e-3), ("us", 1e-6)):
-        if seconds >= size or unit == "us":
-            value = seconds / size
-            return f"{value:.{2 if value < 10 else 1 if value < 100 else 0}f} {unit}".rstrip()
-    raise AssertionError
+    unit, size = next(((u, s) for u, s in (("s", 1.0), ("ms", 1e-3)) if seconds >= s), ("us", 1e-6))
+    return f"{_digits(seconds / size)} {unit}"
+
+
+def size(count: float) -> str:
+    """Three digits and a unit of bytes.
+
+    >>> size(0), size(123456)
+    ('0 kB', '123 kB')
+    """
+    unit, scale = ("kB", 1e3) if count < 1e6 else ("MB", 1e6) if count < 1e9 else ("GB", 1e9)
+    return f"{_digits(count / scale)} {unit}" if count else "0 kB"
+
+
+def _digits(value: float) -> str:
+    return f"{value:.{2 if value < 9.995 else 1 if value < 99.95 else 0}f}"
 
 
 def spread(row: dict) -> float:
     """Half the distance between the quartiles, as a share of the median."""
-    return (row["high"] - row["low"]) / 2 / row["median"]
+    return (row["high"] - row["low"]) / 2 / row["median"] if row["median"] else 0.0
 
 
-def tables(record: dict) -> list[Table]:
+def roof(row: dict, record: dict) -> float:
+    """The least seconds that the roofline allows: as many as the flops need at peak, or the bytes at full bandwidth."""
+    peak = record["peaks"][f"{row['dtype']}@{row['threads']}"]
+    return max(row["flops"] / peak, row["bytes"] / record["bandwidth"][str(row["threads"])])
+
+
+# -- tables --------------------------------------------------------------------------------------------------------
+
+Column = tuple[str, Callable[[dict, list[dict]], str]]
+
+
+def tables(record: dict, width: int = 80) -> list[Table]:
     """One table for each operation, dtype and number of threads."""
     groups: dict[tuple, dict[Key, list[dict]]] = {}
     for key, rows in by_task(record["rows"]).items():
         groups.setdefault((key[0], *key[2:]), {})[key] = rows
-    return [_table(record, title, tasks) for title, tasks in groups.items()]
+    return [_table(record, title, tasks, width >= WIDE) for title, tasks in groups.items()]
 
 
-def _table(record: dict, title: tuple, tasks: dict[Key, list[dict]]) -> Table:
+def _columns(record: dict, tasks: dict[Key, list[dict]], wide: bool) -> list[Column]:
+    """The figures of a row, those that its table has."""
+    rows = [row for group in tasks.values() for row in group]
+    if any("peak" in row for row in rows):
+        return [("stated", lambda row, _: size(row["scratch"]) if "scratch" in row else ""),
+                ("seen", lambda row, _: size(row["peak"]))]
+    columns: list[Column] = [("median", lambda row, _: duration(row["median"])), ("+-", lambda row, _: f"{spread(row):.0%}")]
+    if any("flops" in row for row in rows):
+        columns += [("GFLOP/s", lambda row, group: f"{_flops(group) / row['median'] / 1e9:.1f}"),
+                    ("peak", lambda row, group: f"{_flops(group) / row['median'] / _peak(row, record):.0%}")]
+        if wide:
+            columns += [("roof", lambda row, group: f"{roof({**_facts(group), **row}, record) / row['median']:.0%}"),
+                        ("scratch", lambda row, _: size(row["scratch"]) if "scratch" in row else "")]
+    if wide and any("first" in row for row in rows):
+        columns.append(("first call", lambda row, _: duration(row["first"])))
+    for rival in (["im2col"] if any(find(group, OURS, "im2col") for group in tasks.values()) else []) + rivals(rows):
+        columns.append((f"x {rival}", lambda row, group, rival=rival: _times(gain(row, group, rival))))  # type: ignore[misc]
+    return columns
+
+
+def _flops(group: list[dict]) -> int:
+    return _facts(group)["flops"]
+
+
+def _facts(group: list[dict]) -> dict:
+    """The row of a task that knows its flops and bytes: one of ours."""
+    return next(row for row in group if "flops" in row)
+
+
+def _peak(row: dict, record: dict) -> float:
+    return record["peaks"][f"{row['dtype']}@{row['threads']}"]
+
+
+def _times(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}" if value < 99.95 else f"{value:.0f}"
+
+
+def _table(record: dict, title: tuple, tasks: dict[Key, list[dict]], wide: bool) -> Table:
     op, dtype, threads = title
-    peak = record["peaks"].get(f"{dtype}@{threads}")
-    foreign = sorted({row["library"] for rows in tasks.values() for row in rows} - {OURS})
-    flops = any("flops" in row for rows in tasks.values() for row in rows)
-    patches = any(find(rows, OURS, "im2col") for rows in tasks.values())
+    columns = _columns(record, tasks, wide)
     table = Table(title=f"{op}, {dtype}, {threads} thread{'s' * (threads > 1)}", title_justify="left", box=None, pad_edge=False)
-    table.add_column("case", no_wrap=True)
-    table.add_column("by", no_wrap=True)
-    for head in ["median", "+-", *(["GFLOP/s", "peak"] if flops else []), *(["x im2col"] if patches else []),
-                 *(f"x {name}" for name in foreign)]:
+    for head in ("case", "by"):
+        table.add_column(head, no_wrap=True)
+    for head, _ in columns:
         table.add_column(head, justify="right", no_wrap=True)
-    gains: dict[str, list[float | None]] = {name: [] for name in ["im2col", *foreign]}
     for key, rows in tasks.items():
-        im2col = find(rows, OURS, "im2col")
-        fastest = min((r["median"] for r in rows if "median" in r), default=0.0)
-        for row in rows:
-            by = row["algorithm"] or row["library"]
-            if "refused" in row:
-                continue
-            gain = {"im2col": times(row, im2col), **{name: times(row, find(rows, name)) for name in foreign}}
-            if row["chosen"]:
-                for name, value in gain.items():
-                    gains[name].append(value)
-            cells = [key[1] if row is rows[0] else "", ("*" if row["chosen"] else " ") + by,
-                     duration(row["median"]), f"{spread(row):.0%}"]
-            if flops:
-                speed = next((r["flops"] for r in rows if "flops" in r), 0) / row["median"]
-                cells += [f"{speed / 1e9:.1f}", f"{speed / peak:.0%}" if peak else ""]
-            shown = (["im2col"] if patches else []) + foreign
-            ours = row["library"] == OURS
-            cells += [f"{gain[name]:.2f}" if gain[name] and (ours or name == "im2col") else "" for name in shown]
-            table.add_row(*cells, style="bold" if row["median"] == fastest else None)
-    means = {name: geomean(values) for name, values in gains.items()}
-    least = {name: min((v for v in values if v), default=None) for name, values in gains.items()}
-    for label, values in (("geometric mean *", means), ("least *", least)):
-        blank = [""] * (3 + 2 * flops)
-        table.add_row(label, *blank, *([_number(values["im2col"])] if patches else []), *(_number(values[n]) for n in foreign),
-                      style="italic")
+        timed = [row for row in rows if "refused" not in row]
+        best = min((row["median"] for row in timed if "median" in row), default=None)
+        for row in timed:
+            name = ("*" if row["chosen"] and row["library"] == OURS else " ") + (row["algorithm"] or row["library"])
+            loses = row["chosen"] and any((gain(row, rows, rival) or 1) < 1 for rival in rivals(rows))
+            style = "red" if loses else "bold" if row.get("median") == best else None
+            table.add_row(key[1] if row is timed[0] else "", name, *(show(row, rows) for _, show in columns), style=style)
+    for label, mean in (("geometric mean of *", geomean), ("least of *", min)):
+        cells = [_times(mean(found)) if head[:2] == "x " and (found := gains(tasks, head[2:])) else "" for head, _ in columns]
+        if any(cells):
+            table.add_row(label, "", *cells, style="italic")
     return table
 
 
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f}"
+def changes(found: list[dict]) -> Table:
+    """The rows of two records that differ beyond the noise, and how many do not."""
+    table = Table(title="old / new beyond the noise", title_justify="left", box=None, pad_edge=False)
+    for head in ("", "case", "by", "old", "new", "x"):
+        table.add_column(head, justify="left" if head in ("", "case", "by") else "right", no_wrap=True)
+    for c in found:
+        if c["verdict"] != "same":
+            table.add_row(c["verdict"], f"{c['op']} {c['case']}", c["algorithm"] or c["library"], duration(c["old"]),
+                          duration(c["new"]), f"{c['gain']:.2f}", style="red" if c["verdict"] == "slower" else "green")
+    table.add_row("same", f"{sum(c['verdict'] == 'same' for c in found)} of {len(found)} rows", "", "", "", "")
+    return table
 
 
 def lines(record: dict) -> list[str]:
-    """What stands above and below the tables: the machine, and what went wrong."""
-    machine: dict[str, Any] = record["machine"]
-    head = [f"{machine['cpu']}, {machine['cores']} cores, {machine['vector_bits']}-bit vectors"]
-    head += [f"peak {key}: {value / 1e9:.0f} GFLOP/s" for key, value in record["peaks"].items()]
-    head += [f"bandwidth @{key}: {value / 1e9:.1f} GB/s" for key, value in record["bandwidth"].items()]
-    head += [f"{name} {version}" for name, version in record["libraries"].items()]
-    return head
+    """What stands above the tables: the machine and the libraries."""
+    facts = record["machine"]
+    peaks = ", ".join(f"{key.replace('@', ' on ')} threads {value / 1e9:.0f} GFLOP/s" for key, value in record["peaks"].items())
+    moved = ", ".join(f"{value / 1e9:.0f} GB/s on {key}" for key, value in record["bandwidth"].items())
+    return [f"{facts['cpu']}, {facts['cores']} cores, {facts['vector_bits']}-bit vectors, {facts['system']}",
+            f"multiply-add peak {peaks or 'not measured'}; bandwidth {moved or 'not measured'}",
+            ", ".join(f"{name} {version}" for name, version in record["libraries"].items()), record["when"]]

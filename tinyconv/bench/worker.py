@@ -1,6 +1,6 @@
 """One library in a process of its own: reads a request a line from stdin, does it, writes a reply a line (both JSON).
 
-It computes only while it is asked to `run`, and between requests it sleeps in a read, so that libraries take turns.
+It computes only while it is asked to, and between requests it sleeps in a read, so that libraries take turns.
 Started by contest.py as `python -m tinyconv.bench.worker LIBRARY`, its number of threads set by its environment.
 """
 
@@ -11,76 +11,98 @@ import os
 import sys
 from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 
+from .sides import Refused
 from .task import Task
 
-LIBRARIES = {"tinyconv": "ours", "torch": "pytorch"}  # the module here that speaks for each library
+Call = Callable[[], Any]
 
 
-class Refused(Exception):
-    """This library or algorithm does not do this task, and says why."""
+class Server:
+    """The requests, each a method; `made` holds the calls that were prepared, by key."""
+
+    def __init__(self, library: str):
+        self.side = import_module(f"{__package__}.sides.{library}")
+        self.made: dict[str, Call] = {}
+
+    def hello(self) -> dict:
+        """Name the version, and the number of threads it computes with."""
+        return {"version": self.side.version(), "threads": self.side.threads()}
+
+    def prepare(self, key: str, task: dict, algorithm: str) -> dict:
+        """Make the task's call and keep it under `key`; time the first call apart from the second."""
+        fn, facts = self.side.prepare(Task(**task), algorithm)
+        first, once = _seconds(fn), _seconds(fn)
+        self.made[key] = fn
+        return {"first": first, "once": once, **facts}
+
+    def save(self, key: str, task: dict, path: str) -> dict:
+        """Write the answer of the task to a file, for the judge."""
+        np.save(path, self.side.result(Task(**task), self.made[key]))
+        return {}
+
+    def run(self, key: str, reps: int, warm: bool) -> dict:
+        """Time calls one by one."""
+        fn = self.made[key]
+        if warm:
+            fn()
+        return {"seconds": [_seconds(fn) for _ in range(reps)]}
+
+    def drop(self, key: str) -> dict:
+        """Forget a call and its arrays."""
+        self.made.pop(key, None)
+        return {}
+
+    def memory(self, task: dict, algorithm: str) -> dict:
+        """The most memory that one call held at a time beyond its operands and its result, seen by the system."""
+        whole = Task(**task)
+        self.side.prepare(whole.bare(), algorithm)[0]()  # so that no compiler's memory is counted
+        fn, facts = self.side.prepare(whole, algorithm)
+        before = _resident("VmRSS", reset=True)
+        answer = fn()
+        peak = _resident("VmHWM") - before
+        return {"peak": max(peak - getattr(answer, "nbytes", 0), 0), **facts}
+
+    def __getattr__(self, name: str) -> Any:  # what only our side can do: judge, check, measure, ladder, load
+        return getattr(self.side, name)
+
+
+def _seconds(fn: Call) -> float:
+    start = perf_counter()
+    fn()
+    return perf_counter() - start
+
+
+def _resident(field: str, reset: bool = False) -> int:
+    """Bytes of a field of Linux's account of this process; `reset` starts its high-water mark anew."""
+    try:
+        if reset:
+            Path("/proc/self/clear_refs").write_text("5")
+        status = Path("/proc/self/status").read_text()
+    except OSError as error:
+        raise Refused(f"peak memory is read from Linux's /proc, which is not to be had here ({error})") from error
+    return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith(field))
 
 
 def serve(library: str) -> None:
     """Answer requests until stdin ends."""
     replies = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what a library prints must not end up among the replies
-    side = import_module(f"{__package__}.{LIBRARIES[library]}")
-    made: dict[str, Callable[[], Any]] = {}
+    server = Server(library)
     for line in sys.stdin:
         request = json.loads(line)
         try:
-            reply = answer(side, made, **request)
+            reply = getattr(server, request.pop("do"))(**request)
         except Refused as why:
             reply = {"refused": str(why)}
         except Exception as error:
             reply = {"wrong": f"{type(error).__name__}: {error}"}
         replies.write(json.dumps(reply) + "\n")
-
-
-def answer(side: Any, made: dict[str, Callable[[], Any]], do: str, key: str = "", task: dict | None = None,
-           algorithm: str = "", path: str = "", reps: int = 1, dtypes: list[str] | None = None) -> dict:
-    """Do one request.
-
-    hello: name the version and threads. machine: measure the peaks and bandwidth (ours only). prepare: build the task under `key` and call it once. save: write its answer to
-    `path`. judge: compare the answer at `path` with a yardstick (ours only). run: time `reps` calls. drop: forget `key`.
-    """
-    if do == "hello":
-        return {"version": side.version(), "threads": side.threads()}
-    if do == "machine":
-        return side.measure(dtypes or [])
-    if do == "prepare":
-        assert task is not None
-        fn, facts = side.prepare(Task(**task), algorithm)
-        start = perf_counter()
-        fn()
-        first = perf_counter() - start
-        start = perf_counter()
-        fn()
-        made[key] = fn
-        return {"first": first, "once": perf_counter() - start, **facts}
-    if do == "save":
-        assert task is not None
-        np.save(path, side.result(Task(**task), made[key]))
-        return {}
-    if do == "judge":
-        assert task is not None
-        return side.judge(Task(**task), np.load(path))
-    if do == "drop":
-        del made[key]
-        return {}
-    if do == "run":
-        fn, seconds = made[key], []
-        for _ in range(reps):
-            start = perf_counter()
-            fn()
-            seconds.append(perf_counter() - start)
-        return {"seconds": seconds}
-    raise ValueError(f"no request {do!r}")
 
 
 if __name__ == "__main__":

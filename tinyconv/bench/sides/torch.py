@@ -1,4 +1,4 @@
-"""PyTorch's side of the bench: the same three maps and the same training steps, in its own process."""
+"""PyTorch's side of the bench: the same three maps and the same training steps."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from .task import Task, conv_case, conv_operands
-from .worker import Refused
+from ..nets import build_step, first_losses
+from ..task import Task, conv_case, conv_operands
+from . import Refused
 
-torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 
 def version() -> str:
@@ -25,20 +26,17 @@ def threads() -> int:
 
 
 def prepare(task: Task, algorithm: str) -> tuple[Callable[[], Any], dict]:
-    """A call of the task. The maps are the ATen operations that PyTorch's own autograd calls."""
+    """A call of the task. The gradients are the ATen operation that PyTorch's own backward calls, asked for one of them."""
     if task.suite == "steps":
-        from .nets import build_step
-
         return build_step(task, torch.nn, torch.optim, torch.from_numpy), {}
     dims = conv_case(task.case)
     if any(lo != hi for lo, hi in dims.padding):
-        raise Refused("PyTorch's convolution has no padding that differs from side to side")
+        raise Refused("its convolution has no padding that differs from side to side")
     a, b = (torch.from_numpy(t) for t in conv_operands(task))
-    pads = tuple(lo for lo, _ in dims.padding)
-    meta: Any = (dims.stride, pads, dims.dilation)
+    meta: Any = (dims.stride, tuple(lo for lo, _ in dims.padding), dims.dilation)
     if task.op == "conv":
-        conv = (F.conv1d, F.conv2d, F.conv3d)[dims.rank - 1]
-        return torch.no_grad()(lambda: conv(a, b, None, *meta, dims.groups)), {}
+        forward: Any = (F.conv1d, F.conv2d, F.conv3d)[dims.rank - 1]
+        return torch.no_grad()(lambda: forward(a, b, None, *meta, dims.groups)), {}
     backward = torch.ops.aten.convolution_backward
     rest = (None, *meta, False, (0,) * dims.rank, dims.groups)
     if task.op == "conv_input_grad":
@@ -48,10 +46,8 @@ def prepare(task: Task, algorithm: str) -> tuple[Callable[[], Any], dict]:
     return lambda: backward(b, a, w, *rest, [False, True, False])[1], {}
 
 
-def result(task: Task, fn: Callable[[], Any]) -> np.ndarray:
+def result(task: Task, call: Callable[[], Any]) -> np.ndarray:
     """The answer to be judged."""
     if task.suite == "steps":
-        from .nets import losses
-
-        return losses(task, torch.nn, torch.optim, torch.from_numpy, task.dtype)
-    return fn().numpy()
+        return first_losses(task, torch.nn, torch.optim, torch.from_numpy, task.dtype)
+    return call().numpy()

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
+from . import page, report, startup, suites
 from . import record as records
-from . import report, startup, suites
 from .contest import OURS, Contest, Contestant, Worker, installed
 from .task import Task
 
@@ -57,10 +58,10 @@ def bench(
             made.append(record)
             _show(record)
             if whole:
-                records.save(record, records.folder(out) / f"{name}.json")
+                _keep(record, records.folder(out), name)
         if not whole:
-            last = {**made[0], "suite": "last", "rows": [row for record in made for row in record["rows"]]}
-            records.save(last, records.folder(out) / "last.json")
+            _keep({**made[0], "suite": "last", "rows": [row for record in made for row in record["rows"]]},
+                  records.folder(out), "last")
         if any(record["failures"] for record in made):
             raise typer.Exit(1)
     except ValueError as error:
@@ -137,6 +138,17 @@ def _show(record: dict) -> None:
                           style="dim", highlight=False)
     for failure in record["failures"]:
         console.print(f"WRONG {failure}", style="red", highlight=False)
+
+
+def _keep(record: dict, folder: Path, stem: str) -> None:
+    """Record as JSON, and as pictures and a page where matplotlib is installed."""
+    records.save(record, folder / f"{stem}.json")
+    written = [folder / f"{stem}.json"]
+    if find_spec("matplotlib"):
+        written += page.draw(record, folder, stem)
+    else:
+        console.print("matplotlib is not installed: no pictures and no page", style="yellow")
+    console.print(f"recorded in {', '.join(map(str, written))}", style="dim", highlight=False, soft_wrap=True)
 
 
 def _compare(old: Path, new: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from math import exp, log
+from typing import NamedTuple
 
 from rich.table import Table
 
@@ -93,39 +94,78 @@ def roof(row: dict, record: dict) -> float:
 
 # -- tables --------------------------------------------------------------------------------------------------------
 
-Column = tuple[str, Callable[[dict, list[dict]], str]]
+Show = Callable[[dict, list[dict]], str]
 
 
-def tables(record: dict, width: int = 80) -> list[Table]:
+class Line(NamedTuple):
+    """A row as text; `best` of its task, or one that `loses` against another library although it was chosen."""
+
+    cells: list[str]
+    chosen: bool
+    best: bool
+    loses: bool
+
+
+class Grid(NamedTuple):
+    """A table as text, for the terminal, the page or a README."""
+
+    title: str
+    heads: list[str]
+    lines: list[Line]
+    means: list[list[str]]
+
+
+def grids(record: dict, wide: bool = False) -> list[Grid]:
     """One table for each operation, dtype and number of threads."""
     groups: dict[tuple, dict[Key, list[dict]]] = {}
-    for key, rows in by_task(record["rows"]).items():
+    for key, rows in by_task(row for row in record["rows"] if "refused" not in row).items():
         groups.setdefault((key[0], *key[2:]), {})[key] = rows
-    return [_table(record, title, tasks, width >= WIDE) for title, tasks in groups.items()]
+    return [_grid(record, title, tasks, wide) for title, tasks in groups.items()]
 
 
-def _columns(record: dict, tasks: dict[Key, list[dict]], wide: bool) -> list[Column]:
+def _grid(record: dict, title: tuple, tasks: dict[Key, list[dict]], wide: bool) -> Grid:
+    op, dtype, threads = title
+    columns = _columns(record, tasks, wide)
+    lines = []
+    for key, rows in tasks.items():
+        best = min((row["median"] for row in rows if "median" in row), default=None)
+        for row in rows:
+            chosen = row["chosen"] and row["library"] == OURS
+            name = ("*" if chosen else " ") + (row["algorithm"] or row["library"])
+            cells = [key[1] if row is rows[0] else "", name, *(show(row, rows) for _, show in columns)]
+            loses = chosen and any((gain(row, rows, rival) or 1) < 1 for rival in rivals(rows))
+            lines.append(Line(cells, chosen, "median" in row and row["median"] == best, loses))
+    means = []
+    for label, mean in (("geometric mean of *", geomean), ("least of *", min)):
+        cells = [_times(mean(found)) if head[:2] == "x " and (found := gains(tasks, head[2:])) else "" for head, _ in columns]
+        if any(cells):
+            means.append([label, "", *cells])
+    heads = ["case", "by", *(head for head, _ in columns)]
+    return Grid(f"{op}, {dtype}, {threads} thread{'s' * (threads > 1)}", heads, lines, means)
+
+
+def _columns(record: dict, tasks: dict[Key, list[dict]], wide: bool) -> list[tuple[str, Show]]:
     """The figures of a row, those that its table has."""
     rows = [row for group in tasks.values() for row in group]
     if any("peak" in row for row in rows):
         return [("stated", lambda row, _: size(row["scratch"]) if "scratch" in row else ""),
                 ("seen", lambda row, _: size(row["peak"]))]
-    columns: list[Column] = [("median", lambda row, _: duration(row["median"])), ("+-", lambda row, _: f"{spread(row):.0%}")]
+    columns: list[tuple[str, Show]] = [
+        ("median", lambda row, _: duration(row["median"])), ("+-", lambda row, _: f"{spread(row):.0%}")]
     if any("flops" in row for row in rows):
-        columns += [("GFLOP/s", lambda row, group: f"{_flops(group) / row['median'] / 1e9:.1f}"),
-                    ("peak", lambda row, group: f"{_flops(group) / row['median'] / _peak(row, record):.0%}")]
+        columns += [("GFLOP/s", lambda row, group: f"{_facts(group)['flops'] / row['median'] / 1e9:.1f}"),
+                    ("peak", lambda row, group: f"{_facts(group)['flops'] / row['median'] / _peak(row, record):.0%}")]
         if wide:
             columns += [("roof", lambda row, group: f"{roof({**_facts(group), **row}, record) / row['median']:.0%}"),
                         ("scratch", lambda row, _: size(row["scratch"]) if "scratch" in row else "")]
     if wide and any("first" in row for row in rows):
         columns.append(("first call", lambda row, _: duration(row["first"])))
-    for rival in (["im2col"] if any(find(group, OURS, "im2col") for group in tasks.values()) else []) + rivals(rows):
-        columns.append((f"x {rival}", lambda row, group, rival=rival: _times(gain(row, group, rival))))  # type: ignore[misc]
-    return columns
+    patches = ["im2col"] if any(find(group, OURS, "im2col") for group in tasks.values()) else []
+    return columns + [(f"x {rival}", _gain_over(rival)) for rival in patches + rivals(rows)]
 
 
-def _flops(group: list[dict]) -> int:
-    return _facts(group)["flops"]
+def _gain_over(rival: str) -> Show:
+    return lambda row, group: _times(gain(row, group, rival))
 
 
 def _facts(group: list[dict]) -> dict:
@@ -141,27 +181,19 @@ def _times(value: float | None) -> str:
     return "" if value is None else f"{value:.2f}" if value < 99.95 else f"{value:.0f}"
 
 
-def _table(record: dict, title: tuple, tasks: dict[Key, list[dict]], wide: bool) -> Table:
-    op, dtype, threads = title
-    columns = _columns(record, tasks, wide)
-    table = Table(title=f"{op}, {dtype}, {threads} thread{'s' * (threads > 1)}", title_justify="left", box=None, pad_edge=False)
-    for head in ("case", "by"):
-        table.add_column(head, no_wrap=True)
-    for head, _ in columns:
-        table.add_column(head, justify="right", no_wrap=True)
-    for key, rows in tasks.items():
-        timed = [row for row in rows if "refused" not in row]
-        best = min((row["median"] for row in timed if "median" in row), default=None)
-        for row in timed:
-            name = ("*" if row["chosen"] and row["library"] == OURS else " ") + (row["algorithm"] or row["library"])
-            loses = row["chosen"] and any((gain(row, rows, rival) or 1) < 1 for rival in rivals(rows))
-            style = "red" if loses else "bold" if row.get("median") == best else None
-            table.add_row(key[1] if row is timed[0] else "", name, *(show(row, rows) for _, show in columns), style=style)
-    for label, mean in (("geometric mean of *", geomean), ("least of *", min)):
-        cells = [_times(mean(found)) if head[:2] == "x " and (found := gains(tasks, head[2:])) else "" for head, _ in columns]
-        if any(cells):
-            table.add_row(label, "", *cells, style="italic")
-    return table
+def tables(record: dict, width: int = 80) -> list[Table]:
+    """The grids as tables for a terminal of this width: the best of a task bold, a chosen one that loses red."""
+    made = []
+    for grid in grids(record, width >= WIDE):
+        table = Table(title=grid.title, title_justify="left", box=None, pad_edge=False)
+        for n, head in enumerate(grid.heads):
+            table.add_column(head, justify="left" if n < 2 else "right", no_wrap=True)
+        for line in grid.lines:
+            table.add_row(*line.cells, style="red" if line.loses else "bold" if line.best else None)
+        for cells in grid.means:
+            table.add_row(*cells, style="italic")
+        made.append(table)
+    return made
 
 
 def changes(found: list[dict]) -> Table:

@@ -11,7 +11,7 @@ from .nets import BATCHES
 from .task import SLOTS, Task, conv_case
 
 QUICK = ("mnist.c1", "mnist.c2", "vgg.128", "depthwise")  # layers of a --quick bench
-LADDER = ("small.hand:N=1,C=1,O=1,H=16,k=3", "lenet.c3:N=8", "mnist.c2:N=10", "vgg.128:N=1")
+LADDER = ("lenet.c1:N=1", "lenet.c3:N=8", "mnist.c2:N=10", "vgg.128:N=1")
 GROWTH = {  # how time grows, one size at a time
     "mnist.c2": ("N=1", "N=4", "N=16", "N=256"),
     "vgg.64": ("C=8", "C=32", "C=128", "H=14", "H=28", "H=112", "k=1", "k=5", "k=7"),

@@ -53,7 +53,7 @@ def figures(record: dict) -> list[tuple[str, Any]]:
     kinds = (("gains", _has_rivals, _gains), ("roofline", _has_flops, _roofline), ("ladder", _has_ladder, _bars))
     for name, holds, plot in kinds:
         if holds(tasks):
-            figure = Figure(figsize=(9, 5))
+            figure = Figure(figsize=(9, 5), layout="constrained")
             plot(figure, tasks, record)
             figure.suptitle(f"{record['suite']}: {record['machine']['cpu']}, {record['machine']['cores']} cores", fontsize=9)
             found.append((name, figure))
@@ -82,11 +82,15 @@ def _gains(figure: Any, tasks: Tasks, record: dict) -> None:
     for ax, op in zip(axes, ops):
         mine = {key: rows for key, rows in tasks.items() if key[0] == op}
         foreign = list(dict.fromkeys(name for rows in mine.values() for name in report.rivals(rows)))
-        _grouped_bars(ax, list(mine), foreign, lambda key, name, mine=mine: _chosen_gain(mine[key], name))
+        _grouped_bars(ax, list(mine), foreign, lambda key, name, mine=mine: _chosen_gain(mine[key], name), start=1.0)
         ax.axvline(1, color="black", linewidth=0.8)
-        ax.set(title=op, xlabel="times faster", xscale="log")
+        ax.set_xscale("log", base=2)
+        ax.xaxis.set_major_formatter("{x:g}")
+        ax.set(title=op, xlabel="times faster than " + (foreign[0] if len(foreign) == 1 else "the others"))
     _share_labels(axes)
-    axes[0].legend(fontsize=7, title="than", title_fontsize=7)
+    figure.set_size_inches(9, 2 + 0.2 * len(tasks) / len(ops) * len(foreign))
+    if len(foreign) > 1:
+        _legend(figure, axes[0])
 
 
 def _chosen_gain(rows: list[dict], rival: str) -> float:
@@ -97,7 +101,7 @@ def _chosen_gain(rows: list[dict], rival: str) -> float:
 def _bars(figure: Any, tasks: Tasks, record: dict) -> None:
     """Bars: GFLOP/s of every algorithm on every case, on a logarithmic scale, a panel for each map."""
     ops = list(dict.fromkeys(op for op, *_ in tasks))
-    names = list(dict.fromkeys(row["algorithm"] or row["library"] for rows in tasks.values() for row in rows))
+    names = _slowest_first(tasks)
     axes = figure.subplots(1, len(ops), sharex=True, squeeze=False)[0]
     for ax, op in zip(axes, ops):
         mine = {key: rows for key, rows in tasks.items() if key[0] == op and "flops" in rows[0]}
@@ -105,7 +109,19 @@ def _bars(figure: Any, tasks: Tasks, record: dict) -> None:
         ax.set(title=op, xlabel="GFLOP/s", xscale="log")
     _share_labels(axes)
     figure.set_size_inches(9, 2 + 0.16 * len(names) * max(1, len(tasks) // len(ops)))
-    axes[0].legend(fontsize=6)
+    _legend(figure, axes[0])
+
+
+def _slowest_first(tasks: Tasks) -> list[str]:
+    """Algorithms and libraries by their mean speed."""
+    names = dict.fromkeys(row["algorithm"] or row["library"] for rows in tasks.values() for row in rows)
+    speeds = {name: [_speed(rows, name) for rows in tasks.values() if "flops" in rows[0]] for name in names}
+    return sorted(names, key=lambda name: report.geomean(v for v in speeds[name] if v == v))
+
+
+def _legend(figure: Any, ax: Any) -> None:
+    handles, labels = ax.get_legend_handles_labels()
+    figure.legend(handles, labels, fontsize=7, loc="outside lower center", ncols=min(len(labels), 8))
 
 
 def _speed(rows: list[dict], name: str) -> float:
@@ -113,11 +129,13 @@ def _speed(rows: list[dict], name: str) -> float:
     return next((flops / row["median"] / 1e9 for row in rows if name == (row["algorithm"] or row["library"])), float("nan"))
 
 
-def _grouped_bars(ax: Any, keys: list[report.Key], names: list[str], value: Callable[[report.Key, str], float]) -> None:
+def _grouped_bars(ax: Any, keys: list[report.Key], names: list[str], value: Callable[[report.Key, str], float],
+                  start: float = 0.0) -> None:
     step = 0.8 / max(len(names), 1)
     for n, name in enumerate(names):
         at = np.arange(len(keys)) - 0.4 + (n + 0.5) * step
-        ax.barh(at, [value(key, name) for key in keys], step, color=PALETTE[n % len(PALETTE)], label=name)
+        ends = np.array([value(key, name) for key in keys])
+        ax.barh(at, ends - start, step, left=start, color=PALETTE[n % len(PALETTE)], label=name)
     ax.set_yticks(range(len(keys)), [key[1] + ("" if key[2] == "float32" else f" {key[2]}") for key in keys], fontsize=7)
     ax.invert_yaxis()
     ax.tick_params(axis="x", labelsize=7)
@@ -141,12 +159,12 @@ def _roofline(figure: Any, tasks: Tasks, record: dict) -> None:
                 label = "chosen" if row["chosen"] and row["library"] == OURS else row["algorithm"] or row["library"]
                 points.setdefault(label, []).append((facts["flops"] / facts["bytes"], facts["flops"] / row["median"] / 1e9))
     for n, (label, found) in enumerate(points.items()):
-        ax.scatter(*zip(*found), s=14, color=PALETTE[n % len(PALETTE)], label=label)
+        ax.scatter(*zip(*found), s=14, color=PALETTE[n % len(PALETTE)], label=label, zorder=3 if label == "chosen" else 2)
     low, high = ax.get_xlim()
     reach = np.geomspace(max(low, 0.1), max(high, 2 * peak / moved), 100)
     ax.plot(reach, np.minimum(peak, moved * reach), color="black", linewidth=1)
     ax.set(xscale="log", yscale="log", xlabel="flops for each byte of x, w and y", ylabel="GFLOP/s",
-           title=f"{dtype}, {threads} threads: peak {peak:.0f} GFLOP/s, bandwidth {moved:.0f} GB/s")
+           title=f"{dtype}, {threads} thread{'s' * (threads > 1)}: peak {peak:.0f} GFLOP/s, bandwidth {moved:.0f} GB/s")
     ax.legend(fontsize=7)
 
 

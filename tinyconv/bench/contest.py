@@ -150,7 +150,7 @@ class Contest:
         facts = self._ask(task, who, "prepare", task=asdict(task), algorithm=who.algorithm)
         if "once" not in facts:
             return facts
-        if who.library == OURS and task.suite != "steps":
+        if who.library == OURS and task.op != "step":
             verdict = self.workers[OURS].ask("verify", task=asdict(task), algorithm=who.algorithm)
         else:
             with tempfile.TemporaryDirectory() as folder:

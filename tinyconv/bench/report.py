@@ -160,6 +160,9 @@ def _columns(record: dict, tasks: dict[Key, list[dict]], wide: bool) -> list[tup
         if wide:
             columns += [("roof", lambda row, group: f"{roof({**_facts(group), **row}, record) / row['median']:.0%}"),
                         ("scratch", lambda row, _: size(row["scratch"]) if "scratch" in row else "")]
+    elif any("bytes" in row for row in rows):
+        columns += [("GB/s", lambda row, group: f"{_facts(group)['bytes'] / row['median'] / 1e9:.1f}"),
+                    ("of memory", lambda row, group: f"{roof({'flops': 0, **_facts(group), **row}, record) / row['median']:.0%}")]
     if wide and any("first" in row for row in rows):
         columns.append(("first call", lambda row, _: duration(row["first"])))
     patches = ["im2col"] if any(find(group, OURS, "im2col") for group in tasks.values()) else []
@@ -172,7 +175,7 @@ def _gain_over(rival: str) -> Show:
 
 def _facts(group: list[dict]) -> dict:
     """The row of a task that knows its flops and bytes: one of ours."""
-    return next(row for row in group if "flops" in row)
+    return next(row for row in group if "bytes" in row)
 
 
 def _peak(row: dict, record: dict) -> float:

@@ -8,7 +8,7 @@ from fnmatch import fnmatch
 from .. import cases
 from .contest import OURS, Contestant
 from .nets import BATCHES
-from .task import SLOTS, Task, conv_case
+from .task import POOLING, POOLS, SLOTS, Task, conv_case
 
 QUICK = ("mnist.c1", "mnist.c2", "vgg.128", "depthwise")  # layers of a --quick bench
 LADDER = ("lenet.c1:N=1", "lenet.c3:N=8", "mnist.c2:N=10", "vgg.128:N=1")
@@ -18,6 +18,7 @@ GROWTH = {  # how time grows, one size at a time
 }
 SUITES = {
     "conv": "the three maps of every layer, chosen algorithm beside im2col and the other libraries",
+    "pool": "max and average pooling, forward and backward",
     "steps": "whole training steps of small networks",
     "ladder": "every algorithm there is, on a few layers that even the slowest can do",
     "growth": "how time grows with samples, channels, size and kernel",
@@ -35,7 +36,7 @@ def tasks(suite: str, ops: str = "*", names: str = "*", dtypes: tuple[str, ...] 
     found = [t for dtype in dtypes for t in _all(suite, dtype, quick)]
     extra = []
     for name in _split(names):
-        if not any(fnmatch(t.case, name) for t in found) and suite not in ("steps", "startup"):
+        if not any(fnmatch(t.case, name) for t in found) and suite not in ("pool", "steps", "startup"):
             conv_case(name)  # raises, with the names there are
             extra += [Task(suite, op, name, dtype) for dtype in dtypes for op in SLOTS]
     for t in found + extra:
@@ -48,6 +49,11 @@ def _all(suite: str, dtype: str, quick: bool) -> Iterator[Task]:
         for net, batches in BATCHES.items():
             for batch in batches[:1] if quick else batches:
                 yield Task(suite, "step", f"{net}@{batch}", dtype)
+        return
+    if suite == "pool":
+        for name in tuple(POOLS)[:3] if quick else POOLS:
+            for op in POOLING:
+                yield Task(suite, op, name, dtype)
         return
     names = {
         "conv": QUICK if quick else tuple(cases.layers),
@@ -65,9 +71,9 @@ def contestants(task: Task, ladder: dict[str, list[str]], libraries: list[str], 
         -> list[Contestant]:
     """Who takes part in a task: ours by choice, ours by im2col (or the named algorithms, or "all"), and the others."""
     others = [Contestant(library) for library in libraries]
-    if task.suite == "steps":
+    if task.op == "step":
         return [Contestant(OURS, "auto"), *others]
-    wanted = algorithms or (("all",) if task.suite == "ladder" else ("im2col",))
+    wanted = algorithms or (("all",) if task.suite in ("ladder", "pool") else ("im2col",))
     named = [a for a in ladder[task.op] if a in wanted or "all" in wanted]
     return [Contestant(OURS, "auto"), *(Contestant(OURS, a) for a in named), *others]
 

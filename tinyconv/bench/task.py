@@ -6,14 +6,24 @@ The arrays are drawn from a generator seeded by the task's own name, so processe
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 from zlib import crc32
 
 import numpy as np
 
 from .. import cases
-from ..dims import ConvDims, conv_dims
+from ..dims import ConvDims, PoolDims, conv_dims, pool_dims
 
 SLOTS = {"conv": "xw", "conv_input_grad": "yw", "conv_weight_grad": "xy"}  # the operands of each map, in order
+POOLING = ("max_pool", "pool_scatter", "avg_pool", "avg_pool_adjoint")  # forward and backward of either
+POOLS = {  # the poolings of the bench: the sizes of VGG's first layers and of a small network's
+    "56.2s2": pool_dims((8, 64, 56, 56), 2),
+    "56.3s2": pool_dims((8, 64, 56, 56), 3, 2, 1),
+    "56.3s1": pool_dims((8, 64, 56, 56), 3, 1, 1),
+    "24.2s2": pool_dims((64, 20, 24, 24), 2),
+    "24.3s2": pool_dims((64, 20, 24, 24), 3, 2, 1),
+    "24.3s1": pool_dims((64, 20, 24, 24), 3, 1, 1),
+}
 
 
 @dataclass(frozen=True)
@@ -36,7 +46,7 @@ class Task:
 
     def bare(self) -> Task:
         """The same task on the smallest problem of its kind, which compiles what the task needs."""
-        if self.suite == "steps":
+        if self.op == "step":
             return replace(self, case=self.case.partition("@")[0] + "@2")
         return replace(self, case=f"{self.case.partition(':')[0]}:N=1,H={max(conv_case(self.case).kernel) + 3}")
 
@@ -72,8 +82,39 @@ def _resized(dims: ConvDims, sizes: dict[str, str]) -> ConvDims:
     return conv_dims((N, C, *size), (O, C // groups, *kernel), dims.stride, padding, dims.dilation, groups)
 
 
-def conv_operands(task: Task) -> list[np.ndarray]:
-    """The two operands of one of the three maps: normal numbers."""
-    dims, rng = conv_case(task.case), task.rng
-    shapes = [getattr(dims, f"{slot}_shape") for slot in SLOTS[task.op]]
-    return [rng.standard_normal(shape, np.float32).astype(task.dtype) for shape in shapes]
+def dims_of(task: Task) -> ConvDims | PoolDims:
+    """The dims of a task on kernels. Raises: ValueError with the names there are."""
+    if task.op in SLOTS:
+        return conv_case(task.case)
+    if task.case not in POOLS:
+        raise ValueError(f"no pooling {task.case!r}; there are: {', '.join(POOLS)}")
+    return POOLS[task.case]
+
+
+def operands(task: Task) -> list[np.ndarray]:
+    """The operands of a task on kernels: normal numbers, and for pool_scatter a position in each window as well."""
+    dims, rng = dims_of(task), task.rng
+    if isinstance(dims, ConvDims):
+        shapes = [getattr(dims, f"{slot}_shape") for slot in SLOTS[task.op]]
+        return [rng.standard_normal(shape, np.float32).astype(task.dtype) for shape in shapes]
+    shape = dims.x_shape if task.op in ("max_pool", "avg_pool") else dims.y_shape
+    values = rng.standard_normal(shape, np.float32).astype(task.dtype)
+    return [values, _positions(dims, rng)] if task.op == "pool_scatter" else [values]
+
+
+def _positions(dims: PoolDims, rng: np.random.Generator) -> np.ndarray:
+    """For every output position some cell of its window, as a flat position in its plane: (N, C, *output)."""
+    flat = np.zeros(dims.y_shape, np.int64)
+    for axis, (size, k, outs, s, (lo, _), d) in enumerate(
+            zip(dims.input, dims.kernel, dims.output, dims.stride, dims.padding, dims.dilation)):
+        o = np.arange(outs).reshape(-1, *(1,) * (dims.rank - 1 - axis))
+        flat = flat * size + np.clip(o * s + rng.integers(0, k, dims.y_shape) * d - lo, 0, size - 1)
+    return flat
+
+
+def one_array(answer: Any) -> np.ndarray:
+    """An answer as one array: that of values with positions has them stacked, (2, ...), positions as numbers of its dtype."""
+    if isinstance(answer, tuple):
+        values, positions = (np.asarray(part) for part in answer)
+        return np.stack([values, positions.astype(values.dtype)])
+    return np.asarray(answer)

@@ -3,7 +3,6 @@
     version() and threads()       what it is, and how many threads it computes with
     prepare(task, algorithm)      (a call of the task without arguments, facts for its row); raises Refused
     result(task, call)            the answer to be judged, as a NumPy array
-    bare(task)                    the same task on a problem so small that it costs nothing but compilation
 
 The side of tinyconv also judges everybody's answers.
 """

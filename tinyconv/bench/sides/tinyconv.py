@@ -5,14 +5,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from importlib.util import module_from_spec, spec_from_file_location
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from ... import __version__, registry
+from ...dims import ConvDims
 from ..check import FOREIGN_BOUND, check_kernel, check_small, magnitude, problem_with, yardstick
 from ..nets import TOLERANCE, build_step, first_losses
-from ..task import SLOTS, Task, conv_case, conv_operands
+from ..task import POOLING, SLOTS, Task, dims_of, one_array, operands
 from . import Refused
 
 AUTO = "auto"  # the algorithm that the registry chooses
@@ -30,22 +32,25 @@ def threads() -> int:
 
 def prepare(task: Task, algorithm: str) -> tuple[Callable[[], Any], dict]:
     """A call of the task by this algorithm, and facts about it. Raises: Refused."""
-    if task.suite == "steps":
+    if task.op == "step":
         return _step(task), {"algorithm": AUTO}
-    kernel, dims, dtype = _kernel(task, algorithm), conv_case(task.case), np.dtype(task.dtype)
-    a, b = conv_operands(task)
-    facts = {"algorithm": kernel.algorithm, "scratch": int(kernel.scratch(dims, dtype)), "flops": dims.flops,
-             "bytes": dims.bytes(dtype.itemsize)}
-    return lambda: kernel.fn(a, b, dims), facts
+    kernel, dims, dtype = _kernel(task, algorithm), dims_of(task), np.dtype(task.dtype)
+    args = operands(task)
+    facts = {"algorithm": kernel.algorithm, "scratch": int(kernel.scratch(dims, dtype)), "bytes": dims.bytes(dtype.itemsize)}
+    if isinstance(dims, ConvDims):
+        facts["flops"] = dims.flops
+    elif task.op in ("max_pool", "pool_scatter"):  # positions are moved too
+        facts["bytes"] += prod(dims.y_shape) * np.dtype(np.int64).itemsize
+    return lambda: kernel.fn(*args, dims), facts
 
 
 def result(task: Task, call: Callable[[], Any]) -> np.ndarray:
     """The answer to be judged."""
-    return _losses(task) if task.suite == "steps" else call()
+    return _losses(task) if task.op == "step" else one_array(call())
 
 
 def _kernel(task: Task, algorithm: str) -> registry.Kernel:
-    dims, dtype = conv_case(task.case), np.dtype(task.dtype)
+    dims, dtype = dims_of(task), np.dtype(task.dtype)
     if algorithm == AUTO:
         return registry.choose(task.op, dims, dtype)
     found = [k for k in registry.kernels(task.op) if k.algorithm == algorithm and k.device == "cpu"]
@@ -76,26 +81,40 @@ def _losses(task: Task, dtype: str = "") -> np.ndarray:
 def verify(task: dict, algorithm: str) -> dict:
     """Check one of our kernels on the case itself; {} or {"wrong": what is}."""
     t = Task(**task)
-    kernel, dims = _kernel(t, algorithm), conv_case(t.case)
-    found = check_kernel(kernel, t.case, dims, np.dtype(t.dtype), t.rng, yardstick(t.op, dims, kernel.algorithm))
-    return {"wrong": str(found)} if found else {}
+    kernel, dims, dtype = _kernel(t, algorithm), dims_of(t), np.dtype(t.dtype)
+    if isinstance(dims, ConvDims):
+        found = check_kernel(kernel, t.case, dims, dtype, t.rng, yardstick(t.op, dims, kernel.algorithm))
+        return {"wrong": str(found)} if found else {}
+    want, unit = _truth(t)
+    problem = problem_with(one_array(kernel.fn(*operands(t), dims)), want, 0.0 if kernel.exact else kernel.bound * unit, dtype)
+    return {"wrong": f"{t.name} by {kernel.algorithm!r}: {problem}"} if problem else {}
 
 
 def judge(task: dict, path: str) -> dict:
     """Compare the answer in a file: {"wrong": what is} or {"error": how far off, in eps of the largest sum of magnitudes}."""
     t, answer = Task(**task), np.load(path)
-    if t.suite == "steps":
+    if t.op == "step":
         want = _losses(t, "float64")
         if not np.allclose(answer, want, rtol=TOLERANCE, atol=0):
             return {"wrong": f"{t.name}: losses {answer.tolist()} where float64 gives {want.tolist()}"}
         return {"error": float(np.abs(answer / want - 1).max() / np.finfo(t.dtype).eps)}
-    dims, dtype = conv_case(t.case), np.dtype(t.dtype)
-    truth = yardstick(t.op, dims)
-    args = [a.astype(np.float64) for a in conv_operands(t)]
-    want, unit = truth.fn(*args, dims), np.finfo(dtype).eps * magnitude(truth, args, dims)
-    if problem := problem_with(answer, want, FOREIGN_BOUND * unit, dtype):
+    want, unit = _truth(t)
+    if problem := problem_with(answer, want, FOREIGN_BOUND * unit, np.dtype(t.dtype)):
         return {"wrong": f"{t.name}: {problem}"}
     return {"error": float(np.abs(answer - want).max() / unit)}
+
+
+def _truth(task: Task) -> tuple[np.ndarray, float]:
+    """The right answer, and eps of the largest sum of magnitudes in it."""
+    dims, dtype = dims_of(task), np.dtype(task.dtype)
+    args = [a.astype(np.float64) if a.dtype == dtype else a for a in operands(task)]
+    if isinstance(dims, ConvDims):
+        truth = yardstick(task.op, dims)
+        return truth.fn(*args, dims), np.finfo(dtype).eps * magnitude(truth, args, dims)
+    define = next(k.fn for k in registry.kernels(task.op) if k.algorithm == "reference")
+    sums = define(*[np.abs(a) for a in args], dims)
+    want = one_array(define(*(operands(task) if task.op == "max_pool" else args), dims))
+    return want, np.finfo(dtype).eps * float((sums[0] if isinstance(sums, tuple) else sums).max())
 
 
 def check(op: str, algorithm: str) -> dict:
@@ -109,8 +128,8 @@ def check(op: str, algorithm: str) -> dict:
 
 
 def ladder() -> dict:
-    """The algorithms of each map on the CPU, slowest first."""
-    return {op: [k.algorithm for k in registry.kernels(op) if k.device == "cpu"] for op in SLOTS}
+    """The algorithms of each operation on the CPU, slowest first."""
+    return {op: [k.algorithm for k in registry.kernels(op) if k.device == "cpu"] for op in (*SLOTS, *POOLING)}
 
 
 def load(path: str) -> dict:

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from .task import Task
+from .task import Task, work
 
 OURS = "tinyconv"
 LIBRARIES = (OURS, "torch", "jax", "onnxruntime", "mygrad")
@@ -177,7 +177,7 @@ class Contest:
         return self.workers[who.library].ask(do, key=f"{about.name} {who.library} {who.algorithm}", **request)
 
     def _row(self, task: Task, who: Contestant, facts: dict, rounds: list[list[float]]) -> dict:
-        return {**asdict(task), **asdict(who), **facts, "chosen": who.algorithm == "auto", "threads": self.threads,
+        return {**asdict(task), **asdict(who), **work(task), **facts, "chosen": who.algorithm == "auto", "threads": self.threads,
                 **summary(rounds)}
 
 

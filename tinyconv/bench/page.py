@@ -125,8 +125,8 @@ def _legend(figure: Any, ax: Any) -> None:
 
 
 def _speed(rows: list[dict], name: str) -> float:
-    flops = next(row["flops"] for row in rows if "flops" in row)
-    return next((flops / row["median"] / 1e9 for row in rows if name == (row["algorithm"] or row["library"])), float("nan"))
+    found = (row for row in rows if name == (row["algorithm"] or row["library"]))
+    return next((row["flops"] / row["median"] / 1e9 for row in found), float("nan"))
 
 
 def _grouped_bars(ax: Any, keys: list[report.Key], names: list[str], value: Callable[[report.Key, str], float],
@@ -153,11 +153,10 @@ def _roofline(figure: Any, tasks: Tasks, record: dict) -> None:
     peak, moved = record["peaks"][f"{dtype}@{threads}"] / 1e9, record["bandwidth"][str(threads)] / 1e9
     points: dict[str, list[tuple[float, float]]] = {}
     for (_, _, kind, count), rows in tasks.items():
-        facts = next((row for row in rows if "flops" in row), None)
-        if facts and (kind, count) == (dtype, threads):
-            for row in rows:
+        for row in rows:
+            if "flops" in row and (kind, count) == (dtype, threads):
                 label = "chosen" if row["chosen"] and row["library"] == OURS else row["algorithm"] or row["library"]
-                points.setdefault(label, []).append((facts["flops"] / facts["bytes"], facts["flops"] / row["median"] / 1e9))
+                points.setdefault(label, []).append((row["flops"] / row["bytes"], row["flops"] / row["median"] / 1e9))
     for n, (label, found) in enumerate(points.items()):
         ax.scatter(*zip(*found), s=14, color=PALETTE[n % len(PALETTE)], label=label, zorder=3 if label == "chosen" else 2)
     low, high = ax.get_xlim()

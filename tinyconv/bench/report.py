@@ -89,7 +89,7 @@ def spread(row: dict) -> float:
 def roof(row: dict, record: dict) -> float:
     """The least seconds that the roofline allows: as many as the flops need at peak, or the bytes at full bandwidth."""
     peak = record["peaks"][f"{row['dtype']}@{row['threads']}"]
-    return max(row["flops"] / peak, row["bytes"] / record["bandwidth"][str(row["threads"])])
+    return max(row.get("flops", 0) / peak, row["bytes"] / record["bandwidth"][str(row["threads"])])
 
 
 # -- tables --------------------------------------------------------------------------------------------------------
@@ -155,14 +155,14 @@ def _columns(record: dict, tasks: dict[Key, list[dict]], wide: bool) -> list[tup
     columns: list[tuple[str, Show]] = [
         ("median", lambda row, _: duration(row["median"])), ("+-", lambda row, _: f"{spread(row):.0%}")]
     if any("flops" in row for row in rows):
-        columns += [("GFLOP/s", lambda row, group: f"{_facts(group)['flops'] / row['median'] / 1e9:.1f}"),
-                    ("peak", lambda row, group: f"{_facts(group)['flops'] / row['median'] / _peak(row, record):.0%}")]
+        columns += [("GFLOP/s", lambda row, _: f"{row['flops'] / row['median'] / 1e9:.1f}"),
+                    ("peak", lambda row, _: f"{row['flops'] / row['median'] / _peak(row, record):.0%}")]
         if wide:
-            columns += [("roof", lambda row, group: f"{roof({**_facts(group), **row}, record) / row['median']:.0%}"),
+            columns += [("roof", lambda row, _: f"{roof(row, record) / row['median']:.0%}"),
                         ("scratch", lambda row, _: size(row["scratch"]) if "scratch" in row else "")]
     elif any("bytes" in row for row in rows):
-        columns += [("GB/s", lambda row, group: f"{_facts(group)['bytes'] / row['median'] / 1e9:.1f}"),
-                    ("of memory", lambda row, group: f"{roof({'flops': 0, **_facts(group), **row}, record) / row['median']:.0%}")]
+        columns += [("GB/s", lambda row, _: f"{row['bytes'] / row['median'] / 1e9:.1f}"),
+                    ("of memory", lambda row, _: f"{roof(row, record) / row['median']:.0%}")]
     if wide and any("first" in row for row in rows):
         columns.append(("first call", lambda row, _: duration(row["first"])))
     patches = ["im2col"] if any(find(group, OURS, "im2col") for group in tasks.values()) else []
@@ -171,11 +171,6 @@ def _columns(record: dict, tasks: dict[Key, list[dict]], wide: bool) -> list[tup
 
 def _gain_over(rival: str) -> Show:
     return lambda row, group: _times(gain(row, group, rival))
-
-
-def _facts(group: list[dict]) -> dict:
-    """The row of a task that knows its flops and bytes: one of ours."""
-    return next(row for row in group if "bytes" in row)
 
 
 def _peak(row: dict, record: dict) -> float:

@@ -6,6 +6,7 @@ The arrays are drawn from a generator seeded by the task's own name, so processe
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Any
 from zlib import crc32
 
@@ -89,6 +90,17 @@ def dims_of(task: Task) -> ConvDims | PoolDims:
     if task.case not in POOLS:
         raise ValueError(f"no pooling {task.case!r}; there are: {', '.join(POOLS)}")
     return POOLS[task.case]
+
+
+def work(task: Task) -> dict[str, int]:
+    """The flops that a task on kernels must do and the bytes that it must move, by any algorithm; {} for a whole step."""
+    if task.op == "step":
+        return {}
+    dims, itemsize = dims_of(task), np.dtype(task.dtype).itemsize
+    if isinstance(dims, ConvDims):
+        return {"flops": dims.flops, "bytes": dims.bytes(itemsize)}
+    positions = prod(dims.y_shape) * np.dtype(np.int64).itemsize if task.op in ("max_pool", "pool_scatter") else 0
+    return {"bytes": dims.bytes(itemsize) + positions}
 
 
 def operands(task: Task) -> list[np.ndarray]:

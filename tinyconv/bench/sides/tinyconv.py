@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from importlib.util import module_from_spec, spec_from_file_location
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -36,12 +35,7 @@ def prepare(task: Task, algorithm: str) -> tuple[Callable[[], Any], dict]:
         return _step(task), {"algorithm": AUTO}
     kernel, dims, dtype = _kernel(task, algorithm), dims_of(task), np.dtype(task.dtype)
     args = operands(task)
-    facts = {"algorithm": kernel.algorithm, "scratch": int(kernel.scratch(dims, dtype)), "bytes": dims.bytes(dtype.itemsize)}
-    if isinstance(dims, ConvDims):
-        facts["flops"] = dims.flops
-    elif task.op in ("max_pool", "pool_scatter"):  # positions are moved too
-        facts["bytes"] += prod(dims.y_shape) * np.dtype(np.int64).itemsize
-    return lambda: kernel.fn(*args, dims), facts
+    return lambda: kernel.fn(*args, dims), {"algorithm": kernel.algorithm, "scratch": int(kernel.scratch(dims, dtype))}
 
 
 def result(task: Task, call: Callable[[], Any]) -> np.ndarray:

@@ -17,7 +17,7 @@ from ..dims import ConvDims
 from ..registry import Kernel, kernels
 from .task import SLOTS
 
-FOREIGN_BOUND = 16.0  # eps of the largest sum of magnitudes that another library's float sums may be off by
+FOREIGN_BOUND = 16.0  # eps of the largest sum of magnitudes that sums of fractions may be off by, in whatever order
 YARDSTICKS = ("kn2row", "im2col", "reference")
 
 

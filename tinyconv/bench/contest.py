@@ -177,8 +177,8 @@ class Contest:
         return self.workers[who.library].ask(do, key=f"{about.name} {who.library} {who.algorithm}", **request)
 
     def _row(self, task: Task, who: Contestant, facts: dict, rounds: list[list[float]]) -> dict:
-        return {**asdict(task), **asdict(who), **work(task), **facts, "chosen": who.algorithm == "auto", "threads": self.threads,
-                **summary(rounds)}
+        return {**asdict(task), **asdict(who), **work(task), **facts, "chosen": who.algorithm == "auto",
+                "threads": self.threads, **summary(rounds)}
 
 
 def summary(rounds: list[list[float]]) -> dict:

@@ -73,7 +73,7 @@ def contestants(task: Task, ladder: dict[str, list[str]], libraries: list[str], 
     others = [Contestant(library) for library in libraries]
     if task.op == "step":
         return [Contestant(OURS, "auto"), *others]
-    wanted = algorithms or (("all",) if task.suite in ("ladder", "pool") else ("im2col",))
+    wanted = algorithms or {"ladder": ("all",), "pool": ("direct", "aot")}.get(task.suite, ("im2col",))
     named = [a for a in ladder[task.op] if a in wanted or "all" in wanted]
     return [Contestant(OURS, "auto"), *(Contestant(OURS, a) for a in named), *others]
 

@@ -80,7 +80,7 @@ def verify(task: dict, algorithm: str) -> dict:
         found = check_kernel(kernel, t.case, dims, dtype, t.rng, yardstick(t.op, dims, kernel.algorithm))
         return {"wrong": str(found)} if found else {}
     want, unit = _truth(t)
-    problem = problem_with(one_array(kernel.fn(*operands(t), dims)), want, 0.0 if kernel.exact else kernel.bound * unit, dtype)
+    problem = problem_with(one_array(kernel.fn(*operands(t), dims)), want, (kernel.bound or FOREIGN_BOUND) * unit, dtype)
     return {"wrong": f"{t.name} by {kernel.algorithm!r}: {problem}"} if problem else {}
 
 

@@ -1,12 +1,13 @@
 """The ladder of pooling, slowest to fastest.
 
 `direct` stands in three files, by what a window's cells are asked for: the largest (direct.py), their sum (sums.py), or
-a rule that needs them all at once (cellwise.py). Every kernel takes a PoolDims or an AdaptiveDims.
+a rule that needs them all at once (cellwise.py). Every kernel takes a PoolDims or an AdaptiveDims. `aot` is C on one
+thread: on small maps as fast as `direct` on two where it sums, slower than that where it compares.
 """
 
 from ...registry import Kernel, register
 from ..geometry import floats_only
-from . import cellwise, direct, reference, sums
+from . import aot, cellwise, direct, reference, sums
 
 # sums in another order than the reference's: m terms differ by m roundings at most, and few cells lie in 32 windows
 ORDER = 32.0
@@ -14,6 +15,7 @@ ORDER = 32.0
 LADDER = (
     # choose a cell: (values, indices)
     Kernel("max_pool", "reference", reference.max_pool),
+    Kernel("max_pool", "aot", aot.max_pool, refuse=aot.refuse_max),
     Kernel("max_pool", "direct", direct.max_pool, refuse=direct.refuse_max),
     Kernel("median_pool", "reference", reference.median_pool),
     Kernel("median_pool", "direct", cellwise.median_pool, refuse=floats_only),
@@ -32,8 +34,10 @@ LADDER = (
     # sums of windows
     Kernel("avg_pool", "reference", reference.avg_pool),
     Kernel("avg_pool", "direct", sums.avg_pool, refuse=floats_only),
+    Kernel("avg_pool", "aot", aot.avg_pool, refuse=aot.refuse),
     Kernel("avg_pool_adjoint", "reference", reference.avg_pool_adjoint),
     Kernel("avg_pool_adjoint", "direct", sums.avg_pool_adjoint, exact=False, bound=ORDER, refuse=floats_only),
+    Kernel("avg_pool_adjoint", "aot", aot.avg_pool_adjoint, exact=False, bound=ORDER, refuse=aot.refuse),
     Kernel("lp_pool", "reference", reference.lp_pool),
     Kernel("lp_pool", "direct", sums.lp_pool, exact=False, bound=ORDER, refuse=floats_only),
     Kernel("lp_pool_grad", "reference", reference.lp_pool_grad),

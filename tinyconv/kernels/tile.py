@@ -89,12 +89,9 @@ class _Emitter:
         """rows[i][j] in the order j*len(rows) + i, cut into vectors; the number of rows is a power of two."""
         if len(rows) == 1:
             return rows
-        low = [i // 2 + i % 2 * self.L for i in range(self.L)]
-        out = []
-        for a, b in zip(self.weave(rows[::2]), self.weave(rows[1::2])):
-            for first in (0, self.L // 2):
-                out.append(self.shuffle(a, b, [i + first for i in low]))
-        return out
+        lanes = [j // 2 + j % 2 * self.L for j in range(2 * self.L)]  # a[0], b[0], a[1], ...
+        return [self.shuffle(a, b, half) for a, b in zip(self.weave(rows[::2]), self.weave(rows[1::2]))
+                for half in (lanes[:self.L], lanes[self.L:])]
 
     def shuffle(self, a: Any, b: Any, lanes: list[int]) -> Any:
         return self.b.shuffle_vector(a, b, ir.Constant(ir.VectorType(I32, len(lanes)), lanes))

@@ -119,7 +119,7 @@ def pack_weights(w, bias, packed, pack, taps, L, block):
             t = 0
             for k in range(0, columns, L):
                 at, n = base + o * step + c * apart + k, min(L, columns - k)
-                room = width >= L and at + (rows - 1) * step + L <= w.size
+                room = o + L <= width and at + (rows - 1) * step + L <= w.size
                 if room and n == L and wanted == columns and up:
                     turn(w, at, step, rows, packed, to + (c * wanted + k) * width + o, width)
                     t += L
@@ -135,7 +135,7 @@ def pack_weights(w, bias, packed, pack, taps, L, block):
                     j = taps[first + tap] - k
                     if j >= n:
                         break
-                    copy(block, j * L, packed, to + (c * wanted + tap) * width + o, min(L, width))
+                    copy(block, j * L, packed, to + (c * wanted + tap) * width + o, min(L, width - o))
                     t += 1
     for o in range(width):
         packed[to + T * width + o] = bias[pack[7] + o] if o < valid and bias.size > 0 else 0

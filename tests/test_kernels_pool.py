@@ -52,10 +52,10 @@ def integers(rng, shape, dtype=np.float64, low=-3, high=4):
 
 
 def operands(op, dims, dtype, rng):
-    """Arrays and keywords of one call, small integers with many ties; uniform numbers where a draw needs them."""
+    """Arrays and keywords of one call, small integers with many ties."""
     x, y = integers(rng, dims.x_shape, dtype), integers(rng, dims.y_shape, dtype)
     if op == "stochastic_pool":
-        return [(x, rng.random(dims.y_shape, dtype))], {}
+        return [(x, integers(rng, dims.y_shape, dtype, 0, 8) / 8)], {}  # eighths fall on the borders between cells
     if op in ("pool_gather", "pool_scatter"):
         indices = rng.integers(0, prod(dims.input), dims.y_shape)
         return [(x if op == "pool_gather" else y, indices)], {}

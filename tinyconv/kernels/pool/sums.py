@@ -169,40 +169,36 @@ def _sum_along(row, total, n, cells, step, run):
     begin, end, period, advance = run
     for o in range(begin):
         total[o] = _window_sum(row, cells[4, o], cells[5, o], step)
-    for o in range(begin, begin + min(period, end - begin)):
-        i, k, m = cells[4, o], cells[5, o], (end - begin) // period
-        if period == 1 and advance == 2 and k == 2 and step == 1:
-            _sum_taps(row, i, total, o, m, 1, 2, 2)
-        elif period == 1 and advance == 2 and k == 3 and step == 1:
-            _sum_taps(row, i, total, o, m, 1, 2, 3)
-        elif period == 1 and advance == 1 and k == 3 and step == 1:
-            _sum_taps(row, i, total, o, m, 1, 1, 3)
-        elif period == 2 and advance == 1 and k == 2 and step == 1:
-            _sum_taps(row, i, total, o, m, 2, 1, 2)
-        elif k == 0:
-            _sum_taps(row, i, total, o, m, period, advance, 0)
-        else:
-            _sum_taps(row, i, total, o, m, period, advance, 1)
-            for j in range(1, k):
-                _add_taps(row, i + j * step, total, o, m, period, advance)
     for o in range(end, n):
         total[o] = _window_sum(row, cells[4, o], cells[5, o], step)
+    if begin == end:
+        return
+    i, k = cells[4, begin], cells[5, begin]
+    if period == 1 and step == 1 and advance == 2 and k == 2:
+        _sum_taps(row, i, total, begin, end, 2, 2)
+    elif period == 1 and step == 1 and advance == 2 and k == 3:
+        _sum_taps(row, i, total, begin, end, 2, 3)
+    elif period == 1 and step == 1 and advance == 1 and k == 3:
+        _sum_taps(row, i, total, begin, end, 1, 3)
+    else:
+        m = (end - begin) // period
+        for o in range(begin, begin + period):
+            i, k = cells[4, o], cells[5, o]
+            for q in range(m):
+                total[u(o + q * period)] = row[u(i + q * advance)] if k > 0 else 0
+            for j in range(1, k):
+                for q in range(m):
+                    total[u(o + q * period)] += row[u(i + q * advance + j * step)]
 
 
 @njit(forceinline=True)
-def _sum_taps(row, i, total, o, m, period, advance, k):
-    """m windows, `period` apart in total and `advance` in row, of k neighbours; literals at the call unroll them."""
-    for q in range(m):
+def _sum_taps(row, i, total, begin, end, advance, k):
+    """Windows of k neighbouring cells, `advance` apart; literals at the call, so that the taps unroll."""
+    for q in range(end - begin):
         s = total.dtype.type(0)
         for j in range(k):
             s += row[u(i + q * advance + j)]
-        total[u(o + q * period)] = s
-
-
-@njit(forceinline=True)
-def _add_taps(row, i, total, o, m, period, advance):
-    for q in range(m):
-        total[u(o + q * period)] += row[u(i + q * advance)]
+        total[u(begin + q)] = s
 
 
 @njit(forceinline=True)

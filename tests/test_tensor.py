@@ -161,6 +161,17 @@ def test_second_backward_says_what_to_do():
         y.backward()
 
 
+def test_a_backward_that_fails_leaves_the_gradients_as_they_were():
+    x, w = leaf(1.0), leaf(2.0)
+    h = x * x
+    h.backward(retain_graph=True)
+    h.backward()
+    late = leaf(3.0)  # younger than h: its gradient is known before h is found to be freed
+    with pytest.raises(RuntimeError, match="second backward"):
+        (h * w * late).backward()
+    assert x.grad.item() == 4.0 and w.grad is None and late.grad is None
+
+
 def test_retain_graph_allows_a_second_backward():
     x = leaf(3.0)
     y = x * x

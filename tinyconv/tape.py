@@ -77,37 +77,43 @@ def sweep(outputs: Sequence[Tensor], cotangents: Sequence[Tensor], inputs: Seque
     """Walk from the outputs to older nodes. Into the leaves' `.grad`, or, given inputs, to a list of their gradients.
 
     The youngest node that has a cotangent comes first: whoever used its result is younger still, so nothing can be added
-    to that cotangent any more.
+    to that cotangent any more. Leaves lead nowhere, so they come last, and a walk that fails leaves their `.grad` as it was.
     """
     grads: dict[Node, Tensor] = {}
-    waiting: list[tuple[int, Node]] = []  # a heap of (-age, node), of the nodes in grads
+    waiting: list[tuple[int, Node]] = []  # a heap of (-age, node): the nodes in grads that lead further
+    found: dict[Node, Tensor] = {}
 
     def add(node: Node, g: Tensor) -> None:
         so_far = grads.get(node)
-        if so_far is None:
-            grads[node] = g
-            heappush(waiting, (-node.age, node))
-        else:
+        if so_far is not None:
             grads[node] = so_far + g
+            return
+        grads[node] = g
+        if node.op is not None:
+            heappush(waiting, (-node.age, node))
+
+    def settle(node: Node, g: Tensor) -> None:
+        if wanted is None:
+            if node.keeps_grad:
+                node.grad = _own(g, create_graph) if node.grad is None else node.grad + g
+        elif node in wanted:
+            found[node] = _own(g, create_graph)
 
     with _record(create_graph):
         for t, g in zip(outputs, cotangents, strict=True):
             add(t.node, g)  # type: ignore[arg-type]
         wanted = None if inputs is None else {t.node for t in inputs if t.node is not None}
         live = None if wanted is None else _leading_to(wanted, grads)
-        found: dict[Node, Tensor] = {}
         while waiting:
             node = heappop(waiting)[1]
             g = grads.pop(node)
-            if wanted is None:
-                if node.keeps_grad:
-                    node.grad = _own(g, create_graph) if node.grad is None else node.grad + g
-            elif node in wanted:
-                found[node] = _own(g, create_graph)
-            if node.op is not None and (live is None or not live.isdisjoint(node.edges)):
+            settle(node, g)
+            if live is None or not live.isdisjoint(node.edges):
                 _pull(node, g, live, create_graph, add)
                 if not retain_graph:
                     node.saved, node.out, node.meta = FREED, None, None
+        while grads:
+            settle(*grads.popitem())
     return [] if inputs is None else [None if t.node is None else found.get(t.node) for t in inputs]
 
 

@@ -53,9 +53,12 @@ def matmul(a: Tensor, b: Tensor) -> Tensor:
     on the right. Raises ValueError with both shapes where K differs.
     """
     a, b = as_tensor(a), as_tensor(b)
-    if a.ndim == 0 or b.ndim == 0:
+    x, w = a.data, b.data
+    if x.ndim == w.ndim == 2 and x.dtype == w.dtype and x.shape[1] == w.shape[0]:
+        return matmul_op(a, b)
+    if x.ndim == 0 or w.ndim == 0:
         raise ValueError(f"matmul wants at least one dimension on each side, got {a.shape} and {b.shape}")
-    if a.dtype != b.dtype:
+    if x.dtype != w.dtype:
         a, b = align_dtypes(a, b)
     if a.ndim == 1:
         return matmul(unsqueeze(a, 0), b).squeeze(-2 if b.ndim > 1 else 0)

@@ -72,6 +72,29 @@ def test_kernels_take_strided_and_read_only_arrays():
     assert np.allclose(a[0], b[0], rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("offset, scale", [(1e4, 1.0), (-3e3, 1e-3), (0.0, 1e3)])
+def test_moments_far_from_zero(offset, scale):
+    """float32 values far from 0 keep their variance: the kernel must not subtract two large squares."""
+    x = (offset + scale * np.random.default_rng(0).standard_normal(3000)).astype("f4")
+    x[0] = offset + 100 * scale  # the worst pivot
+    ones, zeros = np.ones(1, "f4"), np.zeros(1, "f4")
+    _, mean, var = choose("norm", DIMS[0], x.dtype).fn(x, ones, zeros, NormDims(1, 1, 1, 3000, 1), 1e-5)
+    assert mean[0] == np.float32(x.astype("f8").mean()) and var[0] == pytest.approx(x.astype("f8").var(), rel=1e-6)
+
+
+def test_a_constant_has_no_variance():
+    x = np.full(100, 0.1, "f4")
+    y, mean, var = choose("norm", DIMS[0], x.dtype).fn(x, np.ones(1, "f4"), np.zeros(1, "f4"), NormDims(1, 1, 1, 100, 1), 1e-5)
+    assert mean[0] == x[0] and var[0] == 0 and (y == 0).all()
+
+
+def test_nan_reaches_its_channel_only():
+    x = np.random.default_rng(0).standard_normal((2, 3, 4)).astype("f4")
+    x[1, 1, 2] = np.nan
+    y = norm.batch_norm(tc.Tensor(x), None, None, training=True).numpy()
+    assert np.isnan(y[:, 1]).all() and np.isfinite(y[:, [0, 2]]).all()
+
+
 def test_the_fused_kernel_is_chosen():
     assert choose("norm", DIMS[0], np.dtype("float32")).algorithm == "direct"
 

@@ -1,8 +1,8 @@
 """Normalisation as compiled loops: all that has one mean is worked on at once, while it is in cache.
 
 The reference walks through all of x for each of a dozen array operations. Here a thread takes one s: its values are read
-once from memory, summed, read again from cache for the variance, and a third time to be scaled and stored; the backward
-pass reads x and g once for the sums and again for dx. Sums run in float64, whose order no thread count changes.
+from memory once, for their mean and variance, and again from cache to be scaled and stored; the backward pass reads x and g
+once for the sums and again for dx. Sums run in float64, whose order no thread count changes.
 With L = 1 (layer norm) weights change from value to value, otherwise they are constant along a run of L.
 """
 
@@ -20,7 +20,7 @@ ROWS = 64  # blocks of s that share the weights of a layer norm; each sums its p
 
 def norm(x: np.ndarray, w: np.ndarray, b: np.ndarray, dims: NormDims, eps: float,
          given: tuple[np.ndarray, np.ndarray] | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """One s at a time, three walks over it in cache: mean, variance, scaled copy. Reads x once, writes y once."""
+    """One s at a time, two walks over it in cache: moments, then the scaled copy. Reads x once, writes y once."""
     y = np.empty(x.shape, x.dtype)
     mean, var = (np.empty(dims.S, x.dtype), np.empty(dims.S, x.dtype)) if given is None else given
     _norm(plain(x, (-1,)), w, b, y.reshape(-1), mean, var, eps, given is not None, *dims)
@@ -71,18 +71,20 @@ def _norm(x, w, b, y, mean, var, eps, given, N, S, K, L, P):
 
 @njit(error_model="numpy")
 def _moments(x, s, N, S, M):
-    """Mean and biased variance of the N runs of M values that belong to s."""
-    total, spread = 0.0, 0.0
+    """Mean and biased variance of the N runs of M values that belong to s, in one walk: of d = x - pivot,
+
+    mean = pivot + avg(d),  var = avg(d^2) - avg(d)^2. With one of the values as the pivot, d is of the size of the spread,
+    and the difference of the two averages loses nothing that float64 would miss.
+    """
+    pivot, total, squares = np.float64(x[s * M]), 0.0, 0.0
     for n in range(N):
         at = (n * S + s) * M
         for i in range(at, at + M):
-            total += x[i]
-    m = total / (N * M)
-    for n in range(N):
-        at = (n * S + s) * M
-        for i in range(at, at + M):
-            spread += (x[i] - m) * (x[i] - m)
-    return m, spread / (N * M)
+            d = x[i] - pivot
+            total += d
+            squares += d * d
+    away = total / (N * M)
+    return pivot + away, max(squares / (N * M) - away * away, 0.0)
 
 
 @njit(parallel=True, error_model="numpy")

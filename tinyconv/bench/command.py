@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -88,7 +89,7 @@ def _run(record: dict, tasks: list[Task], libraries: list[str], algorithms: tupl
             record["rows"] += _memory(task, who, threads, status.update) if task.suite == "memory" else contest.run(task, who)
         if record["suite"] == "startup":
             fastest = [a for a in ladder["conv"] if a in (algorithms or ("direct", "im2col", "simd", "aot"))]
-            record["rows"] += startup.rows(libraries, ["auto", *fastest], threads, quick, status.update)
+            record["rows"] += startup.rows(libraries, fastest, threads, quick, status.update)
         record["failures"] += contest.failures
 
 
@@ -119,9 +120,9 @@ def _load(ours: Worker, path: Path) -> dict[str, list[str]]:
             console.print(f"WRONG {mismatch}", style="red", highlight=False)
         if found["mismatches"]:
             raise typer.Exit(1)
-        console.print(f"{op} by {name!r} is right on {found['right']} small cases, refuses {len(found['left_out'])}")
-        for refusal in found["left_out"]:
-            console.print(f"  {refusal}", style="dim", highlight=False)
+        console.print(f"{op} by {name!r} is right on {found['right']} small cases")
+        for why, count in Counter(found["left_out"]).items():
+            console.print(f"  and refuses {count}: {why}", style="dim", highlight=False)
         mine.setdefault(name, []).append(op)
     return mine
 

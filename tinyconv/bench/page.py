@@ -64,7 +64,7 @@ Tasks = dict[report.Key, list[dict]]
 
 
 def _has_rivals(tasks: Tasks) -> bool:
-    return any(report.rivals(rows) for rows in tasks.values())
+    return any(report.gains(tasks, rival) for rival in report.rivals(row for rows in tasks.values() for row in rows))
 
 
 def _has_flops(tasks: Tasks) -> bool:

@@ -28,19 +28,23 @@ def rows(libraries: list[str], algorithms: list[str], threads: int, quick: bool,
         progress(f"import {library}")
         seconds = [max(t - bare, 0.0) for t in _seconds(f"import {library}", threads)]
         yield {**_row("import", library, threads), **summary([[s] for s in seconds])}
-    firsts = [(OURS, a) for a in algorithms] + [(library, "") for library in libraries]
-    for case, task, whos in (("first call", FIRST, firsts), ("first step", STEP, [(OURS, "auto"), *firsts[len(algorithms):]])):
-        for library, algorithm in whos:
+    others = [(library, "") for library in libraries]
+    for case, task, contestants in (("first call", FIRST, [*((OURS, a) for a in ("auto", *algorithms)), *others]),
+                                    ("first step", STEP, [(OURS, "auto"), *others])):
+        chosen = None
+        for library, algorithm in contestants:
+            if algorithm == chosen:
+                continue
             for cache, times in (("warm", 2 if quick else WARM), ("cold", 1 if quick else COLD)):
-                if cache == "cold" and library != OURS:
-                    continue
-                progress(f"{case} of {library} {algorithm}, {cache} cache")
-                facts, seconds = _first(task, library, algorithm, threads, times, cold=cache == "cold")
-                row = {**_row(f"{case}, {cache}", library, threads), "algorithm": facts.get("algorithm", algorithm)}
-                if "refused" in facts or "wrong" in facts:
-                    yield {**row, "refused": facts.get("refused") or facts["wrong"]}
-                else:
-                    yield {**row, "chosen": algorithm == "auto", **summary([[s] for s in seconds])}
+                if cache == "warm" or library == OURS:  # the others keep no cache on disk
+                    progress(f"{case} of {library} {algorithm}, {cache} cache")
+                    facts, seconds = _first(task, library, algorithm, threads, times, cold=cache == "cold")
+                    chosen = facts.get("algorithm") if algorithm == "auto" else chosen
+                    row = {**_row(f"{case}, {cache}", library, threads), "algorithm": facts.get("algorithm", algorithm)}
+                    if seconds:
+                        yield {**row, "chosen": algorithm == "auto", **summary([[s] for s in seconds])}
+                    else:
+                        yield {**row, "refused": facts.get("refused") or facts["wrong"]}
 
 
 def _row(case: str, library: str, threads: int) -> dict:

@@ -13,7 +13,7 @@ from ... import __version__, registry
 from ...dims import ConvDims
 from ..check import FOREIGN_BOUND, check_kernel, check_small, magnitude, problem_with, yardstick
 from ..nets import TOLERANCE, build_step, first_losses
-from ..task import POOLING, SLOTS, Task, dims_of, one_array, operands
+from ..task import Task, dims_of, one_array, operands
 from . import Refused
 
 AUTO = "auto"  # the algorithm that the registry chooses
@@ -123,7 +123,7 @@ def check(op: str, algorithm: str) -> dict:
 
 def ladder() -> dict:
     """The algorithms of each operation on the CPU, slowest first."""
-    return {op: [k.algorithm for k in registry.kernels(op) if k.device == "cpu"] for op in (*SLOTS, *POOLING)}
+    return {op: [k.algorithm for k in registry.kernels(op) if k.device == "cpu"] for op in registry.ops()}
 
 
 def load(path: str) -> dict:

@@ -224,6 +224,12 @@ def test_output_fits_80_columns(args):
     assert narrow(result.output)
 
 
+def test_bench_keeps_its_own_flags():
+    text = CliRunner().invoke(app, ["bench", "--help"], env={"COLUMNS": "80", "TERMINAL_WIDTH": "80"}).output
+    assert "tinyconv bench" in text and "--compare" in text and narrow(text)
+    assert CliRunner().invoke(app, ["bench", "nonsense"]).exit_code == 2
+
+
 def test_version():
     result = CliRunner().invoke(app, ["--version"])
     assert result.output == f"tinyconv {tinyconv.__version__}\n"

@@ -329,7 +329,8 @@ class Tensor:
         twin = type(self).wrap(self.data.copy(), None if self.node is None else Node())
         twin.grad = None if self.grad is None else Tensor.wrap(self.grad.data.copy())
         for cls in type(self).__mro__[:-2]:  # what subclasses add
-            for name in cls.__dict__.get("__slots__") or vars(self):
+            slots = cls.__dict__.get("__slots__")
+            for name in vars(self) if slots is None else slots:
                 setattr(twin, name, copy.deepcopy(getattr(self, name), memo))
         return twin
 

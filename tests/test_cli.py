@@ -224,6 +224,12 @@ def test_output_fits_80_columns(args):
     assert narrow(result.output)
 
 
+def test_bench_keeps_its_own_flags():
+    text = CliRunner().invoke(app, ["bench", "--help"], env={"COLUMNS": "80", "TERMINAL_WIDTH": "80"}).output
+    assert "tinyconv bench" in text and "--compare" in text and narrow(text)
+    assert CliRunner().invoke(app, ["bench", "nonsense"]).exit_code == 2
+
+
 def test_version():
     result = CliRunner().invoke(app, ["--version"])
     assert result.output == f"tinyconv {tinyconv.__version__}\n"
@@ -372,3 +378,16 @@ def test_a_full_disk(tmp_path, limit):
     assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
     assert re.fullmatch(r"tinyconv: cannot write run/[\w.]+: File too large\n", done.stderr), done.stderr
     assert names(tmp_path) == []
+
+
+# -- the README ----------------------------------------------------------------------------------------------------
+
+
+def test_the_readme_s_example_runs_and_its_paths_exist():
+    text = (ROOT / "README.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.S)
+    done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout.split()[0]) > 90  # percent
+    for path in re.findall(r"\]\(([^)]+)\)", text):
+        assert (ROOT / path).exists(), path

@@ -14,13 +14,14 @@ HOUSE = Path(tinyconv.__file__).parent
 # each room, and the rooms that it may import from; DESIGN's table, with what each room needs spelled out
 KERNELS = {"dims", "registry", "kernels"}
 TAPE = {"tape", "tensor"}
-OPS = {"dims", "registry", "forms", "random", "ops"} | TAPE
+OPS = {"blas", "dims", "registry", "forms", "random", "ops"} | TAPE
 NETS = OPS | {"autograd", "nn", "optim"}
 MAY_IMPORT = {
     "dims": set(),
     "cases": {"dims"},
     "registry": {"dims"},
     "random": set(),
+    "blas": set(),
     "names": set(),
     "kernels": KERNELS,
     "tape": set(),

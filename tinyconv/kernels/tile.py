@@ -36,6 +36,7 @@ else:
     ROW_TILES = ((6, 1), (5, 2), (3, 3), (3, 4), (2, 5), (2, 6), (1, 8), (1, 10))
     CHANNEL_GROUPS = (6, 3, 2, 1, 1, 1, 1)
     DOT_TILES = ((1, 9), (2, 5), (3, 3), (3, 4), (4, 3), (6, 2))
+AHEAD = 48  # numbers from what a channel tile reads to what it asks the caches for, some tiles later
 CHANNEL_TILES = tuple((r, p, g + 1) for r in (1, 2) for g, p in enumerate(CHANNEL_GROUPS))  # (R, P, G)
 
 
@@ -79,6 +80,12 @@ class _Emitter:
     def masked_load(self, pointer: Any, mask: Any) -> Any:
         return self.b.call(self._masked, [self.b.bitcast(pointer, self.vec.as_pointer()),
                                           ir.Constant(I32, self.size), mask, self.zero])
+
+    def prefetch(self, pointer: Any) -> None:
+        """Ask for the line at `pointer`, which may be anywhere: a prefetch never faults."""
+        ask = cgutils.get_or_insert_function(
+            self.b.module, ir.FunctionType(ir.VoidType(), [pointer.type, I32, I32, I32]), "llvm.prefetch.p0")
+        self.b.call(ask, [pointer, I32(0), I32(3), I32(1)])
 
     def broadcast(self, scalar: Any) -> Any:
         undefined = ir.Constant(self.vec, ir.Undefined)
@@ -217,6 +224,7 @@ class _ChannelTile:
                 for g in range(ng):
                     s = e.broadcast(b.load(e.at(here, g)))
                     new += [e.fma(s, ws[r], acc[(p * ng + g) * nr + r]) for r in range(nr)]
+            e.prefetch(e.at(here, AHEAD))
             return new
 
         return e.loop(self.T, first, body)

@@ -18,7 +18,7 @@ import numpy as np
 
 from ...dims import ConvDims
 from ..tile import CHANNEL_GROUPS, CHANNEL_TILES, DOT_TILES
-from .simd_plan import TASKS, Phase, neighbours, three_axes
+from .simd_plan import TASKS, Layout, Phase, neighbours, three_axes
 
 DOT = len(CHANNEL_TILES)  # tiles are numbered: first the channel tiles, then the dot tiles
 DEPTH, ROW_DEPTH = 224, 64  # positions summed, or vectors of them, before a task moves on to other taps: they stay in cache
@@ -49,13 +49,12 @@ class _Source:
 
     def __init__(self, dims: ConvDims, m: int) -> None:
         size, self.kernel, self.out, self.s, pad, self.d = three_axes(dims)
-        padded = [i + lo + hi for i, (lo, hi) in zip(size, pad)]
-        self.m, self.row, self.Ci = m, -(-padded[2] // m), dims.C // dims.groups
-        self.pitch = (padded[1] * m * self.row, m * self.row)
-        self.plane = padded[0] * self.pitch[0]
-        self.image = dims.C * self.plane
-        copied = m > 1 or [*padded[:2], self.row] != list(size)
-        self.pads = np.array([dims.N * dims.C if copied else 0, *size, *padded[:2], m, self.row, *(lo for lo, _ in pad)])
+        padded = tuple(i + lo + hi for i, (lo, hi) in zip(size, pad))
+        layout = Layout(dims.C, padded, m, mixed=False)
+        self.m, self.row, self.Ci = m, layout.row, dims.C // dims.groups
+        self.image, self.plane, *self.pitch = layout.steps
+        copied = m > 1 or padded != size
+        self.pads = np.array(layout.pads(dims.N * dims.C if copied else 0, size, tuple(lo for lo, _ in pad)))
         self.size = dims.N * self.image if copied else 0
 
     def column(self, j: int) -> int:

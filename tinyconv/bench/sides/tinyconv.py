@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ... import __version__, registry
+from ... import registry
 from ...dims import ConvDims
 from ..check import FOREIGN_BOUND, check_kernel, check_small, magnitude, problem_with, yardstick
 from ..nets import TOLERANCE, build_step, first_losses
@@ -20,7 +20,7 @@ AUTO = "auto"  # the algorithm that the registry chooses
 
 
 def version() -> str:
-    return __version__
+    return sys.modules[__name__.partition(".")[0]].__version__  # the package's own, without importing upwards
 
 
 def threads() -> int:

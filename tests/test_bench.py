@@ -142,11 +142,11 @@ def test_a_wrong_answer_is_a_failure_and_no_row(tmp_path):
 def test_pytorch_is_judged_and_agrees():
     """The three maps over small cases and the poolings: PyTorch is asked for the same thing, or the judge would say so."""
     with Contest(["torch"], 1, rounds=1, progress=lambda text: None) as contest:
-        asymmetric = {"one_sided", "line_dilated"}
+        refused = {"one_sided", "line_dilated", "dilated_output_padding"}  # uneven padding, and fewer rows than fit
         for name in cases.small:
             for op in SLOTS:
-                row = contest.run(Task("conv", op, f"small.{name}"), [Contestant("torch")])[0]
-                assert ("refused" in row) == (name in asymmetric), (name, op, row)
+                row, = contest.run(Task("conv", op, f"small.{name}"), [Contestant("torch")])
+                assert ("refused" in row) == (name in refused), (name, op, row)
         for op in suites.POOLING:
             rows = contest.run(Task("pool", op, "24.3s1"), [Contestant("torch")])
             assert rows and rows[0]["error"] < 16

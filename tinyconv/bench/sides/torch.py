@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ...dims import ConvDims, PoolDims
+from ...dims import ConvDims, PoolDims, conv_dims
 from ..nets import build_step, first_losses
 from ..task import Task, dims_of, one_array, operands
 from . import Refused
@@ -42,6 +42,10 @@ def prepare(task: Task, algorithm: str) -> tuple[Call, dict]:
     dims = dims_of(task)
     if any(lo != hi for lo, hi in dims.padding):
         raise Refused("it has no padding that differs from side to side")
+    if isinstance(dims, ConvDims):
+        rule = conv_dims(dims.x_shape, dims.w_shape, dims.stride, dims.padding, dims.dilation, dims.groups)
+        if rule.output != dims.output:
+            raise Refused(f"it works the output size out as {rule.output}, where {dims.output} is wanted")
     args = [torch.from_numpy(a) for a in operands(task)]
     call = _conv(task.op, dims, *args) if isinstance(dims, ConvDims) else _pool(task.op, dims, *args)
     return torch.no_grad()(call), {}

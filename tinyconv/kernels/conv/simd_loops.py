@@ -215,7 +215,8 @@ def run_images(i, src, packed, offs, order, table, tasks, strides, relu, L, all_
             for r in range(R):
                 bases[r] = min(block + r, last) * strides[0] + origin + table[p0 + j, 0]
                 at[r] = (r * K * L + j) * L
-            row_tile(size, src, bases, offs, order, table[p0 + j, 1], table[p0 + j, 2], packed, w0, w0 + T * K, sums, at, L * L, relu)
+            o0, many_taps = table[p0 + j, 1], table[p0 + j, 2]
+            row_tile(size, src, bases, offs, order, o0, many_taps, packed, w0, w0 + T * K, sums, at, L * L, relu)
         for r in range(min(R, last + 1 - block)):
             n0 = (block + r) * L
             for k in range(valid):

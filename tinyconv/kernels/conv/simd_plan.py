@@ -24,6 +24,7 @@ CHANNEL = len(ROW_TILES)  # tiles are numbered: row tiles, channel tiles, and ro
 IMAGES = CHANNEL + len(CHANNEL_TILES)
 TASK_COLUMNS = 13  # tile, T, first tap, first weight, groups from, to, an image, first of table, dst, valid, src, step, direct
 CHUNK = 96 * 1024  # numbers of the source that a task should read: they stay in the second-level cache
+SUMS = 1024  # numbers that the sums of a tile fit in
 MIX = 8  # channels of a group from which on a copy puts the channels of a row side by side
 FIRST_LEVEL = 8192  # numbers that stay in the first-level cache
 TASKS = 16  # tasks wanted, whatever the number of threads
@@ -33,7 +34,7 @@ TASKS = 16  # tasks wanted, whatever the number of threads
 class Plan:
     """Tables of one forward or input-gradient problem; offsets count numbers, not bytes."""
 
-    pads: np.ndarray  # planes, D, H, W, padded D, padded H, modulus, padded W / modulus, padding before D, H, W, channels, steps
+    pads: np.ndarray  # planes, D, H, W, padded D, H, modulus, padded W / modulus, padding before D, H, W, channels, steps
     src_size: int  # numbers in the padded copy of the source, 0 where it is read in place
     packs: np.ndarray  # for every block of packed weights: first in w, step a channel, valid, width, to, T, first tap, bias
     w_size: int
@@ -42,7 +43,7 @@ class Plan:
     order: np.ndarray  # and its row of the packed weights
     table: np.ndarray  # for every group of neighbours: offset in the source, in the destination, length
     tasks: np.ndarray  # rows of TASK_COLUMNS
-    strides: np.ndarray  # from image to image of the source, of the destination; from channel to channel of it
+    strides: np.ndarray  # image to image of the source, of the destination, channel to channel of it; images, channels
     sums: int  # numbers that a task needs for itself
     cost: float  # cycles by a count of issue slots
     kinds: tuple[int, ...]  # of the tiles of the tasks
@@ -195,10 +196,11 @@ def _plan(dims: ConvDims, channels: Ints, w_steps: Ints, layout: Layout, pads: l
     copied = reads_past or layout.mixed or layout.m > 1 or layout.padded != tuple(pads[1:4])
     rows = pads[0] * pads[1] * pads[2] * copied
     cost += rows * (25 + pads[3] * (0.3 if layout.m == 1 else 0.5 if layout.m == 2 and pads[3] >= 2 * L else 2.5))
+    offs, in_w, order = (np.ascontiguousarray(column) for column in np.concatenate(taps).T)
     return Plan(np.array([pads[0] if copied else 0, *pads[1:]]), pads[0] * plane + 2 * L if copied else 0,
-                np.array(packs).reshape(-1, 11), w_size, *(np.ascontiguousarray(a) for a in np.concatenate(taps).T), np.concatenate(table),
+                np.array(packs).reshape(-1, 11), w_size, offs, in_w, order, np.concatenate(table),
                 np.array([task[1:] for task in tasks], np.int64).reshape(-1, TASK_COLUMNS),
-                np.array((image, dims.groups * Co * dst_plane, dst_plane, dims.N, dims.groups * Ci)), 1024, cost,
+                np.array((image, dims.groups * Co * dst_plane, dst_plane, dims.N, dims.groups * Ci)), SUMS, cost,
                 tuple(sorted({int(task[1] >= CHANNEL) for task in tasks})), partial)
 
 
@@ -229,7 +231,8 @@ def _blocks(phase: Phase, T: int, Co: int, L: int) -> tuple[float, list[tuple[in
             slots = max(R * P * G / 2, (R + P * G) / 2, 4) * (1.1 if G == 1 else 1)
             each += n * (T * slots + 30 + R * P * (48 if phase.step == 1 else 20 * G))
         number = CHANNEL + G - 1
-        costs.append((-(-phase.length // G) * each / P, [(number + len(CHANNEL_GROUPS), 2 * L)] * pair + [(number, L)] * single))
+        tiles = [(number + len(CHANNEL_GROUPS), 2 * L)] * pair + [(number, L)] * single
+        costs.append((-(-phase.length // G) * each / P, tiles))
     return min(costs, key=lambda c: c[0])
 
 

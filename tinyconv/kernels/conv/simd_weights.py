@@ -68,8 +68,9 @@ class _Source:
     def kernel_rows(self) -> np.ndarray:
         """(offset here, offset in a row of w) of every row of taps: channel, depth, height."""
         k, d = self.kernel, self.d
-        return np.array([(c * self.plane + a * d[0] * self.pitch[0] + b * d[1] * self.pitch[1], ((c * k[0] + a) * k[1] + b) * k[2])
-                         for c, a, b in product(range(self.Ci), range(k[0]), range(k[1]))], np.int64)
+        rows = product(range(self.Ci), range(k[0]), range(k[1]))
+        return np.array([(c * self.plane + a * d[0] * self.pitch[0] + b * d[1] * self.pitch[1],
+                          ((c * k[0] + a) * k[1] + b) * k[2]) for c, a, b in rows], np.int64)
 
 
 def weight_grad_plan(dims: ConvDims, L: int) -> WeightPlan:
@@ -120,9 +121,10 @@ def _by_rows(dims: ConvDims, tile: int, L: int) -> WeightPlan:
     table = np.insert(taps.reshape(-1, 2), 2, 1, axis=1)
     rows, whole, cut = positions // out[2], out[2] // L, int(out[2] % L > 0)
     images = max(1, min(dims.N, ROW_DEPTH // (rows * (whole + cut))))
-    j, n = np.arange(whole) * L, np.arange(images)[:, None, None]
-    x_rows, y_rows = n * src.image + src.rows()[:, None], n * dims.O * positions + (np.arange(rows) * out[2])[:, None]
-    xo, yo = (np.concatenate([(r + j).ravel(), (r + whole * L).ravel()[:images * rows * cut]]) for r in (x_rows, y_rows))
+    within, image = np.arange(whole) * L, np.arange(images)[:, None, None]
+    x_rows = image * src.image + src.rows()[:, None]
+    y_rows = image * dims.O * positions + (np.arange(rows) * out[2])[:, None]
+    xo, yo = (np.concatenate([(r + within).ravel(), (r + whole * L).ravel()[:images * rows * cut]]) for r in (x_rows, y_rows))
     deep = rows * images if images > 1 else -(-rows // max(1, round(rows * (whole + cut) / ROW_DEPTH)))
     chunks = []
     for n in range(0, dims.N, images):

@@ -12,7 +12,7 @@ import tinyconv
 HOUSE = Path(tinyconv.__file__).parent
 
 # each room, and the rooms that it may import from; DESIGN's table, with what each room needs spelled out
-KERNELS = {"dims", "registry", "kernels"}
+KERNELS = {"dims", "memory", "registry", "kernels"}
 TAPE = {"tape", "tensor"}
 OPS = {"blas", "dims", "registry", "forms", "random", "ops"} | TAPE
 NETS = OPS | {"autograd", "nn", "optim"}
@@ -22,6 +22,7 @@ MAY_IMPORT = {
     "registry": {"dims"},
     "random": set(),
     "blas": set(),
+    "memory": set(),
     "names": set(),
     "kernels": KERNELS,
     "tape": set(),

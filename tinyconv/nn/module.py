@@ -57,6 +57,8 @@ class Module:
     """
 
     training = True
+    never_falls = False  # an activation f with f(a) <= f(b) wherever a <= b
+    takes_maximum = False  # a pooling that gives the largest of each window, and nothing else
 
     if TYPE_CHECKING:  # parts set by register_buffer, or by name
 

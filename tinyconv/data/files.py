@@ -24,6 +24,8 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     try:
         with part.open("x+b") as file:
             yield file
+            file.flush()
+            os.fsync(file.fileno())  # on the disk before the name points there: a power cut leaves the old file or the new
         os.replace(part, path)
     except OSError as error:
         raise DataError(f"cannot write {path}: {error.strerror or error}") from error

@@ -1,0 +1,5 @@
+"""`python -m tinyconv` is `tinyconv`."""
+
+from .cli import main
+
+main()

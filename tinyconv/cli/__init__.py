@@ -1,0 +1,58 @@
+"""The command line: `tinyconv train` and its neighbours.
+
+Commands import what they need when they run, so that `tinyconv --help` answers at once. What goes wrong for a reason that
+the user can mend is told in one line on stderr, with exit status 2; a traceback always means a mistake in tinyconv.
+Read next: train.py, the main job.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from .app import app
+
+__all__ = ["app", "main"]
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run the command line on `args` (without them, those of the process) and exit."""
+    try:
+        status = app(args, prog_name="tinyconv", standalone_mode=False)
+    except KeyboardInterrupt:
+        status = 130
+    except Exception as error:
+        status = told(error)
+        if status is None:
+            raise
+    if status == 130:
+        print("tinyconv: interrupted", file=sys.stderr)
+    sys.exit(status)
+
+
+def told(error: Exception) -> int | None:
+    """Tell an error that is the user's to mend, and give its exit status; None for any other."""
+    if type(error).__name__ == "Abort":  # what typer makes of Ctrl-C, by version
+        return 130
+    message = getattr(error, "format_message", None)  # a flag or argument that typer refused
+    text = message() if message else reason(error)
+    if text is None:
+        return None
+    print(f"tinyconv: {' '.join(text.split())}", file=sys.stderr)
+    return 2
+
+
+def reason(error: Exception) -> str | None:
+    """The line of an error that says itself what to do; None for one that does not."""
+    from ..data import DataError
+    from ..models import ModelError
+    from ..plot import PlotError
+    from ..train import TrainError
+
+    if isinstance(error, DataError | ModelError | PlotError | TrainError):
+        return str(error)
+    if isinstance(error, OSError):
+        return ": ".join(filter(None, [str(error.filename or ""), error.strerror or str(error)]))
+    if isinstance(error, MemoryError):
+        return "there is not enough memory: try a smaller --batch-size"
+    return None

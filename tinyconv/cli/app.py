@@ -1,0 +1,99 @@
+"""The commands and their flags. Each is one file, imported when it is asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer import Argument, Option
+
+from .. import __version__
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False,
+                  help="Train small convolutional networks, and see how convolution is computed.")
+
+TOLD = {"show_default": False, "rich_help_panel": "What to train, and how (by default as is known to work on the data set)"}
+DataDir = Annotated[Path | None, Option(help="Where the files of MNIST or Fashion-MNIST lie. By default $TINYCONV_DATA, "
+                                             "then a download.", show_default=False)]
+RunFolder = Annotated[Path, Argument(metavar="RUN", help="The folder of a run, such as runs/digits-1.", show_default=False)]
+Best = Annotated[bool, Option("--best", help="Use the weights of the best epoch instead of the last.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"tinyconv {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(version: Annotated[bool, Option("--version", is_eager=True, callback=_version,
+                                          help="Print the version and exit.")] = False) -> None:
+    pass
+
+
+@app.command()
+def train(
+    data: Annotated[str | None, Option(help="digits (8x8, in the package), mnist or fashion-mnist.", **TOLD)] = None,
+    model: Annotated[str | None, Option(help="A network by name: see `tinyconv models`.", **TOLD)] = None,
+    epochs: Annotated[int | None, Option(help="Passes over the training samples.", **TOLD)] = None,
+    batch_size: Annotated[int | None, Option(help="Samples to a step.", **TOLD)] = None,
+    lr: Annotated[float | None, Option(help="Learning rate, the highest that the schedule reaches.", **TOLD)] = None,
+    optimizer: Annotated[str | None, Option(help="sgd, adagrad, rmsprop, adam or adamw.", **TOLD)] = None,
+    momentum: Annotated[float | None, Option(help="Of sgd (Nesterov's, unless 0) and rmsprop.", **TOLD)] = None,
+    weight_decay: Annotated[float | None, Option(help="Pull of the weights towards 0.", **TOLD)] = None,
+    schedule: Annotated[str | None, Option(help="constant, step, cosine, warmup-cosine or one-cycle.", **TOLD)] = None,
+    label_smoothing: Annotated[float | None, Option(help="Share of the target spread over all classes.", **TOLD)] = None,
+    augment: Annotated[str | None, Option(help='"none", or of shift:PIXELS and flip, with commas.', **TOLD)] = None,
+    validation: Annotated[int | None, Option(help="Training samples held back to watch the run by.", **TOLD)] = None,
+    seed: Annotated[int | None, Option(help="Of all that is random: the same seed, the same weights.", **TOLD)] = None,
+    threads: Annotated[int | None, Option(help="Cores to use; 0 is all.", **TOLD)] = None,
+    config: Annotated[Path | None, Option(help="A TOML file with these settings, such as a run's config.toml; flags go "
+                                               "before it.", show_default=False)] = None,
+    out: Annotated[Path | None, Option(help="The folder to leave, by default runs/DATA-MODEL-N.", show_default=False)] = None,
+    resume: Annotated[Path | None, Option(metavar="RUN", help="Go on with an interrupted run.", show_default=False)] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Train a network and leave a folder: weights, metrics, configuration, pictures."""
+    from .train import train
+
+    flags: dict[str, Any] = {
+        "data": data, "model": model, "epochs": epochs, "batch_size": batch_size, "lr": lr, "optimizer": optimizer,
+        "momentum": momentum, "weight_decay": weight_decay, "schedule": schedule, "label_smoothing": label_smoothing,
+        "augment": augment, "validation": validation, "seed": seed, "threads": threads}
+    raise typer.Exit(train({name: value for name, value in flags.items() if value is not None}, config, out, resume, data_dir))
+
+
+@app.command()
+def evaluate(run: RunFolder, best: Best = False, data_dir: DataDir = None) -> None:
+    """Measure a trained network on the held-out part of its data set."""
+    from .look import evaluate
+
+    evaluate(run, best, data_dir)
+
+
+@app.command()
+def predict(run: RunFolder,
+            images: Annotated[list[Path], Argument(metavar="IMAGE.png...", help="Pictures, one subject in each.",
+                                                   show_default=False)],
+            best: Best = False) -> None:
+    """Read pictures with a trained network."""
+    from .look import predict
+
+    predict(run, images, best)
+
+
+@app.command()
+def models() -> None:
+    """List the networks there are."""
+    from .info import models
+
+    models()
+
+
+@app.command()
+def info() -> None:
+    """Print versions, CPU, threads, devices and compiled kernels."""
+    from .info import info
+
+    info()

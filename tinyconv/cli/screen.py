@@ -1,0 +1,79 @@
+"""What is seen of a run while it goes: a line an epoch, and on a terminal a bar that moves below them."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from ..train import Epoch, Training, Watch
+
+COLUMNS = "epoch       loss   accuracy   validation   images/s      time"
+REFRESH = 0.1  # seconds between two looks of the bar
+
+
+def console() -> Console:
+    """Standard output: as wide as the terminal, 80 columns where it is none."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 80)
+
+
+def note(text: str) -> None:
+    """A line on stderr about something that does not stop the command."""
+    print(f"tinyconv: {text}", file=sys.stderr, flush=True)
+
+
+class Screen(Watch):
+    """A Watch that draws. As a context it takes the bar away again, whatever happened."""
+
+    def __init__(self, out: Console):
+        self.out = out
+        self.bar = Progress(
+            TextColumn("{task.description}"), BarColumn(bar_width=20), TextColumn("{task.fields[now]}"), TimeRemainingColumn(),
+            console=out, transient=True, disable=not out.is_terminal, auto_refresh=False)
+        self.task = self.bar.add_task("compiling", total=None, now="kernels, once and for all")
+        self.last = 0.0
+        self.began = time.perf_counter()
+
+    def __enter__(self) -> Screen:
+        self.bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.bar.stop()
+
+    def begin(self, training: Training) -> None:
+        """The heading, and the lines of a run that goes on."""
+        self.out.print(COLUMNS, style="bold")
+        for line in training.history:
+            self._print(line, training)
+        self.bar.update(self.task, total=training.config.epochs * len(training.loader), refresh=True)
+
+    def step(self, training: Training) -> None:
+        """Move the bar, but not so often that it costs anything."""
+        now = time.perf_counter()
+        if now - self.last < REFRESH:
+            return
+        self.last = now
+        done, tally, per_epoch = len(training.history), training.tally, len(training.loader)
+        steps = -(-tally.samples // training.config.batch_size)
+        self.bar.update(
+            self.task, completed=done * per_epoch + steps, description=f"epoch {done + 1}/{training.config.epochs}",
+            now=f"loss {tally.loss / tally.samples:.3f}  {100 * tally.right / tally.samples:5.1f} %  "
+                f"{tally.samples / tally.seconds:,.0f} img/s", refresh=True)
+
+    def epoch(self, training: Training) -> None:
+        """Print the line of the epoch that has just ended."""
+        self._print(training.history[-1], training)
+
+    def stopping(self) -> None:
+        """Say that a Ctrl-C was heard."""
+        self.bar.update(self.task, description="stopping", now="after this batch; Ctrl-C again: at once", refresh=True)
+
+    def _print(self, line: Epoch, training: Training) -> None:
+        number = f"{line.epoch}/{training.config.epochs}"
+        rate = training.loader.samples / line.seconds
+        self.out.print(f"{number:>5}  {line.loss:9.4f}   {100 * line.accuracy:6.2f} %     "
+                       f"{100 * line.validation_accuracy:6.2f} %   {rate:8,.0f}   {line.seconds:5.1f} s")

@@ -1,0 +1,112 @@
+"""`tinyconv train`: everything from flags to the folder that is left."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from .. import plot
+from ..nn import Module
+from ..train import (
+    Config,
+    Data,
+    Run,
+    Score,
+    TrainError,
+    Training,
+    configure,
+    evaluate,
+    fit,
+    load,
+    new_model,
+    read_config,
+    use_threads,
+)
+from ..train.interrupt import Interrupt
+from .screen import Screen, console, note
+
+LEFT = {"weights.safetensors": "the trained weights", "best.safetensors": "those of the best epoch",
+        "metrics.csv, metrics.json": "every epoch, and the outcome", "config.toml": "what the run was told",
+        "checkpoint.safetensors": "to go on from", "learning_curve.png": "how it learnt",
+        "filters.png": "what its first layer looks for"}
+
+
+def train(flags: dict[str, Any], file: Path | None, out: Path | None, resume: Path | None, data_dir: Path | None) -> int:
+    """Train, or go on with a run; returns the exit status: 0, or 130 where Ctrl-C ended it before its time."""
+    began = time.perf_counter()
+    if resume is not None:
+        if flags or file or out:
+            raise TrainError("--resume goes on with a run as it was told: of the other flags it takes only --data-dir")
+        run = Run.open(resume)
+        config = run.config
+    else:
+        config = configure(**{**(read_config(file) if file else {}), **flags})
+    use_threads(config.threads)
+    data, model = load(config, data_dir), new_model(config)  # before a folder is made: either may fail
+    if resume is None:
+        run = Run.create(config, out)
+    screen = console()
+    _introduce(screen, config, data, model)
+    try:
+        with Screen(screen) as watch, Interrupt(watch.stopping) as stop:
+            training = fit(model, data, config, store=run, watch=watch, stop=stop)
+    except BaseException:
+        run.discard()
+        raise
+    score = evaluate(model, data.test, data.problem.transform) if training.done else None
+    run.write_metrics(training, score)
+    _draw(run, training, score)
+    _conclude(screen, run, training, score, time.perf_counter() - began)
+    return 0 if training.done else 130
+
+
+def _introduce(out: Console, config: Config, data: Data, model: Module) -> None:
+    learn, watch, held = (len(labels) for _, labels in (data.train, data.validation, data.test))
+    facts = Table.grid(padding=(0, 2))
+    facts.add_row("model", f"[bold]{config.model}[/], {sum(p.numel() for p in model.parameters()):,} parameters")
+    facts.add_row("data", f"[bold]{config.data}[/], {learn:,} to learn from, {watch:,} to validate, {held:,} held out")
+    facts.add_row("how", f"{config.optimizer}, lr {config.lr:g} {config.schedule}, batches of {config.batch_size}, augment "
+                         f"{config.augment}, seed {config.seed}")
+    out.print(facts)
+    out.print()
+
+
+def _draw(run: Run, training: Training, score: Score | None) -> None:
+    """The pictures, or a line on how to get them."""
+    if not training.history:
+        return
+    name = run.name
+    weight = next(iter(training.model.parameters())).numpy()
+    if weight.ndim == 2:  # a linear layer sees the pixels in a row: (O, C*H*W)
+        weight = weight.reshape(-1, *run.problem.image)
+    title = name if score is None else f"{name}: {100 * score.accuracy:.2f} % of {score.count:,} held-out images read right"
+    try:
+        plot.learning_curve(training.history, run.path / "learning_curve.png", title)
+        plot.filters(weight, run.path / "filters.png", f"{name}: what the first layer looks for")
+    except plot.PlotError as error:
+        note(str(error))
+
+
+def _conclude(out: Console, run: Run, training: Training, score: Score | None, seconds: float) -> None:
+    """The outcome, and the paths of what is left."""
+    out.print()
+    table = Table.grid(padding=(0, 2))
+    if score is not None:
+        table.add_row("held-out accuracy", f"[bold]{100 * score.accuracy:.2f} %[/] ({len(score.wrong)} of {score.count:,} "
+                                           "misread)")
+    if training.history:
+        best = training.best
+        table.add_row("best epoch", f"{best.epoch}, validation {100 * best.validation_accuracy:.2f} %")
+    table.add_row("time", f"{seconds:.1f} s")
+    table.add_row()
+    table.add_row("left in", f"[bold]{run.path}/[/]")
+    for names, what in LEFT.items():
+        if (run.path / names.split(",")[0]).exists():
+            table.add_row(f"  {names}", what)
+    out.print(table)
+    todo = f"tinyconv predict {run.path} image.png" if training.done else f"tinyconv train --resume {run.path}"
+    out.print(f"\n{'next' if training.done else 'interrupted; go on with'}:  {todo}", soft_wrap=True)

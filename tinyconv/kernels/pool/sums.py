@@ -1,0 +1,221 @@
+"""Poolings that sum their windows, as compiled loops: average and Lp pooling, and their adjoint and gradient.
+
+    avg_pool:  y[o] = sum over the cells i of window o of x[i] / divisor[o]    adjoint:  x[i] = sum of y[o] / divisor[o]
+    lp_pool:   y[o] = (sum |x[i]|^p)^(1/p)          gradient:  sign(x[i]) |x[i]|^(p-1) * sum of g[o] y[o]^(1-p)
+
+A window is a product of axes, so a row of results is made in two steps: add up the rows under it, in vectors along the
+width, then take windows of that one row (a 3x3 window costs 3 + 3 additions, not 9). Seen from x, the windows that
+hold a cell are windows over y (`windows.dual`), so the adjoint is the same loop, and every result is written once, by
+one thread, in one order. Read next: windows.py for the tables.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+from numba import prange
+
+from ...dims import AnyPool
+from ..jit import njit
+from . import windows
+
+u = np.uint64  # an unsigned index spares the test for Python's negative ones
+LINE = 16  # float64 of slack after each thread's scratch, so that no two share a cache line
+
+
+def avg_pool(x: np.ndarray, dims: AnyPool, count_include_pad: bool = True,
+             divisor_override: int | None = None) -> np.ndarray:
+    """Rows, then columns: vector additions along the width; the reference adds every window from scratch."""
+    divisors = windows.divisors(dims, count_include_pad, divisor_override, x.dtype)
+    return _averages(x, divisors, windows.forward(dims), dims.y_shape, adjoint=False)
+
+
+def avg_pool_adjoint(y: np.ndarray, dims: AnyPool, count_include_pad: bool = True,
+                     divisor_override: int | None = None) -> np.ndarray:
+    """The same sums over the windows that hold each cell of x; y is divided before it is added."""
+    divisors = windows.divisors(dims, count_include_pad, divisor_override, y.dtype)
+    return _averages(y, divisors, windows.dual(dims), dims.x_shape, adjoint=True)
+
+
+def lp_pool(x: np.ndarray, dims: AnyPool, p: float) -> np.ndarray:
+    """Powers once a cell, rows, columns, roots once a window, with no array in between; summed in float64."""
+    there, y = windows.forward(dims), np.empty(dims.y_shape, x.dtype)
+    row, total = _scratch(there, np.dtype(np.float64))
+    _lp_pool(_line(x), _line(y), row, total, there.source, there.target, there.cells, there.steps, there.run, float(p))
+    return y
+
+
+def lp_pool_grad(x: np.ndarray, y: np.ndarray, g: np.ndarray, dims: AnyPool, p: float) -> np.ndarray:
+    """g[o] y[o]^(1-p) summed over the windows that hold each cell, times sign(x) |x|^(p-1); 0 where x or y is."""
+    there, out = windows.dual(dims), np.empty(dims.x_shape, g.dtype)
+    row, total = _scratch(there, np.dtype(np.float64))
+    _lp_pool_grad(_line(x), _line(y), _line(g), _line(out), row, total,
+                  there.source, there.target, there.cells, there.steps, there.run, float(p))
+    return out
+
+
+def _averages(x: np.ndarray, divisors: np.ndarray, there: windows.Windows, shape: tuple, adjoint: bool) -> np.ndarray:
+    y = np.empty(shape, x.dtype)
+    row, total = _scratch(there, x.dtype)
+    _avg_pool(_line(x), _line(y), row, total, divisors,
+              there.source, there.target, there.cells, there.steps, there.run, adjoint)
+    return y
+
+
+@njit(parallel=True, error_model="numpy")
+def _avg_pool(x, y, row, total, divisors, source, target, cells, steps, run, adjoint):
+    rows, T = y.size // max(target[2], 1), row.shape[0]
+    for thread in prange(T):
+        t = np.int64(thread)
+        _avg_rows(rows * t // T, rows * (t + 1) // T, x, y, row[t], total[t], divisors,
+                  source, target, cells, steps, run, adjoint)
+
+
+@njit(error_model="numpy")
+def _avg_rows(begin, end, x, y, row, total, divisors, source, target, cells, steps, run, adjoint):
+    """Rows begin to end of y: row (W,) sums the rows of x under it, total (OW,) the windows of that row."""
+    D, H, W = source
+    OD, OH, OW = target
+    for here in range(begin, end):
+        plane, od, oh = here // (OD * OH), here // OH % OD, here % OH
+        row[:W] = 0
+        for kd in range(cells[1, od]):
+            for kh in range(cells[3, oh]):
+                d, h = cells[0, od] + kd * steps[0], cells[2, oh] + kh * steps[1]
+                x0 = ((plane * D + d) * H + h) * W
+                if adjoint:
+                    part = divisors[0, d] * divisors[1, h]
+                    for w in range(W):
+                        row[w] += x[u(x0 + w)] / (part * divisors[2, w])
+                else:
+                    for w in range(W):
+                        row[w] += x[u(x0 + w)]
+        _sum_along(row, total, OW, cells, steps[2], run)
+        part = divisors[0, od] * divisors[1, oh]
+        for o in range(OW):
+            y[u(here * OW + o)] = total[o] if adjoint else total[o] / (part * divisors[2, o])
+
+
+@njit(parallel=True, error_model="numpy")
+def _lp_pool(x, y, row, total, source, target, cells, steps, run, p):
+    rows, T = y.size // max(target[2], 1), row.shape[0]
+    for thread in prange(T):
+        t = np.int64(thread)
+        _lp_rows(rows * t // T, rows * (t + 1) // T, x, y, row[t], total[t], source, target, cells, steps, run, p)
+
+
+@njit(error_model="numpy")
+def _lp_rows(begin, end, x, y, row, total, source, target, cells, steps, run, p):
+    D, H, W = source
+    OD, OH, OW = target
+    for here in range(begin, end):
+        plane, od, oh = here // (OD * OH), here // OH % OD, here % OH
+        row[:W] = 0
+        for kd in range(cells[1, od]):
+            for kh in range(cells[3, oh]):
+                d, h = cells[0, od] + kd * steps[0], cells[2, oh] + kh * steps[1]
+                x0 = ((plane * D + d) * H + h) * W
+                if p == 2:
+                    for w in range(W):
+                        v = np.float64(x[u(x0 + w)])
+                        row[w] += v * v
+                else:
+                    for w in range(W):
+                        row[w] += abs(np.float64(x[u(x0 + w)])) ** p
+        _sum_along(row, total, OW, cells, steps[2], run)
+        if p == 2:
+            for o in range(OW):
+                y[u(here * OW + o)] = np.sqrt(total[o])
+        else:
+            for o in range(OW):
+                y[u(here * OW + o)] = total[o] ** (1 / p)
+
+
+@njit(parallel=True, error_model="numpy")
+def _lp_pool_grad(x, y, g, out, row, total, source, target, cells, steps, run, p):
+    rows, T = out.size // max(target[2], 1), row.shape[0]
+    for thread in prange(T):
+        t = np.int64(thread)
+        _lp_grad_rows(rows * t // T, rows * (t + 1) // T, x, y, g, out, row[t], total[t],
+                      source, target, cells, steps, run, p)
+
+
+@njit(error_model="numpy")
+def _lp_grad_rows(begin, end, x, y, g, out, row, total, source, target, cells, steps, run, p):
+    D, H, W = source  # of y and g, for here the windows are those that hold a cell of x
+    OD, OH, OW = target
+    for here in range(begin, end):
+        plane, od, oh = here // (OD * OH), here // OH % OD, here % OH
+        row[:W] = 0
+        for kd in range(cells[1, od]):
+            for kh in range(cells[3, oh]):
+                d, h = cells[0, od] + kd * steps[0], cells[2, oh] + kh * steps[1]
+                y0 = ((plane * D + d) * H + h) * W
+                for w in range(W):
+                    norm, cotangent = np.float64(y[u(y0 + w)]), np.float64(g[u(y0 + w)])
+                    power = norm if p == 2 else norm ** (p - 1)
+                    row[w] += cotangent / power if norm != 0 else 0.0
+        _sum_along(row, total, OW, cells, steps[2], run)
+        for o in range(OW):
+            v = np.float64(x[u(here * OW + o)])
+            size = v if p == 2 else np.sign(v) * abs(v) ** (p - 1)
+            out[u(here * OW + o)] = size * total[o]
+
+
+@njit
+def _sum_along(row, total, n, cells, step, run):
+    """total[o] = sum of the cells of window o of one row: the stretch that repeats by loops, the rest by the table."""
+    begin, end, period, advance = run
+    for o in range(begin):
+        total[o] = _window_sum(row, cells[4, o], cells[5, o], step)
+    for o in range(begin, begin + min(period, end - begin)):
+        i, k, m = cells[4, o], cells[5, o], (end - begin) // period
+        if period == 1 and advance == 2 and k == 2 and step == 1:
+            _sum_taps(row, i, total, o, m, 1, 2, 2)
+        elif period == 1 and advance == 2 and k == 3 and step == 1:
+            _sum_taps(row, i, total, o, m, 1, 2, 3)
+        elif period == 1 and advance == 1 and k == 3 and step == 1:
+            _sum_taps(row, i, total, o, m, 1, 1, 3)
+        elif period == 2 and advance == 1 and k == 2 and step == 1:
+            _sum_taps(row, i, total, o, m, 2, 1, 2)
+        elif k == 0:
+            _sum_taps(row, i, total, o, m, period, advance, 0)
+        else:
+            _sum_taps(row, i, total, o, m, period, advance, 1)
+            for j in range(1, k):
+                _add_taps(row, i + j * step, total, o, m, period, advance)
+    for o in range(end, n):
+        total[o] = _window_sum(row, cells[4, o], cells[5, o], step)
+
+
+@njit(forceinline=True)
+def _sum_taps(row, i, total, o, m, period, advance, k):
+    """m windows, `period` apart in total and `advance` in row, of k neighbours; literals at the call unroll them."""
+    for q in range(m):
+        s = total.dtype.type(0)
+        for j in range(k):
+            s += row[u(i + q * advance + j)]
+        total[u(o + q * period)] = s
+
+
+@njit(forceinline=True)
+def _add_taps(row, i, total, o, m, period, advance):
+    for q in range(m):
+        total[u(o + q * period)] += row[u(i + q * advance)]
+
+
+@njit(forceinline=True)
+def _window_sum(row, first, count, step):
+    s = row.dtype.type(0)
+    for i in range(first, first + count * step, step):
+        s += row[u(i)]
+    return s
+
+
+def _scratch(there: windows.Windows, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
+    threads = numba.get_num_threads()
+    return (np.empty((threads, there.source[2] + LINE), dtype), np.empty((threads, there.target[2] + LINE), dtype))
+
+
+def _line(a: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(a).reshape(-1)

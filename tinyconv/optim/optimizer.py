@@ -1,0 +1,158 @@
+"""Optimizer: parameters in groups, each with its own options, and what an optimiser remembers of each parameter.
+
+    for group in opt.param_groups: group["lr"] is read at every step, so a schedule just writes it
+
+A step writes each parameter in place, by one kernel of kernels/optim.py, and raises the parameter's version: a backward
+pass through a value computed before the step is then refused rather than wrong.
+Read next: sgd.py and adaptive.py, the rules; schedule.py, how lr changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from importlib import import_module
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..tensor import Tensor, enable_grad
+
+__all__ = ["Optimizer"]
+
+Params = Iterable[Tensor] | Iterable[dict[str, Any]]
+
+
+class Optimizer:
+    """Base of all optimisers.
+
+    params: tensors, or dictionaries {"params": tensors, option: value, ...}, one a group. `param_groups` holds the groups,
+    `state` what is remembered: parameter -> {"step": int, name: array like the parameter}.
+    Raises: ValueError for no parameters, an option out of range or a parameter given twice.
+    """
+
+    kernel: ClassVar[str]  # its name in kernels/optim.py
+
+    def __init__(self, params: Params, defaults: dict[str, Any]):
+        self.defaults = defaults
+        self.param_groups: list[dict[str, Any]] = []
+        self.state: dict[Tensor, dict[str, Any]] = {}
+        given: list[Any] = [params] if isinstance(params, Tensor) else list(params)
+        if not given:
+            raise ValueError(f"{type(self).__name__} got no parameters to optimise")
+        for group in given if isinstance(given[0], dict) else [{"params": given}]:
+            self.add_param_group(group)
+        self._kernel: Any = None
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Optimise more parameters: {"params": tensors, option: value, ...}; options left out have their default."""
+        tensors = param_group["params"]
+        tensors = [tensors] if isinstance(tensors, Tensor) else list(tensors)
+        known = {p for group in self.param_groups for p in group["params"]}
+        for p in tensors:
+            if not isinstance(p, Tensor) or not p.is_leaf or p.dtype not in NOTHING:
+                raise TypeError("an optimiser takes leaf tensors of float32 or float64, got "
+                                + (f"{p!r} of dtype {p.dtype}" if isinstance(p, Tensor) else type(p).__name__))
+        if len(set(tensors)) < len(tensors) or known & set(tensors):
+            raise ValueError("a parameter is given to the optimiser twice")
+        unknown = set(param_group) - {"params", *self.defaults}
+        if unknown:
+            raise ValueError(f"{type(self).__name__} has no option {', '.join(sorted(unknown))}; there are: "
+                             f"{', '.join(self.defaults)}")
+        group = {**self.defaults, **param_group, "params": tensors}
+        self._check(group)
+        self.param_groups.append(group)
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Drop the gradients of all parameters, or set them to 0."""
+        for group in self.param_groups:
+            for p in group["params"]:
+                if set_to_none or p.grad is None:
+                    p.grad = None
+                else:
+                    p.grad = Tensor.wrap(np.zeros_like(p.data))
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Update every parameter that has a gradient. A closure, if given, computes the loss first; it is returned."""
+        loss = None
+        if closure is not None:
+            with enable_grad():
+                loss = closure()
+        if self._kernel is None:
+            self._kernel = getattr(import_module("tinyconv.kernels.optim"), self.kernel)
+        for group in self.param_groups:
+            for p in group["params"]:
+                grad = p.grad
+                if grad is None:
+                    continue
+                state = self.state.setdefault(p, {})
+                if not p.data.flags.c_contiguous:  # a flat view of it would be a copy
+                    p.data = np.ascontiguousarray(p.data)
+                self._update(p, p.data.reshape(-1), grad.data.ravel(), state, group)
+                p.version[0] += 1
+        return loss
+
+    def _check(self, group: dict[str, Any]) -> None:
+        """Raise ValueError where an option of the group is out of range."""
+        for name in ("lr", "weight_decay", "eps", "momentum"):
+            if name in group and not group[name] >= 0:
+                raise ValueError(f"{name} must be at least 0, got {group[name]}")
+
+    def _update(self, p: Tensor, flat: np.ndarray, g: np.ndarray, state: dict[str, Any], group: dict[str, Any]) -> None:
+        """One step of p, in place, through its data as a flat array."""
+        raise NotImplementedError
+
+    # -- saving it -----------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """{"state": {number of the parameter: its state}, "param_groups": options, with numbers for parameters}.
+
+        Arrays, numbers and strings only. The arrays are those in use: copy them to keep them.
+        """
+        number = {p: i for i, p in enumerate(p for group in self.param_groups for p in group["params"])}
+        return {
+            "state": {number[p]: dict(state) for p, state in self.state.items()},
+            "param_groups": [{**group, "params": [number[p] for p in group["params"]]} for group in self.param_groups],
+        }
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Continue from a `state_dict`, whose numbers may be strings, as JSON makes them.
+
+        Raises: ValueError where it has other groups, or an array of another shape than its parameter.
+        """
+        groups = state_dict["param_groups"]
+        sizes, own = [len(g["params"]) for g in groups], [len(g["params"]) for g in self.param_groups]
+        if sizes != own:
+            raise ValueError(f"the state has groups of {sizes} parameters, the optimiser of {own}")
+        params = [p for group in self.param_groups for p in group["params"]]
+        numbers = [n for group in groups for n in group["params"]]
+        by_number = dict(zip(map(int, numbers), params))
+        state = {by_number[int(n)]: dict(s) for n, s in state_dict["state"].items()}
+        for p, entries in state.items():
+            for name, value in entries.items():
+                if not np.isscalar(value):
+                    if value.shape != p.shape:
+                        raise ValueError(f"{name} of parameter {params.index(p)} has shape {value.shape}, the parameter "
+                                         f"{p.shape}")
+                    entries[name] = np.array(value, p.dtype, order="C")
+        self.state = state
+        for group, saved in zip(self.param_groups, groups):
+            options = {k: tuple(v) if isinstance(v, list) else v for k, v in saved.items() if k != "params"}
+            self._check({**group, **options})
+            group.update(options)
+
+    def __repr__(self) -> str:
+        lines = [f"{type(self).__name__} ("]
+        for i, group in enumerate(self.param_groups):
+            lines += [f"Parameter Group {i}", *(f"    {k}: {v}" for k, v in group.items() if k != "params")]
+        return "\n".join([*lines, ")"])
+
+
+def slot(state: dict[str, Any], name: str, p: Tensor, value: float = 0.0) -> np.ndarray:
+    """An array of the state, flat; at first filled with `value`."""
+    array = state.get(name)
+    if array is None:
+        array = state[name] = np.full(p.shape, value, p.dtype)
+    return array.reshape(-1)
+
+
+NOTHING = {np.dtype(t): np.empty(0, t) for t in ("float32", "float64")}  # in place of state that a variant does without

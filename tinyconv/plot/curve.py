@@ -1,0 +1,60 @@
+"""The learning curve: loss and error of a run, epoch by epoch, on what it learns from and on what it does not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from .figure import BLUE, INK, ORANGE, new_figure, quiet_axes, write_figure
+
+
+class Line(Protocol):
+    """What is drawn of an epoch; train.Epoch has it."""
+
+    @property
+    def epoch(self) -> int: ...
+    @property
+    def loss(self) -> float: ...
+    @property
+    def accuracy(self) -> float: ...
+    @property
+    def validation_loss(self) -> float: ...
+    @property
+    def validation_accuracy(self) -> float: ...
+
+
+def learning_curve(history: Sequence[Line], path: str | Path, title: str = "") -> None:
+    """Draw loss and error rate over the epochs, for the training batches and the validation samples.
+
+    Raises: ValueError for an empty history, PlotError where matplotlib is not installed, DataError where `path` cannot
+    be written.
+    """
+    if not history:
+        raise ValueError("a learning curve wants at least one epoch, the history is empty")
+    figure = new_figure(8, 3.6)
+    left, right = figure.subplots(1, 2)
+    epochs = [e.epoch for e in history]
+    _panel(left, "loss (cross entropy)", epochs, [e.loss for e in history], [e.validation_loss for e in history])
+    _panel(right, "misread, %", epochs, [100 * (1 - e.accuracy) for e in history],
+           [100 * (1 - e.validation_accuracy) for e in history])
+    right.set_yscale("symlog", linthresh=1, linscale=0.5)  # the last percent is what takes the time; 0 has its place too
+    right.set_ylim(0, 110)
+    right.set_yticks([0, 1, 2, 5, 10, 20, 50, 100], ["0", "1", "2", "5", "10", "20", "50", "100"])
+    right.minorticks_off()
+    left.legend(frameon=False, fontsize=9, labelcolor=INK)
+    if title:
+        figure.suptitle(title, fontsize=11, color=INK)
+    write_figure(figure, path)
+
+
+def _panel(axes: Any, what: str, epochs: list[int], train: list[float], validation: list[float]) -> None:
+    quiet_axes(axes)
+    marker = "o" if len(epochs) <= 30 else ""
+    axes.plot(epochs, train, color=BLUE, marker=marker, markersize=3, label="training, as it learns")
+    axes.plot(epochs, validation, color=ORANGE, marker=marker, markersize=3, linestyle="--", label="validation")
+    axes.set_title(what, fontsize=10, loc="left", color=INK)
+    axes.set_xlabel("epoch", fontsize=9, color=INK)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.set_ylim(bottom=0)
+    axes.margins(x=0.03)

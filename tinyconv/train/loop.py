@@ -1,0 +1,179 @@
+"""The training loop: a batch forward, the loss, a pass backward, a step downhill; and again.
+
+    model = build("digits", (1, 8, 8), 10)
+    training = fit(model, load(config), config)
+
+`Training` holds everything that changes on the way, so that its state is all a checkpoint needs: a run that goes on from
+one ends bit for bit like the run that was never stopped. Read next: run.py, the folder that a run leaves.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from math import isfinite
+from typing import Any, Protocol
+
+import numpy as np
+
+from ..data import Loader
+from ..nn import Module
+from ..nn.functional import cross_entropy
+from ..random import get_rng_state, set_rng_state
+from ..tensor import from_numpy
+from .config import Config, TrainError
+from .optimise import make_optimiser, make_schedule
+from .problem import Data, training_transform
+from .score import Score, evaluate
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """A line of the metrics. loss and accuracy: means over the batches as they were learnt from, augmented."""
+
+    epoch: int
+    lr: float
+    loss: float
+    accuracy: float
+    validation_loss: float
+    validation_accuracy: float
+    seconds: float
+
+    @property
+    def rank(self) -> tuple[float, float]:
+        """What makes an epoch better than another: validation accuracy, then validation loss."""
+        return self.validation_accuracy, -self.validation_loss
+
+
+@dataclass(slots=True)
+class Tally:
+    """Sums over the samples of the epoch that is under way."""
+
+    samples: int = 0
+    loss: float = 0.0
+    right: int = 0
+    seconds: float = 0.0
+
+    def add(self, loss: float, logits: np.ndarray, labels: np.ndarray, seconds: float) -> None:
+        """Count one batch in."""
+        self.samples += len(labels)
+        self.loss += loss * len(labels)
+        self.right += int((logits.argmax(1) == labels).sum())
+        self.seconds += seconds
+
+
+class Watch:
+    """What may be told of a run while it goes. This one does nothing; the command line draws."""
+
+    def begin(self, training: Training) -> None:
+        """Before the first batch."""
+
+    def step(self, training: Training) -> None:
+        """After every batch."""
+
+    def epoch(self, training: Training) -> None:
+        """After every epoch, when its line is in the history."""
+
+
+class Store(Protocol):
+    """Where a run is kept: see run.Run."""
+
+    def restore(self, training: Training) -> None: ...
+    def save(self, training: Training) -> None: ...
+
+
+class Training:
+    """A model on its way: optimiser, schedule, loader, random state, the epochs done and the tally of the one begun."""
+
+    def __init__(self, model: Module, data: Data, config: Config):
+        self.model, self.data, self.config = model, data, config
+        self.loader = Loader(*data.train, batch_size=config.batch_size, shuffle=True, seed=config.seed,
+                             transform=training_transform(data.problem, config))
+        self.optimiser = make_optimiser(model, config)
+        self.schedule = make_schedule(self.optimiser, config, len(self.loader))
+        self.history: list[Epoch] = []
+        self.tally = Tally()
+
+    @property
+    def done(self) -> bool:
+        """Whether every epoch has been trained."""
+        return len(self.history) >= self.config.epochs
+
+    @property
+    def best(self) -> Epoch:
+        """The epoch that did best on the validation samples, the first of equals."""
+        return max(self.history, key=lambda e: e.rank)
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of the next step."""
+        return float(self.optimiser.param_groups[0]["lr"])
+
+    def step(self, images: np.ndarray, labels: np.ndarray) -> None:
+        """Learn from one batch: images (N, C, H, W) float32, labels (N,) int64."""
+        began = time.perf_counter()
+        self.model.train()
+        self.optimiser.zero_grad()
+        logits = self.model(from_numpy(images))
+        loss = cross_entropy(logits, labels, label_smoothing=self.config.label_smoothing)
+        if not isfinite(loss.item()):  # before it reaches the weights
+            raise TrainError(f"the loss became {loss.item()} in epoch {len(self.history) + 1} at a learning rate of "
+                             f"{self.lr:g}: try a smaller one (--lr {self.config.lr / 10:g})")
+        loss.backward()
+        self.optimiser.step()
+        self.schedule.step()
+        self.tally.add(float(loss.item()), logits.numpy(), labels, time.perf_counter() - began)
+
+    def close_epoch(self) -> None:
+        """Measure the validation samples, and turn the tally into a line of the history."""
+        score: Score = evaluate(self.model, self.data.validation, self.data.problem.transform)
+        t, n = self.tally, self.tally.samples
+        self.history.append(Epoch(len(self.history) + 1, self.lr, t.loss / n, t.right / n, score.loss, score.accuracy,
+                                  t.seconds))
+        self.tally = Tally()
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that changes, as nested dicts and lists of arrays, numbers and strings."""
+        return {"model": self.model.state_dict(), "optimiser": self.optimiser.state_dict(),
+                "schedule": self.schedule.state_dict(), "loader": self.loader.state_dict(), "random": get_rng_state(),
+                "tally": asdict(self.tally), "history": [asdict(e) for e in self.history]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a saved state, in the middle of an epoch too."""
+        self.model.load_state_dict(state["model"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.loader.load_state_dict(state["loader"])
+        set_rng_state(state["random"])
+        self.tally = Tally(**state["tally"])
+        self.history = [Epoch(**line) for line in state["history"]]
+
+
+def fit(model: Module, data: Data, config: Config, *, store: Store | None = None, watch: Watch | None = None,
+        stop: Callable[[], bool] = lambda: False) -> Training:
+    """Train `model` on `data.train` for `config.epochs`, validating after each.
+
+    store: goes on from what it holds, and is saved to after every epoch. watch: is told after every batch and epoch.
+    stop: asked after every batch; where it says True, the run is saved as it stands and given back unfinished.
+    Raises: TrainError where the loss is no longer a number; what was saved before stays.
+    """
+    training = Training(model, data, config)
+    if store is not None:
+        store.restore(training)
+    watch = watch or Watch()
+    watch.begin(training)
+    stopped = False
+    while not (training.done or stopped):
+        for images, labels in training.loader:
+            training.step(images, labels)
+            watch.step(training)
+            stopped = stop()
+            if stopped:
+                break
+        else:
+            training.close_epoch()
+            watch.epoch(training)
+        if store is not None:
+            store.save(training)
+    return training

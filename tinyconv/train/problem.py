@@ -1,0 +1,111 @@
+"""Data sets as something to train on: where the samples come from, how pixels become input, what the classes are called.
+
+The samples are three sets that never mix: to learn from, to watch the run by (validation), and to judge it by at the end
+(test: the held-out part of the data set, which nothing is tuned or selected on).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..data import compose, digits, fashion_mnist, flip, mnist, normalise, shift, split
+from ..models import build
+from ..nn import Module
+from ..random import manual_seed
+from .config import Config, TrainError, one_of
+
+Pair = tuple[np.ndarray, np.ndarray]
+Transform = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+Folder = str | os.PathLike[str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """load(folder, train) -> images (N, *image) uint8, labels (N,) int64.
+
+    scale: the pixel value that becomes 1. frame: the side of the square that the subject fills in an image.
+    """
+
+    name: str
+    load: Callable[[Folder, bool], Pair]
+    image: tuple[int, int, int]
+    scale: int
+    frame: int
+    classes: tuple[str, ...]
+
+    @property
+    def transform(self) -> Transform:
+        """Pixels to the network's input: float32, paper 0 and ink 1."""
+        return normalise(scale=self.scale)
+
+
+DIGITS = tuple("0123456789")
+CLOTHES = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
+
+PROBLEMS = {p.name: p for p in (
+    Problem("digits", lambda folder, train: digits(train), (1, 8, 8), 16, 8, DIGITS),
+    Problem("mnist", lambda folder, train: mnist(folder, train), (1, 28, 28), 255, 20, DIGITS),
+    Problem("fashion-mnist", lambda folder, train: fashion_mnist(folder, train), (1, 28, 28), 255, 28, CLOTHES),
+)}
+
+AUGMENTATIONS: dict[str, Callable[[int], Transform]] = {"shift": shift, "flip": lambda _: flip()}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Data:
+    """The three sets of a problem, as pixels."""
+
+    problem: Problem
+    train: Pair
+    validation: Pair
+    test: Pair
+
+
+def load(config: Config, folder: Folder = None) -> Data:
+    """The samples of `config.data`, its training part split by `config.validation` (stratified, by the seed).
+
+    folder: where the files of MNIST and Fashion-MNIST lie; without it TINYCONV_DATA, then the cache.
+    Raises: DataError for files that are missing or damaged, TrainError where too many samples are held back.
+    """
+    problem = PROBLEMS[config.data]
+    images, labels = problem.load(folder, True)
+    if config.validation >= len(labels):
+        raise TrainError(f"validation={config.validation} leaves nothing to train on: {problem.name} has "
+                         f"{len(labels)} training samples")
+    train, validation = split(images, labels, config.validation, config.seed)
+    return Data(problem, train, validation, problem.load(folder, False))
+
+
+def new_model(config: Config) -> Module:
+    """The network of a run, its weights drawn from `config.seed`, from which the default generator is started afresh.
+
+    Raises: ModelError for an unknown name, or a network that does not take images of this size.
+    """
+    problem = PROBLEMS[config.data]
+    manual_seed(config.seed)
+    return build(config.model, problem.image, len(problem.classes))
+
+
+def augmentation(text: str) -> list[Transform]:
+    """The transforms of a setting such as "shift:2,flip", in that order; "none" is none of them.
+
+    Raises: TrainError for a name that does not exist, or a number that makes no sense.
+    """
+    steps: list[Any] = []
+    for part in text.split(",") if text != "none" else []:
+        name, _, number = part.strip().partition(":")
+        make = AUGMENTATIONS[one_of("augmentation", name, AUGMENTATIONS)]
+        if number and not (number.isdecimal() and int(number) > 0 and name == "shift"):
+            raise TrainError(f"augment={text!r}: what may follow a name is :N, the pixels to shift by")
+        steps.append(make(int(number or 1)))
+    return steps
+
+
+def training_transform(problem: Problem, config: Config) -> Transform:
+    """What the loader does to a batch of training images: augment, then scale."""
+    return compose(*augmentation(config.augment), problem.transform)

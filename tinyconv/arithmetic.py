@@ -228,7 +228,7 @@ class Field:
     jump: int | Fraction = 1
     start: int | Fraction = 0
 
-    def conv(self, k: int, s: int = 1, lo: int = 0, d: int = 1) -> Field:
+    def conv(self, k: int, s: int | Fraction = 1, lo: int = 0, d: int = 1) -> Field:
         """The field behind a convolution or a pooling of such cells: the window's reach in jumps, then longer jumps.
 
         >>> Field().conv(5).conv(2, s=2)

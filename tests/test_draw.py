@@ -160,7 +160,7 @@ def test_other_pictures(tmp_path):
 
 @pytest.mark.parametrize("act, says", [
     (lambda at: draw(conv_scene(conv_dims((1, 1, 3, 3), (1, 1, 2, 2))), at / "a.bmp"), "'a.bmp' is none of them"),
-    (lambda at: draw(conv_scene(conv_dims((1, 1, 3, 3), (1, 1, 2, 2))), at / "a.png", [4]), "steps 0 to 3"),
+    (lambda at: draw(conv_scene(conv_dims((1, 1, 3, 3), (1, 1, 2, 2))), at / "a.png", [4]), "steps 1 to 4"),
     (lambda at: draw(conv_scene(conv_dims((1, 1, 60, 60), (1, 1, 2, 2))), at / "a.png"), "60x60 cells is too large"),
     (lambda at: toeplitz(conv_dims((1, 1, 9, 9), (1, 1, 3, 3)), at / "a.png"), "matrix of 49x81"),
     (lambda at: conv_scene(conv_dims((1, 1, 9), (1, 1, 3))), "these dims have 1"),

@@ -168,7 +168,8 @@ class Equivalent:
     output: int
 
     def __str__(self) -> str:
-        stretch = f"{self.input} rows with {self.zeros} zeros between each two: {self.stretched}; " if self.zeros else ""
+        some = f"{self.zeros} zero{'s' * (self.zeros > 1)}"
+        stretch = f"{self.input} rows with {some} between each two: {self.stretched}; " if self.zeros else ""
         edge = f"padding {self.before}" if self.before == self.after else f"padding {self.before} before, {self.after} after"
         edge += f" (a = {self.extra} among them)" if self.extra else ""
         return f"{stretch}{edge}; kernel {self.kernel} flipped, stride 1: {self.output}"
@@ -180,7 +181,7 @@ def equivalent_conv(o: int, k: int, s: int = 1, lo: int = 0, hi: int = 0, d: int
     Source: the guide, relationships 8 to 14.
 
     >>> print(equivalent_conv(3, 3, s=2, lo=1, hi=1, a=1))
-    3 rows with 1 zeros between each two: 5; padding 1 before, 2 after (a = 1 among them); kernel 3 flipped, stride 1: 6
+    3 rows with 1 zero between each two: 5; padding 1 before, 2 after (a = 1 among them); kernel 3 flipped, stride 1: 6
     """
     reach = effective_kernel(k, d) - 1
     return Equivalent(o, s - 1, s * (o - 1) + 1, reach - lo, reach - hi + a, a, k, d, transposed_size(o, k, s, lo, hi, d, a))

@@ -29,7 +29,7 @@ SUFFIXES = (".png", ".svg", ".gif")
 
 
 def draw(scene: Scene, path: str | Path, steps: Sequence[int] | None = None) -> None:
-    """Write a scene as PNG or SVG, a panel for each of the steps (by default `few`), or as a GIF of all of them.
+    """Write a scene as PNG or SVG, a panel for each of the steps (indices; by default `few`), or as a GIF of all of them.
 
     Raises: ValueError for another suffix or a step that is none, PlotError where matplotlib is not installed, DataError
     where `path` cannot be written.
@@ -43,7 +43,7 @@ def draw(scene: Scene, path: str | Path, steps: Sequence[int] | None = None) -> 
     last = len(scene.steps) - 1
     for n in steps or ():
         if not 0 <= n <= last:
-            raise ValueError(f"there is no step {n}: this picture has steps 0 to {last}")
+            raise ValueError(f"there is no step {n + 1}: this picture has steps 1 to {last + 1}")
     if suffix == ".gif":
         _animate(scene, Path(path), steps if steps is not None else range(last + 1))
     else:
@@ -92,7 +92,7 @@ def _panel(axes: Any, scene: Scene, n: int, x: float, y: float) -> None:
     step, tall = scene.steps[n], _extent(scene)[1] - NAME - UNDER
     done = {s.made for s in scene.steps[:n + 1]}
     made = scene.right.values[~np.isnan(scene.right.values)]
-    decimals = int((made != made.round()).any())
+    decimals = next((n for n in (0, 1, 2) if np.array_equal(made, made.round(n))), 1)
 
     def place(shape: tuple[int, ...], name: str, sign: str) -> tuple[float, float]:
         nonlocal x

@@ -102,3 +102,4 @@ def info() -> None:
 
 app.add_typer(study.shape, name="shape")
 app.command()(study.draw)
+app.command()(study.explore)

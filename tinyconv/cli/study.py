@@ -101,3 +101,19 @@ def draw(
     geometry = Geometry(input, kernel or ("2" if pooling else "3"), stride or ("" if pooling else "1"), padding,
                         dilation or ("2" if kind == "dilated" else "1"), 2)
     draw(kind, geometry, output_padding, values, seed, steps, out or Path(f"{kind}.png"))
+
+
+def explore(
+    input: Annotated[int, Option(help="Where the slider of the input starts.")] = 5,
+    kernel: Annotated[int, Option(help="Of the kernel.")] = 3,
+    stride: Annotated[int, Option(help="Of the stride.")] = 1,
+    padding: Annotated[int, Option(help="Of the padding.")] = 0,
+    dilation: Annotated[int, Option(help="Of the dilation.")] = 1,
+    fills: Annotated[str, Option(help="The slot that the map fills: y, x or w.")] = "y",
+    out: Annotated[Path, Option(help="The page.")] = Path("explore.html"),
+    show: Annotated[bool, Option("--open/--no-open", help="Open it in the browser.")] = True,
+) -> None:
+    """Write one page, without a network, in which to point at convolution: the three maps, gradients, pooling."""
+    from .explore import explore
+
+    explore(out, show, i=input, k=kernel, s=stride, p=padding, d=dilation, fills=fills)

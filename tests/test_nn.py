@@ -66,6 +66,9 @@ def test_a_shared_module_counts_once_and_is_saved_twice():
     net = nn.Sequential(layer, layer)
     assert len(list(net.parameters())) == 2 and len(list(net.modules())) == 2
     assert list(net.state_dict()) == ["0.weight", "0.bias", "1.weight", "1.bias"]
+    net[1] = nn.Linear(2, 2)
+    net[1].weight = layer.weight  # tied weights
+    assert [n for n, _ in net.named_parameters()] == ["0.weight", "0.bias", "1.bias"]
 
 
 def test_a_parameter_stays_one():

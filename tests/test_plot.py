@@ -48,18 +48,20 @@ def test_learning_curve_holds_the_history(drawn):
 def test_filters_hold_the_weights_on_one_scale(drawn):
     weight = np.random.default_rng(0).standard_normal((6, 1, 5, 4)).astype(np.float32)
     plot.filters(weight, "unused.png")
-    images = [axes.images[0] for axes in drawn[0].axes if axes.images]
+    images = drawn[0].axes[0].images
     assert len(images) == 6
     top = np.abs(weight).max()
     for image, kernel in zip(images, weight):
         assert (np.asarray(image.get_array()) == kernel[0]).all()
         assert image.get_clim() == (-top, top)
+    corners = {(image.get_extent()[0], image.get_extent()[3]) for image in images}  # each in a place of its own
+    assert len(corners) == 6
 
 
 def test_filters_of_several_channels_are_their_mean_and_no_more_than_most(drawn):
     weight = np.random.default_rng(0).standard_normal((9, 3, 3, 3))
     plot.filters(weight, "unused.png", most=4)
-    images = [axes.images[0] for axes in drawn[0].axes if axes.images]
+    images = drawn[0].axes[0].images
     assert len(images) == 4
     np.testing.assert_array_equal(images[2].get_array(), weight[2].mean(0))
 

@@ -104,7 +104,8 @@ def test_a_file_that_is_no_toml_is_told(tmp_path):
 
 
 @pytest.mark.parametrize("text, words", [("shfit", "did you mean 'shift'"), ("shift:0", "augment='shift:0'"),
-                                         ("flip:2", "augment='flip:2'"), ("shift:x", "augment='shift:x'"), ("", "no augmentation ''")])
+                                         ("flip:2", "augment='flip:2'"), ("shift:x", "augment='shift:x'"),
+                                         ("", "no augmentation ''")])
 def test_augmentations_that_do_not_exist_are_told(text, words):
     with pytest.raises(TrainError) as error:
         augmentation(text)
@@ -348,7 +349,7 @@ def test_a_full_disk_leaves_the_old_file_whole_and_no_half_one(tmp_path, monkeyp
         monkeypatch.setattr(room.files.os, "replace", full)
     else:
         monkeypatch.setattr(room.files.os, "fsync", full)
-    with pytest.raises(DataError, match="cannot write .*: No space left on device"):
+    with pytest.raises(DataError, match=r"cannot write .*: No space left on device"):
         write_tensors(path, {"a": np.zeros(100)})
     monkeypatch.undo()
     assert [p.name for p in tmp_path.iterdir()] == ["w.safetensors"]
@@ -356,8 +357,9 @@ def test_a_full_disk_leaves_the_old_file_whole_and_no_half_one(tmp_path, monkeyp
 
 
 def test_a_tree_comes_back(tmp_path):
-    tree = {"a": {"x": np.arange(6, dtype=np.float32).reshape(2, 3), "t": tc.tensor([1.0, 2.0])}, "n": [1, 0.1, None, "s", True],
-            "big": 2**100, "groups": [{"lr": np.float64(0.1), "params": [0, 1]}], "empty": {}, "one": np.array(3)}
+    tree = {"a": {"x": np.arange(6, dtype=np.float32).reshape(2, 3), "t": tc.tensor([1.0, 2.0])},
+            "n": [1, 0.1, None, "s", True], "big": 2**100, "groups": [{"lr": np.float64(0.1), "params": [0, 1]}], "empty": {},
+            "one": np.array(3)}
     write_tree(tmp_path / "t", tree)
     back = read_tree(tmp_path / "t")
     assert (back["a"]["x"] == tree["a"]["x"]).all() and back["a"]["x"].dtype == np.float32
@@ -482,7 +484,7 @@ def test_pictures_that_cannot_be_read_are_told(tmp_path):
     (tmp_path / "text.png").write_text("no picture")
     grey(np.eye(300) * 255).save(tmp_path / "cut.png")
     (tmp_path / "cut.png").write_bytes((tmp_path / "cut.png").read_bytes()[:200])
-    for name, words in (("blank.png", "is blank"), ("text.png", "no picture that can be read"), ("none.png", "there is no file"),
-                        ("cut.png", "no picture that can be read")):
+    for name, words in (("blank.png", "is blank"), ("text.png", "no picture that can be read"),
+                        ("cut.png", "no picture that can be read"), ("none.png", "there is no file")):
         with pytest.raises(TrainError, match=words):
             read_picture(tmp_path / name, DIGITS)

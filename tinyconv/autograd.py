@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from .tensor import Tensor, enable_grad, is_grad_enabled, no_grad, sweep
+from .tape import enable_grad, is_grad_enabled, no_grad, sweep
+from .tensor import Tensor, cotangent
 
 __all__ = ["GradcheckError", "enable_grad", "grad", "gradcheck", "gradgradcheck", "is_grad_enabled", "no_grad"]
 
@@ -43,6 +44,7 @@ def grad(outputs: Tensor | Sequence[Tensor], inputs: Tensor | Sequence[Tensor], 
     for i, t in enumerate(ins):
         if not t.requires_grad:
             raise RuntimeError(f"input {i}, of shape {t.shape}, does not require a gradient")
+    cotangents = [cotangent(o, g) for o, g in zip(outs, cotangents)]
     found = sweep(outs, cotangents, ins, create_graph if retain_graph is None else retain_graph, create_graph)
     for i, g in enumerate(found):
         if g is None and not allow_unused:
@@ -72,16 +74,20 @@ def gradcheck(fn: Callable[..., Any], inputs: Tensor | Sequence[Tensor], *, eps:
     rng = np.random.default_rng(seed)
     with enable_grad():
         outs = _tuple(fn(*ins))
-        cotangents = [Tensor.wrap(rng.standard_normal(o.shape)) for o in outs]
+        cotangents = [Tensor(rng.standard_normal(o.shape), dtype=o.dtype) for o in outs]
         live = [(o, c) for o, c in zip(outs, cotangents) if o.requires_grad]
         if not live:
             raise GradcheckError("no output of the function requires a gradient: it is cut off from its inputs")
         grads = grad([o for o, _ in live], [ins[i] for i in checked], [c for _, c in live], allow_unused=True)
 
     def value(i: int, step: np.ndarray) -> float:
-        moved = [Tensor.wrap(t.data + step) if j == i else t for j, t in enumerate(ins)]
+        moved = [Tensor(t.data + step) if j == i else t for j, t in enumerate(ins)]
         with no_grad():
-            return sum(float((o.data * c.data).sum()) for o, c in zip(_tuple(fn(*moved)), cotangents) if o.dtype.kind == "f")
+            results = _tuple(fn(*moved))
+        if [o.shape for o in results] != [c.shape for c in cotangents]:
+            raise GradcheckError(f"the shapes of the results change with input {i}, from {[c.shape for c in cotangents]} to "
+                                 f"{[o.shape for o in results]}: there is no gradient to check")
+        return sum(float((o.data * c.data).sum()) for o, c in zip(results, cotangents) if o.dtype.kind == "f")
 
     for i, g in zip(checked, grads):
         if g is not None and (g.shape != ins[i].shape or g.dtype != ins[i].dtype):
@@ -112,7 +118,8 @@ def gradgradcheck(fn: Callable[..., Any], inputs: Tensor | Sequence[Tensor], *, 
     """Check the second derivatives of fn: `gradcheck` of its gradient, as a function of inputs and cotangents."""
     ins = [inputs] if isinstance(inputs, Tensor) else list(inputs)
     rng = np.random.default_rng(seed + 1)
-    shapes = [o.shape for o in _tuple(fn(*ins)) if o.requires_grad]
+    with enable_grad():
+        shapes = [o.shape for o in _tuple(fn(*ins)) if o.requires_grad]
     cotangents = [Tensor(rng.standard_normal(s), requires_grad=True) for s in shapes]
 
     def first(*args: Tensor) -> list[Tensor]:

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 Ints = tuple[int, ...]
 Pairs = tuple[tuple[int, int], ...]
@@ -196,6 +196,29 @@ class AdaptiveDims:
 AnyPool = PoolDims | AdaptiveDims
 
 
+class NormDims(NamedTuple):
+    """Sizes of a normalisation: x seen as (N, S, K, L), with one mean and variance for each s, over n, k and l.
+
+    The weight of x[n, s, k, l] is number (s % P) * K + k of P * K. With M cells in an image and D features,
+
+        batch norm (N, C, M, per channel)         N=N   S=C     K=1     L=M   P=C
+        instance norm (one image and channel)     N=1   S=N*C   K=1     L=M   P=C
+        group norm (one image and group)          N=1   S=N*G   K=C/G   L=M   P=G
+        layer norm (one sample)                   N=1   S=N     K=D     L=1   P=1
+    """
+
+    N: int
+    S: int
+    K: int
+    L: int
+    P: int
+
+    @property
+    def values(self) -> int:
+        """Values behind each mean."""
+        return self.N * self.K * self.L
+
+
 def output_size(i: int, k: int, s: int = 1, lo: int = 0, hi: int = 0, d: int = 1) -> int:
     """Output positions along one dimension: floor((i + lo + hi - d*(k-1) - 1) / s) + 1.
 
@@ -222,7 +245,7 @@ def transposed_size(o: int, k: int, s: int = 1, lo: int = 0, hi: int = 0, d: int
     return s * (o - 1) + a + d * (k - 1) + 1 - lo - hi
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=4096, typed=True)
 def conv_dims(x_shape: Ints, w_shape: Ints, stride: int | Ints = 1, padding: Padding = 0, dilation: int | Ints = 1,
               groups: int = 1) -> ConvDims:
     """The dims of conv(x, w): x (N, C, *input), w (O, C/groups, *kernel), 1 to 3 spatial dimensions.
@@ -246,14 +269,14 @@ def conv_dims(x_shape: Ints, w_shape: Ints, stride: int | Ints = 1, padding: Pad
     return ConvDims(N, C, O, tuple(size), tuple(kernel), out, s, pads, d, groups)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=4096, typed=True)
 def conv_transpose_dims(y_shape: Ints, w_shape: Ints, stride: int | Ints = 1, padding: Padding = 0,
                         output_padding: int | Ints = 0, dilation: int | Ints = 1, groups: int = 1,
                         output_size: int | Ints | None = None) -> ConvDims:
     """The dims of the convolution whose x a transposed convolution fills: y (N, O, *output), w (O, C/groups, *kernel).
 
     A stride s maps s different x sizes to one y size; `output_padding` (0 to s-1 more rows at the end) or
-    `output_size` (the spatial size itself) says which is meant.
+    `output_size` (the spatial size itself, which wins where both are given) says which is meant.
     Raises: ValueError with the sizes that are possible.
 
     >>> conv_transpose_dims((1, 8, 2, 2), (8, 4, 3, 3), stride=2, padding=1, output_size=4).x_shape
@@ -265,19 +288,23 @@ def conv_transpose_dims(y_shape: Ints, w_shape: Ints, stride: int | Ints = 1, pa
     s, d = per_axis("stride", stride, rank), per_axis("dilation", dilation, rank)
     _positive("kernel size", tuple(kernel))
     _positive("input size", tuple(out))
-    if O != wO or groups < 1 or O % groups:
+    _check_groups_alone(groups)
+    if O != wO or O % groups:
         raise ValueError(f"a transposed weight is (in_channels, out_channels/groups, *kernel): {w_shape} with "
                          f"groups={groups} wants {wO} input channels in a multiple of groups, the input {y_shape} has {O}")
+    if Cg < 1:
+        raise ValueError(f"a transposed weight is (in_channels, out_channels/groups, *kernel): {w_shape} has no output channel")
+    extra = per_axis("output_padding", output_padding, rank, least=0)
     if isinstance(padding, str) and padding == "same":  # x = y*s is the one size that "same" maps back to y
         size = tuple(o * st for o, st in zip(out, s))
         pads = resolve_padding(padding, size, tuple(kernel), s, d)
-        if output_size is None and not output_padding:
+        if output_size is None and not any(extra):
             output_size = size
     else:
         pads = resolve_padding(padding, tuple(out), tuple(kernel), s, d)
     least = tuple(transposed_size(*a) for a in zip(out, kernel, s, *zip(*pads), d))
     room = tuple(max(a, b) for a, b in zip(s, d))
-    extra = _extra_rows(per_axis("output_padding", output_padding, rank, least=0), output_size, least, room)
+    extra = _extra_rows(extra, output_size, least, room)
     x_size = tuple(i + a for i, a in zip(least, extra))
     if min(x_size) < 1:
         raise ValueError(f"a transposed convolution of {tuple(out)} by kernel {tuple(kernel)}, stride {s}, padding {pads}, "
@@ -286,7 +313,7 @@ def conv_transpose_dims(y_shape: Ints, w_shape: Ints, stride: int | Ints = 1, pa
     return ConvDims(N, Cg * groups, O, x_size, tuple(kernel), tuple(out), s, pads, d, groups)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=4096, typed=True)
 def pool_dims(x_shape: Ints, kernel_size: int | Ints, stride: int | Ints | None = None, padding: Padding = 0,
               dilation: int | Ints = 1, ceil_mode: bool = False) -> PoolDims:
     """The dims of a pooling of x (N, C, *input); stride defaults to kernel_size, as in PyTorch.
@@ -307,9 +334,7 @@ def pool_dims(x_shape: Ints, kernel_size: int | Ints, stride: int | Ints | None 
     out = []
     for i, k, st, (lo, hi), dil in zip(size, kernel, s, pads, d):
         o = output_size(i, k, st, lo, hi + (st - 1 if ceil_mode else 0), dil)
-        if ceil_mode and (o - 1) * st >= i + lo:  # that window would start beyond the input
-            o -= 1
-        out.append(o)
+        out.append(min(o, -(-(i + lo) // st)) if ceil_mode else o)  # a window that starts beyond the input is left out
     _check_output(tuple(out), size, kernel, s, pads, d)
     dims = PoolDims(x_shape[0], x_shape[1], size, kernel, tuple(out), s, pads, d)
     for axis, (_, counts) in enumerate(dims.windows):
@@ -323,7 +348,7 @@ def pool_dims(x_shape: Ints, kernel_size: int | Ints, stride: int | Ints | None 
     return dims
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=4096, typed=True)
 def adaptive_dims(x_shape: Ints, output_size: int | tuple[int | None, ...] | None) -> AdaptiveDims | PoolDims:
     """The dims of a pooling of x (N, C, *input) to a wanted spatial size; None keeps the input's.
 
@@ -431,13 +456,17 @@ def _positive(name: str, values: Ints) -> None:
 
 
 def _check_groups(C: int, O: int, Cg: int, groups: int, x_shape: Ints, w_shape: Ints) -> None:
-    if isinstance(groups, bool) or not isinstance(groups, int) or groups < 1:
-        raise ValueError(f"groups must be a positive int, got {groups!r}")
+    _check_groups_alone(groups)
     if Cg < 1 or O < 1 or C != Cg * groups:
         raise ValueError(f"x {x_shape} has {C} channels, the weight {w_shape} with groups={groups} wants "
                          f"{Cg} * {groups} = {Cg * groups}: a weight is (out_channels, in_channels/groups, *kernel)")
     if O % groups:
         raise ValueError(f"{O} output channels do not divide into groups={groups}: weight shape {w_shape}")
+
+
+def _check_groups_alone(groups: int) -> None:
+    if isinstance(groups, bool) or not isinstance(groups, int) or groups < 1:
+        raise ValueError(f"groups must be a positive int, got {groups!r}")
 
 
 def _check_output(out: Ints, size: Ints, kernel: Ints, s: Ints, pads: Pairs, d: Ints) -> None:

@@ -13,11 +13,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .tensor import Op, Rule, Tensor, is_grad_enabled, sweep
+from .tape import is_grad_enabled, sweep
+from .tensor import Op, Tensor
 
 Fn = Callable[..., Any]
-
-TAKES = {"y": ("x", "w"), "x": ("y", "w"), "w": ("x", "y")}  # the operands of the map that fills each slot
 
 
 def trilinear(name: str, *, y: Fn, x: Fn, w: Fn) -> tuple[Op, Op, Op]:
@@ -26,27 +25,23 @@ def trilinear(name: str, *, y: Fn, x: Fn, w: Fn) -> tuple[Op, Op, Op]:
     Returns the operations (fill_y, fill_x, fill_w), differentiable to every order. A bias added to y in the same pass
     changes none of their rules.
     """
-    maps: dict[str, Op] = {}
-
-    def rule(filled: str, operand: str) -> Rule:
-        def gradient(g: Tensor, out: None, a: Tensor, b: Tensor, *bias: Tensor, **meta: Any) -> Tensor:
-            slots = {filled: g, TAKES[filled][0]: a, TAKES[filled][1]: b}
-            return maps[operand](*[slots[s] for s in TAKES[operand]], **meta)
-
-        return gradient
-
-    for slot, fn, label in (("y", y, name), ("x", x, f"{name}_input_grad"), ("w", w, f"{name}_weight_grad")):
-        maps[slot] = Op(label, fn, [rule(slot, operand) for operand in TAKES[slot]], keeps="x")
-    return maps["y"], maps["x"], maps["w"]
+    # a rule puts the cotangent g into the slot that the map filled, and fills the operand's
+    fill_y: Op = Op(name, y, [lambda g, out, x, w, *bias, **meta: fill_x(g, w, **meta),
+                              lambda g, out, x, w, *bias, **meta: fill_w(x, g, **meta)], keeps="x")
+    fill_x: Op = Op(f"{name}_input_grad", x, [lambda g, out, y, w, **meta: fill_y(g, w, **meta),
+                                              lambda g, out, y, w, **meta: fill_w(g, y, **meta)], keeps="x")
+    fill_w: Op = Op(f"{name}_weight_grad", w, [lambda g, out, x, y, **meta: fill_x(y, g, **meta),
+                                               lambda g, out, x, y, **meta: fill_y(x, g, **meta)], keeps="x")
+    return fill_y, fill_x, fill_w
 
 
 def adjoint_pair(a_name: str, a: Fn, b_name: str, b: Fn, *, view: bool = False) -> tuple[Op, Op]:
     """Two linear maps with <a(x), y> = <x, b(y)> for the same keywords; each is the other's gradient rule.
 
-    view: both may return memory of their operand.
+    view: the first may return memory of its operand.
     """
     first: Op = Op(a_name, a, [lambda g, out, x, **meta: second(g, **meta)], view=view)
-    second: Op = Op(b_name, b, [lambda g, out, y, **meta: first(g, **meta)], view=view)
+    second: Op = Op(b_name, b, [lambda g, out, y, **meta: first(g, **meta)])
     return first, second
 
 
@@ -64,7 +59,7 @@ def fused(name: str, parts: Callable[..., Tensor], forward: Fn, backward: Fn, *,
     the parts are run and differentiated instead, so that every order exists and means the same.
     """
 
-    def gradients(needs: tuple[bool, ...], g: Tensor, out: Tensor | None, *operands: Tensor, **meta: Any) -> Sequence:
+    def gradients(needs: Sequence[bool], g: Tensor, out: Tensor | None, *operands: Tensor, **meta: Any) -> Sequence:
         if is_grad_enabled():
             own = [_alias(t) for t in operands]  # the derivative stops here, whatever the operands were made of
             return sweep([parts(*own, **meta)], [g], own, retain_graph=True, create_graph=True)

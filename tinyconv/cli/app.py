@@ -84,6 +84,16 @@ def predict(run: RunFolder,
     predict(run, images, best)
 
 
+@app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def bench(context: typer.Context) -> None:
+    """Time every algorithm and library on the same problems, after judging every answer."""
+    from ..bench.command import bench  # with its flags, which it knows best: they stand where they are used
+
+    command = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    command.command()(bench)
+    raise typer.Exit(command(context.args, prog_name="tinyconv bench", standalone_mode=False) or 0)
+
+
 @app.command()
 def models() -> None:
     """List the networks there are."""

@@ -7,7 +7,6 @@ import platform
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
-from pathlib import Path
 
 from rich.table import Table
 
@@ -16,8 +15,6 @@ from ..models import MODELS
 from .screen import console
 
 PACKAGES = ("numpy", "numba", "llvmlite", "safetensors", "pooch", "rich", "typer", "matplotlib", "pillow")
-VECTORS = {"avx512f": ("AVX-512", 512), "avx2": ("AVX2", 256), "avx": ("AVX", 256), "neon": ("NEON", 128),
-           "sse2": ("SSE2", 128)}
 
 
 def info() -> None:
@@ -36,18 +33,22 @@ def info() -> None:
 
 def _facts() -> Iterator[tuple[str, str]]:
     import numba
+    from llvmlite import binding
+
+    from ..bench.machine import cpu_name
+    from ..kernels.host import REGISTERS, VECTOR_BYTES
 
     yield "tinyconv", f"{__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}"
     yield "packages", ", ".join(f"{name} {found}" for name in PACKAGES if (found := _version(name)))
-    yield "processor", _processor()
-    yield "vectors", _vectors()
+    yield "processor", f"{cpu_name()} (to the compiler: {binding.get_host_cpu_name()})"
+    yield "vectors", f"{8 * VECTOR_BYTES} bits, {VECTOR_BYTES // 4} float32 at a time, {REGISTERS} registers"
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     yield "threads", f"{numba.get_num_threads()} for kernels, {cores} cores for this process"
     yield "BLAS", _blas()
     devices = sorted({k.device for op in registry.ops() for k in registry.kernels(op)})
     yield "devices", ", ".join(devices)
     built = find_spec("tinyconv.kernels._aot") is not None
-    yield "C kernels", "built" if built else "not built: no C compiler was found when tinyconv was installed"
+    yield "C kernels", "built" if built else "not built; a C compiler and a new install would add them"
     yield "compiled", _cache()
 
 
@@ -56,24 +57,6 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return ""
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
-
-
-def _vectors() -> str:
-    from llvmlite import binding
-
-    features = binding.get_host_cpu_features()
-    for flag, (name, bits) in VECTORS.items():
-        if features.get(flag):
-            return f"{name}: {bits} bits, {bits // 32} float32 at a time ({binding.get_host_cpu_name()})"
-    return f"unknown ({binding.get_host_cpu_name()})"
 
 
 def _blas() -> str:

@@ -43,7 +43,7 @@ def before(dims: ConvDims | PoolDims) -> tuple[int, ...]:
     return tuple(lo for lo, _ in dims.padding)
 
 
-def floats_only(dims: ConvDims | PoolDims, dtype: np.dtype) -> str:
+def floats_only(dims: object, dtype: np.dtype) -> str:
     """The refusal of kernels that are compiled for float32 and float64."""
     return "" if dtype in (np.float32, np.float64) else f"it takes float32 and float64, not {np.dtype(dtype)}"
 

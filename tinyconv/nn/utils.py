@@ -34,7 +34,7 @@ def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float, norm
     if not factor >= 1:
         for g in grads:
             g.data *= g.dtype.type(factor)
-            g.version[0] += 1
+            g.mark_written()
     return Tensor.wrap(np.asarray(total, grads[0].dtype if grads else np.float32))
 
 
@@ -44,7 +44,7 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -
         raise ValueError(f"clip_value must be at least 0, got {clip_value}")
     for g in _grads(parameters):
         np.clip(g.data, -clip_value, clip_value, out=g.data)
-        g.version[0] += 1
+        g.mark_written()
 
 
 def _grads(parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..tape import is_recording
 from ..tensor import Op, Tensor
-from . import pointwise, reduce, shape
+from . import dtypes, pointwise, reduce, shape
 from .conv import conv, conv_transpose
+from .create import arange, eye, full, ones, ones_like, zeros, zeros_like
 from .linalg import einsum, linear, matmul
-from .pointwise import clip, cos, exp, log, log1p, maximum, minimum, relu, rsqrt, sigmoid, sin, softplus, sqrt, tanh, where
-from .reduce import amax, amin, argmax, argmin, log_softmax, logsumexp, mean, softmax, std, sum, var
+from .pointwise import abs, clip, cos, exp, log, log1p, maximum, minimum, pow, relu, rsqrt, sigmoid, sin, softplus, sqrt, tanh
+from .pointwise import where as where
+from .reduce import amax, amin, argmax, argmin, log_softmax, logsumexp, max, mean, min, softmax, std, sum, var
 from .shape import cat, chunk, expand, flatten, flip, gather, pad, permute, reshape, split, squeeze, stack, transpose, unsqueeze
 
 __all__ = [
-    "amax", "amin", "argmax", "argmin", "cat", "chunk", "clip", "conv", "conv_transpose", "cos", "einsum", "exp", "expand",
-    "flatten", "flip", "gather", "linear", "log", "log1p", "log_softmax", "logsumexp", "matmul", "maximum", "mean", "minimum",
-    "pad", "permute", "relu", "reshape", "rsqrt", "sigmoid", "sin", "softmax", "softplus", "split", "sqrt", "squeeze", "stack",
-    "std", "sum", "tanh", "transpose", "unsqueeze", "var", "where",
+    "abs", "amax", "amin", "arange", "argmax", "argmin", "cat", "chunk", "clip", "conv", "conv_transpose", "cos", "einsum",
+    "exp", "expand", "eye", "flatten", "flip", "full", "gather", "linear", "log", "log1p", "log_softmax", "logsumexp",
+    "matmul", "max", "maximum", "mean", "min", "minimum", "ones", "ones_like", "pad", "permute", "pow", "relu", "reshape",
+    "rsqrt", "sigmoid", "sin", "softmax", "softplus", "split", "sqrt", "squeeze", "stack", "std", "sum", "tanh", "transpose",
+    "unsqueeze", "var", "where", "zeros", "zeros_like",
 ]
 
 
@@ -29,12 +33,19 @@ def _method(op: Op) -> Any:
 
 
 def _in_place(fn: Any) -> Any:
-    """t += u: writes into a tensor off the tape (or a leaf under no_grad); a result on the tape is replaced by a new one."""
+    """t += u writes into t where neither is on the tape (or under no_grad); where the tape records, it is t = t + u.
+
+    Raises: RuntimeError for a leaf that requires a gradient, ValueError or TypeError where t cannot hold the result.
+    """
 
     def update(t: Tensor, other: Any) -> Tensor:
-        if not t.is_leaf:
-            return fn(t, other)
-        return t._write(..., fn(t.detach(), other))
+        if not is_recording() or t.is_leaf:
+            t._refuse_write()
+        result = fn(t, other)
+        if result.shape != t.shape or dtypes.KINDS[result.dtype.kind] > dtypes.KINDS[t.dtype.kind]:
+            raise (ValueError if result.shape != t.shape else TypeError)(
+                f"{t.dtype} of shape {t.shape} cannot hold the result, {result.dtype} of shape {result.shape}, in place")
+        return result if result.requires_grad else t._write(..., result)
 
     return update
 
@@ -44,18 +55,23 @@ METHODS: dict[str, Any] = {
     "__sub__": pointwise.sub, "__rsub__": _swapped(pointwise.sub), "__isub__": _in_place(pointwise.sub),
     "__mul__": pointwise.mul, "__rmul__": pointwise.mul, "__imul__": _in_place(pointwise.mul),
     "__truediv__": pointwise.div, "__rtruediv__": _swapped(pointwise.div), "__itruediv__": _in_place(pointwise.div),
-    "__pow__": pointwise.pow, "__rpow__": _swapped(pointwise.pow), "__neg__": lambda x: pointwise.neg(x),
-    "__matmul__": matmul, "__abs__": pointwise.abs, "__getitem__": shape.getitem,
+    "__pow__": pointwise.pow, "__rpow__": _swapped(pointwise.pow), "__ipow__": _in_place(pointwise.pow),
+    "__neg__": lambda x: pointwise.neg(x), "__pos__": lambda x: x, "__matmul__": matmul, "__rmatmul__": _swapped(matmul),
+    "__and__": pointwise.both, "__rand__": pointwise.both, "__or__": pointwise.either, "__ror__": pointwise.either,
+    "__xor__": pointwise.differ, "__rxor__": pointwise.differ, "__invert__": pointwise.invert,
+    "__abs__": pointwise.abs, "__getitem__": shape.getitem,
     "__eq__": pointwise.eq, "__ne__": pointwise.ne, "__lt__": pointwise.lt, "__le__": pointwise.le,
     "__gt__": pointwise.gt, "__ge__": pointwise.ge,
     "T": property(lambda x: permute(x, range(x.ndim - 1, -1, -1))),
     "add_": lambda x, other, alpha=1: x._write(..., x.detach() + other * alpha),
     "sub_": lambda x, other, alpha=1: x._write(..., x.detach() - other * alpha),
-    "mul_": lambda x, other: x._write(..., x.detach() * other),
-    "float": lambda x: pointwise.cast(x, "float32"), "double": lambda x: pointwise.cast(x, "float64"),
-    "long": lambda x: pointwise.cast(x, "int64"), "to": pointwise.cast, "astype": pointwise.cast,
+    "mul_": lambda x, other: x._write(..., x.detach() * other), "div_": lambda x, other: x._write(..., x.detach() / other),
+    "float": lambda x: dtypes.cast(x, "float32"), "double": lambda x: dtypes.cast(x, "float64"),
+    "long": lambda x: dtypes.cast(x, "int64"), "int": lambda x: dtypes.cast(x, "int32"),
+    "bool": lambda x: dtypes.cast(x, "bool"), "to": dtypes.cast, "astype": dtypes.cast,
     "view": reshape, "clone": pointwise.clone, "abs": pointwise.abs, "pow": pointwise.pow, "neg": lambda x: pointwise.neg(x),
     "isnan": pointwise.isnan, "isfinite": pointwise.isfinite, "max": reduce.max, "min": reduce.min,
+    "any": reduce.any, "all": reduce.all,
     **{op.name: _method(op) for op in (exp, log, sqrt, rsqrt, tanh, sigmoid, relu, sin, cos)},
     "clip": clip, "clamp": clip, "sum": sum, "mean": mean, "var": var, "std": std, "amax": amax, "amin": amin,
     "argmax": argmax, "argmin": argmin, "softmax": softmax, "log_softmax": log_softmax, "logsumexp": logsumexp,
@@ -63,5 +79,5 @@ METHODS: dict[str, Any] = {
     "unsqueeze": unsqueeze, "expand": expand, "flip": flip, "split": split, "chunk": chunk, "gather": gather,
     "matmul": matmul,
 }
-for _name, _method in METHODS.items():
-    setattr(Tensor, _name, _method)
+for _name, _function in METHODS.items():
+    setattr(Tensor, _name, _function)

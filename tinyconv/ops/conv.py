@@ -18,7 +18,7 @@ from ..dims import ConvDims, Padding, conv_dims, conv_transpose_dims, freeze
 from ..forms import trilinear
 from ..registry import choose
 from ..tensor import Op, Tensor
-from .linalg import align_dtypes
+from .dtypes import align_dtypes
 from .reduce import sum as sum_over
 from .shape import reshape
 

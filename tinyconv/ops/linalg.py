@@ -7,13 +7,15 @@ Read next: conv.py, the same rule with a sliding window.
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from ..forms import trilinear
 from ..tensor import Op, Tensor
-from .pointwise import cast, expand_to
+from .dtypes import align_dtypes, as_tensor
+from .pointwise import expand_to
 from .reduce import sum as sum_over
 from .shape import permute, reshape, unsqueeze
 
@@ -50,11 +52,14 @@ def matmul(a: Tensor, b: Tensor) -> Tensor:
     """a @ b: (..., M, K) by (..., K, N), leading dimensions broadcast; a vector stands for a row on the left, a column
     on the right. Raises ValueError with both shapes where K differs.
     """
-    if a.ndim == 0 or b.ndim == 0:
+    a, b = as_tensor(a), as_tensor(b)
+    x, w = a.data, b.data
+    if x.ndim == w.ndim == 2 and x.dtype == w.dtype and x.shape[1] == w.shape[0]:
+        return matmul_op(a, b)
+    if x.ndim == 0 or w.ndim == 0:
         raise ValueError(f"matmul wants at least one dimension on each side, got {a.shape} and {b.shape}")
-    if a.dtype != b.dtype:
-        to = np.result_type(a.dtype, b.dtype)
-        a, b = cast(a, to), cast(b, to)
+    if x.dtype != w.dtype:
+        a, b = align_dtypes(a, b)
     if a.ndim == 1:
         return matmul(unsqueeze(a, 0), b).squeeze(-2 if b.ndim > 1 else 0)
     if b.ndim == 1:
@@ -62,6 +67,8 @@ def matmul(a: Tensor, b: Tensor) -> Tensor:
     if a.shape[-1] != b.shape[-2]:
         raise ValueError(f"matmul of {a.shape} and {b.shape}: the last size of the first, {a.shape[-1]}, must be the last "
                          f"but one of the second, {b.shape[-2]}")
+    if b.ndim == 2 and a.ndim > 2:  # one product of M times the leading sizes
+        return reshape(matmul_op(reshape(a, prod(a.shape[:-1]), a.shape[-1]), b), *a.shape[:-1], b.shape[-1])
     if a.shape[:-2] != b.shape[:-2]:
         lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
         a, b = expand_to(a, (*lead, *a.shape[-2:])), expand_to(b, (*lead, *b.shape[-2:]))
@@ -79,15 +86,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         x, weight, *rest = align_dtypes(x, weight, *(() if bias is None else (bias,)))
         bias = rest[0] if rest else None
     if x.ndim != 2:
-        flat = reshape(x, -1, x.shape[-1]) if x.numel() else reshape(x, int(np.prod(x.shape[:-1])), x.shape[-1])
-        return reshape(linear(flat, weight, bias), *x.shape[:-1], weight.shape[0])
+        return reshape(linear(reshape(x, prod(x.shape[:-1]), x.shape[-1]), weight, bias), *x.shape[:-1], weight.shape[0])
     return linear_op(x, weight) if bias is None else linear_bias_op(x, weight, bias)
-
-
-def align_dtypes(*tensors: Tensor) -> tuple[Tensor, ...]:
-    """The tensors in their common dtype."""
-    to = np.result_type(*[t.dtype for t in tensors])
-    return tuple(cast(t, to) for t in tensors)
 
 
 def einsum(equation: str, *operands: Tensor) -> Tensor:
@@ -103,6 +103,12 @@ def einsum(equation: str, *operands: Tensor) -> Tensor:
                          "dimension, none twice in one operand")
     if not arrow:
         target = "".join(sorted(c for c in set(left) - {","} if left.count(c) == 1))
+    sizes: dict[str, set[int]] = {}
+    for c, n in zip("".join(terms), sum((x.shape for x in operands), ())):
+        sizes.setdefault(c, set()).add(n)
+    if any(len(n) > 1 for n in sizes.values()):
+        raise ValueError(f"einsum {equation!r}: the sizes of a label must agree, got {sizes} from shapes "
+                         f"{[x.shape for x in operands]}")
     if set(target) - set(left) or len(set(target)) < len(target):
         raise ValueError(f"einsum {equation!r}: the result's labels must be labels of the operands, once each")
     term, x = terms[0], operands[0]

@@ -265,7 +265,7 @@ def _same_shape(name: str, input: Tensor, target: Any) -> tuple[Tensor, Tensor]:
     t = as_tensor(target, input)
     if t.shape != input.shape:
         raise ValueError(f"{name} wants a target of the input's shape {input.shape}, got {t.shape}")
-    return input, t if t.dtype == input.dtype else pointwise.cast(t, input.dtype)
+    return input, t if t.dtype == input.dtype else t.to(input.dtype)
 
 
 def _reduced(each: Tensor, reduction: str) -> Tensor:

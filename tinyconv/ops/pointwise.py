@@ -3,23 +3,21 @@
     d(x*w) = w dx + x dw (a trilinear form: sum x*w*y),  d f(x) = f'(x) dx
 
 Operands of unequal shape are first expanded, a linear map whose adjoint sums (NumPy's broadcasting, seen by the tape);
-of unequal dtype, first cast. A Python or NumPy scalar is no operand: it is a constant of the operation.
+of unequal dtype, first cast (dtypes.py). A bare number is no operand but a constant of the operation.
 Read next: reduce.py.
 """
 
 from __future__ import annotations
 
-import math
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
-from ..forms import adjoint_pair, self_adjoint, trilinear
+from ..forms import self_adjoint, trilinear
 from ..tensor import Op, Tensor
+from .create import zeros_like
+from .dtypes import Operand, align_dtypes, as_tensor, floating, is_scalar, number
 from .shape import expand_op
-
-Scalar = int | float | bool | np.generic
-Operand = Tensor | Scalar | np.ndarray
 
 # -- linear maps -----------------------------------------------------------------------------------------------------
 
@@ -27,26 +25,34 @@ mul_op, _, _ = trilinear("mul", y=np.multiply, x=np.multiply, w=np.multiply)
 add_op = Op("add", np.add, [lambda g, y, a, b: g, lambda g, y, a, b: g])
 sub_op = Op("sub", np.subtract, [lambda g, y, a, b: g, lambda g, y, a, b: neg(g)])
 scale_op = self_adjoint("scale", lambda x, by: x * by)
+unscale_op = self_adjoint("unscale", lambda x, by: x / by)
 shift_op = Op("shift", lambda x, by: x + by, [lambda g, y, x, by: g])
+rshift_op = Op("rshift", lambda x, by: by - x, [lambda g, y, x, by: neg(g)])
 neg: Op = self_adjoint("neg", np.negative)
-cast_op, _ = adjoint_pair("cast", lambda x, to, was: x.astype(to), "cast_back", lambda y, to, was: y.astype(was))
 mask_op = self_adjoint("mask", lambda x, keep: np.where(keep, x, x.dtype.type(0)))  # 0 where not kept, even for NaN
 
 # -- what is not linear: y = f(x), with f' beside it ----------------------------------------------------------------
 
+
+def real(fn: Any) -> Any:
+    """A function of floats: integers come in as float32."""
+    return lambda x, **meta: fn(x if x.dtype.kind == "f" else x.astype(np.float32), **meta)
+
+
 div_op = Op("div", np.divide, [lambda g, y, a, b: g / b, lambda g, y, a, b: neg(g * y) / b], keeps="xy")
 rdiv_op = Op("rdiv", lambda x, by: by / x, [lambda g, y, x, by: neg(g * y) / x], keeps="xy")
 pow_op = Op("pow", lambda x, to: x**to, [lambda g, y, x, to: g * (x ** (to - 1) * to) if to else zeros_like(g)], keeps="x")
-pow_tensor_op = Op("pow", np.power, [lambda g, y, a, b: g * (b * a ** (b - 1.0)), lambda g, y, a, b: g * (y * _log_or_zero(a))],
-                   keeps="xy")
-exp = Op("exp", np.exp, [lambda g, y, x: g * y], keeps="y")
-log = Op("log", np.log, [lambda g, y, x: g / x], keeps="x")
-log1p = Op("log1p", np.log1p, [lambda g, y, x: g / (x + 1.0)], keeps="x")
-sqrt = Op("sqrt", np.sqrt, [lambda g, y, x: g / (y * 2.0)], keeps="y")
-rsqrt = Op("rsqrt", lambda x: 1 / np.sqrt(x), [lambda g, y, x: g * (y * y * y) * -0.5], keeps="y")
-sin = Op("sin", np.sin, [lambda g, y, x: g * cos(x)], keeps="x")
-cos: Op = Op("cos", np.cos, [lambda g, y, x: neg(g * sin(x))], keeps="x")
-tanh = Op("tanh", np.tanh, [lambda g, y, x: g * (1.0 - y * y)], keeps="y")
+pow_tensor_op = Op("pow", np.power, [lambda g, y, a, b: g * (b * a ** where((a.data == 0) & (b.data == 0), 1.0, b - 1.0)),
+                                     lambda g, y, a, b: g * (y * log(where((a.data == 0) & (b.data >= 0), 1.0, a)))],
+                   keeps="xy")  # at 0**0 and at 0**b the gradients are 0, not 0 * infinity
+exp = Op("exp", real(np.exp), [lambda g, y, x: g * y], keeps="y")
+log: Op = Op("log", real(np.log), [lambda g, y, x: g / x], keeps="x")
+log1p = Op("log1p", real(np.log1p), [lambda g, y, x: g / (x + 1.0)], keeps="x")
+sqrt = Op("sqrt", real(np.sqrt), [lambda g, y, x: g / (y * 2.0)], keeps="y")
+rsqrt = Op("rsqrt", real(lambda x: 1 / np.sqrt(x)), [lambda g, y, x: g * (y * y * y) * -0.5], keeps="y")
+sin = Op("sin", real(np.sin), [lambda g, y, x: g * cos(x)], keeps="x")
+cos: Op = Op("cos", real(np.cos), [lambda g, y, x: neg(g * sin(x))], keeps="x")
+tanh = Op("tanh", real(np.tanh), [lambda g, y, x: g * (1.0 - y * y)], keeps="y")
 abs_op = Op("abs", np.abs, [lambda g, y, x: g * Tensor.wrap(np.sign(x.data))], keeps="x")
 
 
@@ -59,8 +65,8 @@ def _softplus(x: Any) -> Any:
     return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
 
 
-sigmoid = Op("sigmoid", _sigmoid, [lambda g, y, x: g * (y * (1.0 - y))], keeps="y")
-softplus = Op("softplus", _softplus, [lambda g, y, x: g * sigmoid(x)], keeps="x")
+sigmoid = Op("sigmoid", real(_sigmoid), [lambda g, y, x: g * (y * (1.0 - y))], keeps="y")
+softplus = Op("softplus", real(_softplus), [lambda g, y, x: g * sigmoid(x)], keeps="x")
 relu = Op("relu", lambda x: np.maximum(x, 0), [lambda g, y, x: mask_op(g, keep=y.data > 0)], keeps="y")
 clip_op = Op("clip", lambda x, min, max: np.clip(x, min, max),
              [lambda g, y, x, min, max: mask_op(g, keep=_inside(x.data, min, max))], keeps="x")
@@ -85,47 +91,20 @@ def _inside(x: Any, low: float | None, high: float | None) -> Any:
     return keep
 
 
-def _log_or_zero(a: Tensor) -> Tensor:
-    """log(a), and 0 where a is 0: 0**b has gradient 0 in b."""
-    return log(where(a.data > 0, a, 1.0))
-
-
 # -- operands as users write them ----------------------------------------------------------------------------------
-
-
-def as_tensor(value: Any, like: Tensor | None = None) -> Tensor:
-    """`value` as a Tensor: itself if it is one, else a copy (a bare number takes the dtype of `like`)."""
-    if isinstance(value, Tensor):
-        return value
-    if like is not None and is_scalar(value):
-        return Tensor.wrap(np.asarray(value, like.dtype if like.dtype.kind == "f" else None))
-    return Tensor(value)
-
-
-def is_scalar(value: Any) -> bool:
-    """Whether `value` is a bare number, which never changes the dtype of a tensor."""
-    return isinstance(value, (int, float, np.generic))
-
-
-def _number(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value  # NumPy's float64 scalars would widen float32
-
-
-def _floating(a: Tensor, by: Any) -> Tensor:
-    """An integer tensor as float32 where it meets a fraction."""
-    return a.float() if isinstance(by, float) and a.dtype.kind != "f" else a
 
 
 def align(a: Operand, b: Operand) -> tuple[Tensor, Tensor]:
     """Two operands with one shape and one dtype, by expand and cast. Raises ValueError with both shapes where none fits."""
-    a = as_tensor(a, b if isinstance(b, Tensor) else None)
-    b = as_tensor(b, a)
-    if a.dtype != b.dtype:
-        to = np.result_type(a.dtype, b.dtype)
-        if to == np.float64 and np.float64 not in (a.dtype, b.dtype):  # int64 with float32 stays float32, as in PyTorch
-            to = np.dtype(np.float32)
-        a, b = cast(a, to), cast(b, to)
-    if a.shape != b.shape:
+    if not (isinstance(a, Tensor) and isinstance(b, Tensor)):
+        a = as_tensor(a, b if isinstance(b, Tensor) else None)
+        b = as_tensor(b, a)
+    x, y = a.data, b.data
+    if x.shape == y.shape and x.dtype == y.dtype:
+        return a, b
+    if x.dtype != y.dtype:
+        a, b = align_dtypes(a, b)
+    if x.shape != y.shape:
         try:
             shape = np.broadcast_shapes(a.shape, b.shape)
         except ValueError:
@@ -135,78 +114,46 @@ def align(a: Operand, b: Operand) -> tuple[Tensor, Tensor]:
     return a, b
 
 
-def cast(x: Tensor, dtype: Any) -> Tensor:
-    """x with another dtype; the gradient is cast back. Off the tape for integers."""
-    to = np.dtype(dtype)
-    if x.dtype == to:
-        return x
-    return Tensor.wrap(x.data.astype(to)) if to.kind != "f" else cast_op(x, to=to, was=x.dtype)
-
-
 def expand_to(x: Tensor, shape: tuple[int, ...]) -> Tensor:
     """x broadcast to `shape`, without a copy."""
     return x if x.data.shape == shape else expand_op(x, small=x.data.shape, big=shape)
 
 
-def _binary(op: Op, a: Tensor, b: Tensor) -> Tensor:
-    if a.data.shape == b.data.shape and a.data.dtype == b.data.dtype:
-        return op(a, b)
-    return op(*align(a, b))
+def _by_number(a: Operand, b: Operand) -> TypeGuard[Tensor]:
+    """Whether the first is a tensor of floats and the second a bare number."""
+    return not isinstance(b, Tensor) and is_scalar(b) and isinstance(a, Tensor) and a.data.dtype.kind == "f"
 
 
 def add(a: Operand, b: Operand) -> Tensor:
     """a + b, broadcast."""
-    if isinstance(a, Tensor) and isinstance(b, Tensor):
-        return _binary(add_op, a, b)
-    if isinstance(a, Tensor) and is_scalar(b):
-        by = _number(b)
-        return shift_op(_floating(a, by), by=by)
-    return _binary(add_op, *align(a, b))
+    return shift_op(a, by=number(b)) if _by_number(a, b) else add_op(*align(a, b))
 
 
 def sub(a: Operand, b: Operand) -> Tensor:
     """a - b, broadcast."""
-    if isinstance(a, Tensor) and isinstance(b, Tensor):
-        return _binary(sub_op, a, b)
-    if isinstance(a, Tensor) and is_scalar(b):
-        return add(a, -_number(b))
-    return _binary(sub_op, *align(a, b))
+    if _by_number(a, b):
+        return shift_op(a, by=-number(b))
+    return rshift_op(b, by=number(a)) if _by_number(b, a) else sub_op(*align(a, b))
 
 
 def mul(a: Operand, b: Operand) -> Tensor:
     """a * b, broadcast."""
-    if isinstance(a, Tensor) and isinstance(b, Tensor):
-        return _binary(mul_op, a, b)
-    if isinstance(a, Tensor) and is_scalar(b):
-        by = _number(b)
-        return scale_op(_floating(a, by), by=by)
-    return _binary(mul_op, *align(a, b))
+    return scale_op(a, by=number(b)) if _by_number(a, b) else mul_op(*align(a, b))
 
 
 def div(a: Operand, b: Operand) -> Tensor:
     """a / b, broadcast; integers become float32."""
-    if isinstance(a, Tensor) and is_scalar(b):
-        by = _number(b)
-        return scale_op(_floating(a, 0.5), by=1 / by) if by and _is_power_of_two(by) else div_op(*_floats(*align(a, b)))
-    if isinstance(b, Tensor) and is_scalar(a):
-        return rdiv_op(_floating(b, 0.5), by=_number(a))
-    return div_op(*_floats(*align(a, b)))
-
-
-def _is_power_of_two(by: float) -> bool:
-    return math.isfinite(by) and math.frexp(by)[0] in (0.5, -0.5)  # then x/by and x*(1/by) round alike
-
-
-def _floats(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    return _floating(a, 0.5), _floating(b, 0.5)
+    if _by_number(a, b):
+        return unscale_op(a, by=number(b))
+    if _by_number(b, a):
+        return rdiv_op(b, by=number(a))
+    a, b = align(a, b)
+    return div_op(floating(a), floating(b))
 
 
 def pow(a: Operand, b: Operand) -> Tensor:
     """a ** b, broadcast. A fixed exponent is differentiated at any base; a tensor of exponents wants bases >= 0."""
-    if isinstance(a, Tensor) and is_scalar(b):
-        to = _number(b)
-        return pow_op(_floating(a, to), to=to)
-    return pow_tensor_op(*_floats(*align(a, b)))
+    return pow_op(a, to=number(b)) if _by_number(a, b) else pow_tensor_op(*align(a, b))
 
 
 def abs(x: Tensor) -> Tensor:
@@ -216,32 +163,31 @@ def abs(x: Tensor) -> Tensor:
 
 def maximum(a: Operand, b: Operand) -> Tensor:
     """The larger of each pair, NaN if either is; at a tie each gets half of the gradient."""
-    a, b = align(a, b)
-    return _pick(np.maximum, a, b, a.data > b.data)
+    return maximum_op(*align(a, b))
 
 
 def minimum(a: Operand, b: Operand) -> Tensor:
     """The smaller of each pair, NaN if either is; at a tie each gets half of the gradient."""
-    a, b = align(a, b)
-    return _pick(np.minimum, a, b, a.data < b.data)
+    return minimum_op(*align(a, b))
 
 
-def _pick(fn: Any, a: Tensor, b: Tensor, first: Any) -> Tensor:
-    share = np.where(a.data == b.data, 0.5, first).astype(a.dtype)
-    return pick_op.record(fn(a.data, b.data), (a, b), {"share": Tensor.wrap(share)})
+def _share(winner: Any, other: Any) -> Tensor:
+    """Of each pair the part that the first gets: 1 if it won, 1/2 at a tie. It carries no derivative of its own."""
+    return Tensor.wrap(np.where(winner == other, 0.5, winner > other).astype(winner.dtype))
 
 
-# given which operand won (nonlinear, no derivative), the rest is linear
-pick_op = Op("pick", np.maximum, [lambda g, y, a, b, share: g * share, lambda g, y, a, b, share: g * (1.0 - share)])
+maximum_op = Op("maximum", np.maximum, [lambda g, y, a, b: g * _share(a.data, b.data),
+                                        lambda g, y, a, b: g * _share(b.data, a.data)], keeps="x")
+minimum_op = Op("minimum", np.minimum, [lambda g, y, a, b: g * _share(b.data, a.data),
+                                        lambda g, y, a, b: g * _share(a.data, b.data)], keeps="x")
 
 
 def where(condition: Any, a: Operand, b: Operand) -> Tensor:
     """a where the condition holds, b elsewhere, all three broadcast; what is not chosen has gradient 0, even at NaN."""
-    keep = condition.data if isinstance(condition, Tensor) else np.asarray(condition)
+    keep = np.array(condition.data if isinstance(condition, Tensor) else condition, bool)
     a, b = align(a, b)
     shape = np.broadcast_shapes(keep.shape, a.shape)
-    a, b, keep = expand_to(a, shape), expand_to(b, shape), np.broadcast_to(keep, shape)
-    return where_op(a, b, keep=keep)
+    return where_op(expand_to(a, shape), expand_to(b, shape), keep=np.broadcast_to(keep, shape))
 
 
 where_op = Op("where", lambda a, b, keep: np.where(keep, a, b),
@@ -252,17 +198,10 @@ def clip(x: Tensor, min: float | None = None, max: float | None = None) -> Tenso
     """x held between min and max; the gradient passes where it already lay there, bounds included."""
     if min is None and max is None:
         raise ValueError("clip wants min, max or both")
-    return clip_op(x, min=min, max=max)
-
-
-def zeros_like(x: Tensor) -> Tensor:
-    """A tensor of zeros of x's shape and dtype."""
-    return Tensor.wrap(np.zeros_like(x.data))
-
-
-def ones_like(x: Tensor) -> Tensor:
-    """A tensor of ones of x's shape and dtype."""
-    return Tensor.wrap(np.ones_like(x.data))
+    low, high = number(min), number(max)
+    if isinstance(low, float) or isinstance(high, float):
+        x = floating(x)
+    return clip_op(x, min=low, max=high)
 
 
 def clone(x: Tensor) -> Tensor:
@@ -273,24 +212,34 @@ def clone(x: Tensor) -> Tensor:
 clone_op = self_adjoint("clone", lambda x: x.copy())
 
 
-def compare(fn: Any) -> Any:
-    """A comparison: a boolean tensor, never on the tape."""
+def _on_arrays(fn: Any, doc: str) -> Any:
+    """A function of two operands whose result is never on the tape."""
 
-    def comparison(a: Tensor, b: Any) -> Tensor:
-        return Tensor.wrap(np.asarray(fn(a.data, b.data if isinstance(b, Tensor) else _number(b))))
+    def compared(a: Tensor, b: Any) -> Tensor:
+        if not isinstance(b, (Tensor, np.ndarray, list, tuple)) and not is_scalar(b):
+            return NotImplemented
+        return Tensor.wrap(np.asarray(fn(a.data, b.data if isinstance(b, Tensor) else number(b))))
 
-    comparison.__doc__ = f"Elementwise {fn.__name__}: a boolean tensor, never on the tape."
-    return comparison
+    compared.__name__, compared.__doc__ = fn.__name__, doc
+    return compared
 
 
-eq, ne, lt, le, gt, ge = (compare(f) for f in (np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal))
+eq, ne, lt, le, gt, ge = (_on_arrays(f, f"Elementwise {f.__name__}: a boolean tensor, never on the tape.") for f in (
+    np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal))
+both, either, differ = (_on_arrays(f, f"Elementwise {f.__name__} of booleans or integers, never on the tape.") for f in (
+    np.bitwise_and, np.bitwise_or, np.bitwise_xor))
+
+
+def invert(x: Tensor) -> Tensor:
+    """Elementwise not, of booleans or integers, never on the tape."""
+    return Tensor.wrap(np.asarray(np.invert(x.data)))
 
 
 def isnan(x: Tensor) -> Tensor:
     """Where x is not a number."""
-    return Tensor.wrap(np.isnan(x.data))
+    return Tensor.wrap(np.asarray(np.isnan(x.data)))
 
 
 def isfinite(x: Tensor) -> Tensor:
     """Where x is neither NaN nor infinite."""
-    return Tensor.wrap(np.isfinite(x.data))
+    return Tensor.wrap(np.asarray(np.isfinite(x.data)))

@@ -9,21 +9,24 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Sequence
+from math import prod
+from operator import index
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..forms import adjoint_pair
 from ..tensor import Op, Tensor
-from .pointwise import exp, log
-from .shape import reshape, take_along_op
+from .dtypes import floating
+from .pointwise import exp, log, real, sqrt, where
+from .shape import dim_of, reshape, take_along_op
 
 Dim = int | Sequence[int] | None
 
-
-# `kept` is the shape with 1 in place of the summed axes
-sum_op, repeat_op = adjoint_pair("sum", lambda x, axes, kept, big: x.sum(axes, keepdims=True),
-                                 "repeat", lambda y, axes, kept, big: np.broadcast_to(y, big))
+# shapes: x has `big`; `kept` has 1 in place of the axes, `to` is without them or the same as kept
+sum_op, repeat_op = adjoint_pair(
+    "sum", lambda x, axes, kept, to, big: x.sum(axes, None if x.dtype.kind == "f" else np.int64).reshape(to),
+    "repeat", lambda y, axes, kept, to, big: np.broadcast_to(y.reshape(kept), big))
 
 
 class MinMax(NamedTuple):
@@ -35,47 +38,54 @@ class MinMax(NamedTuple):
 
 def axes_of(x: Tensor, dim: Dim) -> tuple[int, ...]:
     """The dimensions that `dim` names, counted from the front. Raises IndexError with the rank."""
-    dims = range(x.ndim) if dim is None else (dim,) if isinstance(dim, int) else tuple(dim)
-    if any(not -x.ndim <= d < builtins.max(x.ndim, 1) for d in dims):
-        raise IndexError(f"dim {dim} is out of range for a tensor of {x.ndim} dimensions, shape {x.shape}")
-    axes = tuple(d % x.ndim for d in dims) if x.ndim else ()
+    if dim is None:
+        return tuple(range(x.data.ndim))
+    axes = tuple(dim_of(x, d) for d in dim) if isinstance(dim, Sequence) else (dim_of(x, index(dim)),)
     if len(set(axes)) < len(axes):
         raise ValueError(f"dim {dim} names a dimension twice")
     return axes
 
 
-def _kept(x: Tensor, axes: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(1 if i in axes else n for i, n in enumerate(x.shape))
-
-
-def _dropped(x: Tensor, axes: tuple[int, ...], keepdim: bool, y: Tensor) -> Tensor:
-    return y if keepdim else reshape(y, tuple(n for i, n in enumerate(x.shape) if i not in axes))
+def _shapes(x: Tensor, axes: tuple[int, ...], keepdim: bool) -> dict[str, Any]:
+    """What sum_op wants to know."""
+    big = x.data.shape
+    kept = tuple([1 if i in axes else n for i, n in enumerate(big)])
+    to = kept if keepdim else tuple([n for i, n in enumerate(big) if i not in axes])
+    return {"axes": axes, "kept": kept, "to": to, "big": big}
 
 
 def sum(x: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:
     """Sum over `dim` (all by default)."""
-    axes = axes_of(x, dim)
-    return _dropped(x, axes, keepdim, sum_op(x, axes=axes, kept=_kept(x, axes), big=x.shape))
+    return sum_op(x, **_shapes(x, axes_of(x, dim), keepdim))
 
 
 def mean(x: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:
-    """Mean over `dim` (all by default)."""
+    """Mean over `dim` (all by default); of nothing it is NaN."""
     axes = axes_of(x, dim)
-    count = int(np.prod([x.shape[a] for a in axes]))
-    return sum(x, axes, keepdim) * (1.0 / count if count else float("nan"))
+    return sum(x, axes, keepdim) / (prod([x.shape[a] for a in axes]) or np.nan)
 
 
 def var(x: Tensor, dim: Dim = None, correction: int = 1, keepdim: bool = False) -> Tensor:
     """Variance over `dim`: mean squared distance from the mean, divided by count - correction (1: unbiased, as PyTorch)."""
     axes = axes_of(x, dim)
-    count = int(np.prod([x.shape[a] for a in axes]))
     away = x - mean(x, axes, True)
-    return sum(away * away, axes, keepdim) * (1.0 / (count - correction) if count > correction else float("nan"))
+    return sum(away * away, axes, keepdim) / (builtins.max(prod([x.shape[a] for a in axes]) - correction, 0) or np.nan)
 
 
 def std(x: Tensor, dim: Dim = None, correction: int = 1, keepdim: bool = False) -> Tensor:
-    """Square root of `var`."""
-    return var(x, dim, correction, keepdim) ** 0.5
+    """Square root of `var`; where that is 0, the gradient is 0."""
+    v = var(x, dim, correction, keepdim)
+    return where(v.data > 0, sqrt(where(v.data > 0, v, 1.0)), v)
+
+
+def any(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
+    """Whether any element is not 0, along dim or at all: boolean."""
+    return Tensor.wrap(np.asarray(x.data.any(dim, keepdims=keepdim)))
+
+
+def all(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
+    """Whether no element is 0, along dim or at all: boolean."""
+    return Tensor.wrap(np.asarray(x.data.all(dim, keepdims=keepdim)))
 
 
 def argmax(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
@@ -102,67 +112,65 @@ def min(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor | Mi
 
 
 def _take_best(x: Tensor, dim: int, keepdim: bool, best: Any) -> MinMax:
-    axes = axes_of(x, dim)
-    indices = best(x.data, axes[0], keepdims=True)
-    values = take_along_op(x, indices=indices, axis=axes[0], shape=x.shape)
-    kept = Tensor.wrap(indices)
-    return MinMax(_dropped(x, axes, keepdim, values), _dropped(x, axes, keepdim, kept))
+    axis = dim_of(x, dim)
+    indices = best(x.data, axis, keepdims=True)
+    values = take_along_op(x, indices=indices, axis=axis, shape=x.shape)
+    to = values.shape if keepdim else values.shape[:axis] + values.shape[axis + 1:]
+    return MinMax(reshape(values, to), Tensor.wrap(indices.reshape(to)))
 
 
 def amax(x: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:
     """The largest element over `dim`; the gradient is spread evenly over a tie."""
-    return _extreme(x, dim, keepdim, np.max)
+    return amax_op(x, **_shapes(x, axes_of(x, dim), keepdim))
 
 
 def amin(x: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:
     """The smallest element over `dim`; the gradient is spread evenly over a tie."""
-    return _extreme(x, dim, keepdim, np.min)
+    return amin_op(x, **_shapes(x, axes_of(x, dim), keepdim))
 
 
-def _extreme(x: Tensor, dim: Dim, keepdim: bool, fn: Any) -> Tensor:
-    axes = axes_of(x, dim)
-    best = fn(x.data, axes, keepdims=True)
-    hit = x.data == best
-    share = Tensor.wrap((hit / np.maximum(hit.sum(axes, keepdims=True), 1)).astype(x.dtype))
-    return _dropped(x, axes, keepdim, extreme_op.record(best, (x,), {"share": share, "axes": axes, "kept": best.shape}))
+def _to_winners(g: Tensor, y: Tensor, x: Tensor, **shapes: Any) -> Tensor:
+    """The cotangent, shared out among the elements that won; which ones carries no derivative of its own."""
+    hit = x.data == y.data.reshape(shapes["kept"])
+    share = hit / np.maximum(hit.sum(shapes["axes"], keepdims=True), 1)
+    return repeat_op(g, **shapes) * Tensor.wrap(share.astype(x.dtype))
 
 
-# which elements won carries no derivative; given that, the gradient is shared out among them
-extreme_op = Op("amax", np.max, [lambda g, y, x, share, axes, kept:
-                                 repeat_op(g, axes=axes, kept=kept, big=share.shape) * share])
+amax_op = Op("amax", lambda x, axes, kept, to, big: x.max(axes).reshape(to), [_to_winners], keeps="xy")
+amin_op = Op("amin", lambda x, axes, kept, to, big: x.min(axes).reshape(to), [_to_winners], keeps="xy")
 
 
 def softmax(x: Tensor, dim: int = -1, temperature: float = 1.0) -> Tensor:
     """exp(x/T) / sum over dim of exp(x/T), computed without overflow; a high temperature T flattens it."""
-    return softmax_op(x if temperature == 1.0 else x * (1.0 / temperature), axis=axes_of(x, dim)[0])
+    return softmax_op(x if temperature == 1.0 else x / temperature, axis=dim_of(x, dim))
 
 
 def log_softmax(x: Tensor, dim: int = -1, temperature: float = 1.0) -> Tensor:
     """log(softmax(x, dim, temperature)), exact where the softmax itself would be 0."""
-    return log_softmax_op(x if temperature == 1.0 else x * (1.0 / temperature), axis=axes_of(x, dim)[0])
+    return log_softmax_op(x if temperature == 1.0 else x / temperature, axis=dim_of(x, dim))
 
 
 def logsumexp(x: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:
     """log of the sum of exp(x) over dim, computed without overflow."""
-    axes = axes_of(x, dim)
-    top = x.data.max(axes, keepdims=True)
-    top = Tensor.wrap(np.where(np.isfinite(top), top, 0).astype(x.dtype))
-    total = log(sum(exp(x - top), axes, True)) + top
-    return _dropped(x, axes, keepdim, total)
+    x = floating(x)
+    shapes = _shapes(x, axes_of(x, dim), keepdim)
+    top = x.data.max(shapes["axes"], keepdims=True)
+    top = np.where(np.isfinite(top), top, x.dtype.type(0))
+    return log(sum_op(exp(x - Tensor.wrap(top)), **shapes)) + Tensor.wrap(top.reshape(shapes["to"]))
 
 
 def _softmax(x: Any, axis: int) -> Any:
-    e = np.exp(x - x.max(axis, keepdims=True))
+    e = np.exp(x - x.max(axis, keepdims=True, initial=-np.inf))
     e /= e.sum(axis, keepdims=True)
     return e
 
 
 def _log_softmax(x: Any, axis: int) -> Any:
-    z = x - x.max(axis, keepdims=True)
+    z = x - x.max(axis, keepdims=True, initial=-np.inf)
     z -= np.log(np.exp(z).sum(axis, keepdims=True))
     return z
 
 
 # with y = softmax(x): dx = y * (g - sum(g * y));  with y = log_softmax(x): dx = g - exp(y) * sum(g)
-softmax_op = Op("softmax", _softmax, [lambda g, y, x, axis: y * (g - sum(g * y, axis, True))], keeps="y")
-log_softmax_op = Op("log_softmax", _log_softmax, [lambda g, y, x, axis: g - exp(y) * sum(g, axis, True)], keeps="y")
+softmax_op = Op("softmax", real(_softmax), [lambda g, y, x, axis: y * (g - sum(g * y, axis, True))], keeps="y")
+log_softmax_op = Op("log_softmax", real(_log_softmax), [lambda g, y, x, axis: g - exp(y) * sum(g, axis, True)], keeps="y")

@@ -88,7 +88,7 @@ class Optimizer:
                 if not p.data.flags.c_contiguous:  # a flat view of it would be a copy
                     p.data = np.ascontiguousarray(p.data)
                 self._update(p, p.data.reshape(-1), grad.data.ravel(), state, group)
-                p.version[0] += 1
+                p.mark_written()
         return loss
 
     def _check(self, group: dict[str, Any]) -> None:

@@ -15,27 +15,28 @@ from ..data.files import replacing
 from ..tensor import Tensor
 from .config import TrainError
 
-TREE = "tree"  # the key of the JSON in the file's metadata
+NOTE = "tinyconv"  # the one key of the files' metadata: of several, safetensors would shuffle the order
 ARRAY = "$array"
 
 
-def write_tensors(path: Path, tensors: dict[str, Any], notes: dict[str, str] | None = None) -> None:
-    """Write name -> Tensor or array as a safetensors file; it is complete or not there at all."""
+def write_tensors(path: Path, tensors: dict[str, Any], note: Any = None) -> None:
+    """Write name -> Tensor or array, and a note that JSON can hold; the file is complete or not there at all."""
     from safetensors.numpy import save
 
-    arrays = {name: np.asarray(_array(t), order="C") for name, t in tensors.items()}
-    content = save(arrays, notes)
+    content = save({name: np.asarray(_array(t), order="C") for name, t in tensors.items()}, {NOTE: json.dumps(note)})
     with replacing(path) as file:
         file.write(content)
 
 
-def read_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """The arrays and the notes of a safetensors file. Raises: TrainError where it is missing or damaged."""
+def read_tensors(path: Path) -> tuple[dict[str, np.ndarray], str]:
+    """The arrays of a safetensors file, and its note as JSON ("null" for none). Raises: TrainError where it is missing or
+    damaged."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="numpy") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return arrays, (file.metadata() or {}).get(NOTE, "null")
     except FileNotFoundError as error:
         raise TrainError(f"there is no file {path}") from error
     except (OSError, SafetensorError) as error:
@@ -45,16 +46,17 @@ def read_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
 def write_tree(path: Path, tree: dict[str, Any]) -> None:
     """Write a tree of dicts (ints among their keys come back as strings), lists, arrays, numbers, strings and None."""
     arrays: dict[str, np.ndarray] = {}
-    text = json.dumps(_pack(tree, "", arrays))
-    write_tensors(path, arrays, {TREE: text})
+    packed = _pack(tree, "", arrays)
+    write_tensors(path, arrays, packed)
 
 
 def read_tree(path: Path) -> dict[str, Any]:
     """What write_tree wrote. Raises: TrainError where it is missing or damaged."""
-    arrays, notes = read_tensors(path)
-    if TREE not in notes:
+    arrays, note = read_tensors(path)
+    tree = json.loads(note, object_hook=lambda d: arrays[d[ARRAY]] if ARRAY in d else d)
+    if not isinstance(tree, dict):
         raise TrainError(f"{path} holds tensors, but no state of a run")
-    return json.loads(notes[TREE], object_hook=lambda d: arrays[d[ARRAY]] if ARRAY in d else d)
+    return tree
 
 
 def _pack(tree: Any, name: str, arrays: dict[str, np.ndarray]) -> Any:

@@ -164,16 +164,17 @@ def fit(model: Module, data: Data, config: Config, *, store: Store | None = None
     watch = watch or Watch()
     watch.begin(training)
     stopped = False
-    while not (training.done or stopped):
-        for images, labels in training.loader:
-            training.step(images, labels)
-            watch.step(training)
-            stopped = stop()
-            if stopped:
-                break
-        else:
-            training.close_epoch()
-            watch.epoch(training)
-        if store is not None:
-            store.save(training)
+    with np.errstate(over="ignore", invalid="ignore"):  # the loss will tell
+        while not (training.done or stopped):
+            for images, labels in training.loader:
+                training.step(images, labels)
+                watch.step(training)
+                stopped = stop()
+                if stopped:
+                    break
+            else:
+                training.close_epoch()
+                watch.epoch(training)
+            if store is not None:
+                store.save(training)
     return training

@@ -6,6 +6,7 @@
 `im2col` copies, and its adjoint `col2im` adds back; the three maps are w @ cols, col2im(w.T @ y) and y @ cols.T.
 Each cell of x is copied up to K times, which is the price; a block of samples (or of positions) at a time keeps the copy
 small and in cache. The copying is compiled but not parallel: waiting threads of Numba would keep BLAS's off the cores.
+The sums are BLAS's: the same bits in every run, but only with the same number of its threads.
 Source: Chellapilla, Puri, Simard, "High performance convolutional neural networks for document processing" (2006).
 Read next: simd.py, the same sums at the same rate with no copy.
 """
@@ -129,8 +130,8 @@ def _boxes(sizes: tuple[int, ...], most: int) -> Iterator[Box]:
             for rest in _boxes(sizes[1:], most):
                 yield slice(i, i + 1), *rest
     elif sizes[0]:
-        pieces = -(-sizes[0] * inside // most)
-        step = -(-sizes[0] // pieces)
+        pieces = -(-sizes[0] // (most // inside))
+        step = -(-sizes[0] // pieces)  # even pieces: none is left much smaller than the others
         for i in range(0, sizes[0], step):
             yield slice(i, min(i + step, sizes[0])), *(slice(0, size) for size in sizes[1:])
 

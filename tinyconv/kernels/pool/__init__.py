@@ -1,11 +1,13 @@
 """The ladder of pooling, slowest to fastest.
 
 `direct` stands in three files, by what a window's cells are asked for: the largest (direct.py), their sum (sums.py), or
-a rule that needs them all at once (cellwise.py). Every kernel takes a PoolDims or an AdaptiveDims.
+a rule that needs them all at once (cellwise.py). Every kernel takes a PoolDims or an AdaptiveDims. `aot` is C on one
+thread: on small maps as fast as `direct` on two where it sums, slower than that where it compares.
 """
 
 from ...registry import Kernel, register
-from . import cellwise, direct, reference, sums
+from ..geometry import floats_only
+from . import aot, cellwise, direct, reference, sums
 
 # sums in another order than the reference's: m terms differ by m roundings at most, and few cells lie in 32 windows
 ORDER = 32.0
@@ -13,29 +15,32 @@ ORDER = 32.0
 LADDER = (
     # choose a cell: (values, indices)
     Kernel("max_pool", "reference", reference.max_pool),
+    Kernel("max_pool", "aot", aot.max_pool, refuse=aot.refuse_max),
     Kernel("max_pool", "direct", direct.max_pool, refuse=direct.refuse_max),
     Kernel("median_pool", "reference", reference.median_pool),
-    Kernel("median_pool", "direct", cellwise.median_pool, refuse=direct.refuse),
+    Kernel("median_pool", "direct", cellwise.median_pool, refuse=floats_only),
     Kernel("stochastic_pool", "reference", reference.stochastic_pool),
-    Kernel("stochastic_pool", "direct", cellwise.stochastic_pool, refuse=direct.refuse),
+    Kernel("stochastic_pool", "direct", cellwise.stochastic_pool, refuse=floats_only),
     # the linear half of a choice, and its adjoint
     Kernel("pool_gather", "reference", reference.pool_gather),
-    Kernel("pool_gather", "direct", direct.pool_gather, refuse=direct.refuse),
+    Kernel("pool_gather", "direct", direct.pool_gather, refuse=floats_only),
     Kernel("pool_scatter", "reference", reference.pool_scatter),
-    Kernel("pool_scatter", "direct", direct.pool_scatter, refuse=direct.refuse),
+    Kernel("pool_scatter", "direct", direct.pool_scatter, refuse=floats_only),
     # the same pair for a maximum whose gradient is spread evenly over ties
     Kernel("pool_even_gather", "reference", reference.pool_even_gather),
-    Kernel("pool_even_gather", "direct", cellwise.pool_even_gather, refuse=direct.refuse),
+    Kernel("pool_even_gather", "direct", cellwise.pool_even_gather, refuse=floats_only),
     Kernel("pool_even_scatter", "reference", reference.pool_even_scatter),
-    Kernel("pool_even_scatter", "direct", cellwise.pool_even_scatter, refuse=direct.refuse),
+    Kernel("pool_even_scatter", "direct", cellwise.pool_even_scatter, refuse=floats_only),
     # sums of windows
     Kernel("avg_pool", "reference", reference.avg_pool),
-    Kernel("avg_pool", "direct", sums.avg_pool, refuse=direct.refuse),
+    Kernel("avg_pool", "direct", sums.avg_pool, refuse=floats_only),
+    Kernel("avg_pool", "aot", aot.avg_pool, refuse=aot.refuse),
     Kernel("avg_pool_adjoint", "reference", reference.avg_pool_adjoint),
-    Kernel("avg_pool_adjoint", "direct", sums.avg_pool_adjoint, exact=False, bound=ORDER, refuse=direct.refuse),
+    Kernel("avg_pool_adjoint", "direct", sums.avg_pool_adjoint, exact=False, bound=ORDER, refuse=floats_only),
+    Kernel("avg_pool_adjoint", "aot", aot.avg_pool_adjoint, exact=False, bound=ORDER, refuse=aot.refuse),
     Kernel("lp_pool", "reference", reference.lp_pool),
-    Kernel("lp_pool", "direct", sums.lp_pool, exact=False, bound=ORDER, refuse=direct.refuse),
+    Kernel("lp_pool", "direct", sums.lp_pool, exact=False, bound=ORDER, refuse=floats_only),
     Kernel("lp_pool_grad", "reference", reference.lp_pool_grad),
-    Kernel("lp_pool_grad", "direct", sums.lp_pool_grad, exact=False, bound=ORDER, refuse=direct.refuse),
+    Kernel("lp_pool_grad", "direct", sums.lp_pool_grad, exact=False, bound=ORDER, refuse=floats_only),
 )
 register(*LADDER)

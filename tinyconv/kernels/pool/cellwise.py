@@ -19,8 +19,9 @@ from numba import prange
 from ...dims import AnyPool
 from ..jit import njit
 from . import windows
+from .windows import planes
 
-u64 = np.uint64  # an unsigned index spares the test for Python's negative ones
+u64 = np.uintp  # an unsigned index spares the test for Python's negative ones
 LINE = 8  # int64 of slack after each thread's list, so that no two share a cache line
 
 
@@ -31,14 +32,14 @@ def median_pool(x: np.ndarray, dims: AnyPool) -> tuple[np.ndarray, np.ndarray]:
 
 def stochastic_pool(x: np.ndarray, u: np.ndarray, dims: AnyPool) -> tuple[np.ndarray, np.ndarray]:
     """Window by window, a running sum of max(x, 0) up to u times the total."""
-    return _chosen(x, _planes(u), dims, median=False)
+    return _chosen(x, planes(u), dims, median=False)
 
 
 def pool_even_gather(u: np.ndarray, x: np.ndarray, y: np.ndarray, dims: AnyPool) -> np.ndarray:
     """Window by window, the mean of u over the tied maxima."""
     out = np.empty(dims.y_shape, u.dtype)
     there, lists = windows.forward(dims), _lists(dims)
-    _even(_planes(u), _planes(x), _planes(y), _planes(out), lists,
+    _even(planes(u), planes(x), planes(y), planes(out), lists,
           there.source, there.target, there.cells, there.steps, False)
     return out
 
@@ -47,7 +48,7 @@ def pool_even_scatter(g: np.ndarray, x: np.ndarray, y: np.ndarray, dims: AnyPool
     """Window by window, g in equal parts to the tied maxima."""
     out = np.zeros(dims.x_shape, g.dtype)
     there, lists = windows.forward(dims), _lists(dims)
-    _even(_planes(g), _planes(x), _planes(y), _planes(out), lists,
+    _even(planes(g), planes(x), planes(y), planes(out), lists,
           there.source, there.target, there.cells, there.steps, True)
     return out
 
@@ -55,7 +56,7 @@ def pool_even_scatter(g: np.ndarray, x: np.ndarray, y: np.ndarray, dims: AnyPool
 def _chosen(x: np.ndarray, u: np.ndarray, dims: AnyPool, median: bool) -> tuple[np.ndarray, np.ndarray]:
     y, at = np.empty(dims.y_shape, x.dtype), np.empty(dims.y_shape, np.int64)
     there, lists = windows.forward(dims), _lists(dims)
-    _choose(_planes(x), u, _planes(y), _planes(at), lists, there.source, there.target, there.cells, there.steps, median)
+    _choose(planes(x), u, planes(y), planes(at), lists, there.source, there.target, there.cells, there.steps, median)
     return y, at
 
 
@@ -163,7 +164,3 @@ def _tied(v, top):
 def _lists(dims: AnyPool) -> np.ndarray:
     """Room for the positions of one window, for each thread."""
     return np.empty((numba.get_num_threads(), prod(max(count) for _, count in dims.windows) + LINE), np.int64)
-
-
-def _planes(a: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(a).reshape(a.shape[0] * a.shape[1], prod(a.shape[2:]))

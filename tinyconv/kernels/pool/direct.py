@@ -18,10 +18,12 @@ import numpy as np
 from numba import prange
 
 from ...dims import AnyPool, PoolDims
+from ..geometry import floats_only
 from ..jit import njit
 from . import windows
+from .windows import flat, planes
 
-u = np.uint64
+u = np.uintp
 LINE = 32  # int32 of slack after each thread's scratch, so that no two share a cache line
 
 
@@ -32,18 +34,19 @@ def max_pool(x: np.ndarray, dims: AnyPool) -> tuple[np.ndarray, np.ndarray]:
     """
     there = windows.forward(dims)
     y, at = np.empty(dims.y_shape, x.dtype), np.empty(dims.y_shape, np.int64)
-    threads, (lo, n, s, k), d = numba.get_num_threads(), _across(dims), dims.dilation[-1]
+    threads, across, d = numba.get_num_threads(), _across(dims), dims.dilation[-1]
+    lo, n, s, k, _ = across
     top, best = np.empty((threads, n + LINE), x.dtype), np.empty((threads, n + LINE), np.int32)
     padded = np.empty((threads, max(lo + dims.input[-1], n * s + k * d) + LINE), x.dtype)
-    _max_pool(_line(x), _line(y), _line(at), top, best, padded,
-              there.source, there.target, there.cells, there.steps, (lo, n, s, k))
+    _max_pool(flat(x), flat(y), flat(at), top, best, padded,
+              there.source, there.target, there.cells, there.steps, across)
     return y, at
 
 
 def pool_gather(x: np.ndarray, indices: np.ndarray, dims: AnyPool) -> np.ndarray:
     """Plane by plane, y[o] = x[at[o]]."""
     y = np.empty(dims.y_shape, x.dtype)
-    _gather(_planes(x), _planes(indices), _planes(y))
+    _gather(planes(x), planes(indices), planes(y))
     return y
 
 
@@ -53,18 +56,13 @@ def pool_scatter(y: np.ndarray, indices: np.ndarray, dims: AnyPool) -> np.ndarra
     Overlapping windows add in the order of o, so the result is the same on any number of threads, without atomics.
     """
     x = np.empty(dims.x_shape, y.dtype)
-    _scatter(_planes(y), _planes(indices), _planes(x))
+    _scatter(planes(y), planes(indices), planes(x))
     return x
 
 
 def refuse_max(dims: AnyPool, dtype: np.dtype) -> str:
     """max_pool counts positions in a plane with 32 bits while it compares."""
-    return refuse(dims, dtype) or ("a plane of 2^31 cells or more" if prod(dims.input) >= 2**31 else "")
-
-
-def refuse(dims: AnyPool, dtype: np.dtype) -> str:
-    """The loops are compiled for float32 and float64."""
-    return "" if dtype in (np.float32, np.float64) else f"it takes float32 and float64, not {dtype}"
+    return floats_only(dims, dtype) or ("it counts with 32 bits, not 2^31 cells" if prod(dims.input) >= 2**31 else "")
 
 
 @njit(parallel=True)
@@ -81,7 +79,7 @@ def _max_rows(begin, end, x, y, at, top, best, padded, source, target, cells, st
     """Rows begin to end of y, counted over planes and depths, each by way of top and best."""
     D, H, W = source
     OD, OH, OW = target
-    lo, n, s, k = across
+    lo, n, s, k, inside = across
     d = steps[2]
     padded[:] = -np.inf
     for row in range(begin, end):
@@ -96,7 +94,7 @@ def _max_rows(begin, end, x, y, at, top, best, padded, source, target, cells, st
                 x0 = plane * D * H * W + line
                 if s == 0:
                     _fold_any(x, x0, line, top, best, OW, cells, d)
-                elif lo == 0 and x0 + (n - 1) * s + (k - 1) * d < x.size:
+                elif inside and x0 + (n - 1) * s + (k - 1) * d < x.size:
                     _fold(x, x0, line, top, best, n, s, k, d)
                 else:
                     for w in range(W):
@@ -166,20 +164,16 @@ def _scatter(y, at, x):
             x[plane, u(at[plane, o])] += y[plane, o]
 
 
-def _across(dims: AnyPool) -> tuple[int, int, int, int]:
-    """Along a row: padding before it, windows that loops run over, stride and taps; stride 0 for windows of any size.
+def _across(dims: AnyPool) -> tuple[int, int, int, int, bool]:
+    """Along a row: padding before it, windows that loops run over, stride, taps, and whether all windows lie inside.
+
+    A stride of 0 stands for windows of any size.
 
     A row is run to a multiple of 8 windows, and to 24 at least, in vectors only: those beyond its end, which see the
     next row or padding, are dropped. One scalar window costs as much as eight in a vector.
     """
     if not isinstance(dims, PoolDims):
-        return 0, dims.output[-1], 0, 0
-    return dims.padding[-1][0], max(24, (dims.output[-1] + 7) // 8 * 8), dims.stride[-1], dims.kernel[-1]
-
-
-def _line(a: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(a).reshape(-1)
-
-
-def _planes(a: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(a).reshape(a.shape[0] * a.shape[1], prod(a.shape[2:]))
+        return 0, dims.output[-1], 0, 0, True
+    lo, o, s, k = dims.padding[-1][0], dims.output[-1], dims.stride[-1], dims.kernel[-1]
+    inside = lo == 0 and (o - 1) * s + (k - 1) * dims.dilation[-1] < dims.input[-1]
+    return lo, max(24, (o + 7) // 8 * 8), s, k, inside

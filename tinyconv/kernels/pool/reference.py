@@ -120,8 +120,10 @@ def windows(dims: AnyPool) -> Iterator[tuple[int, np.ndarray]]:
     """Every output position, flat, with the flat input positions of its cells in row-major order."""
     axes = (zip(first, count) for first, count in dims.windows)
     for o, window in enumerate(product(*axes)):
-        taps = (first + d * np.arange(count) for (first, count), d in zip(window, dims.dilation))
-        yield o, np.ravel_multi_index(np.meshgrid(*taps, indexing="ij"), dims.input).ravel()
+        cells = np.zeros(1, np.int64)
+        for (first, count), d, size in zip(window, dims.dilation, dims.input):
+            cells = np.add.outer(cells * size, first + d * np.arange(count)).ravel()  # (d*H + h)*W + w
+        yield o, cells
 
 
 def _choose(x, dims: AnyPool, pick) -> tuple[np.ndarray, np.ndarray]:

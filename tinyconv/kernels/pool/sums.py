@@ -18,8 +18,9 @@ from numba import prange
 from ...dims import AnyPool
 from ..jit import njit
 from . import windows
+from .windows import flat
 
-u = np.uint64  # an unsigned index spares the test for Python's negative ones
+u = np.uintp  # an unsigned index spares the test for Python's negative ones
 LINE = 16  # float64 of slack after each thread's scratch, so that no two share a cache line
 
 
@@ -41,7 +42,7 @@ def lp_pool(x: np.ndarray, dims: AnyPool, p: float) -> np.ndarray:
     """Powers once a cell, rows, columns, roots once a window, with no array in between; summed in float64."""
     there, y = windows.forward(dims), np.empty(dims.y_shape, x.dtype)
     row, total = _scratch(there, np.dtype(np.float64))
-    _lp_pool(_line(x), _line(y), row, total, there.source, there.target, there.cells, there.steps, there.run, float(p))
+    _lp_pool(flat(x), flat(y), row, total, there.source, there.target, there.cells, there.steps, there.run, float(p))
     return y
 
 
@@ -49,7 +50,7 @@ def lp_pool_grad(x: np.ndarray, y: np.ndarray, g: np.ndarray, dims: AnyPool, p: 
     """g[o] y[o]^(1-p) summed over the windows that hold each cell, times sign(x) |x|^(p-1); 0 where x or y is."""
     there, out = windows.dual(dims), np.empty(dims.x_shape, g.dtype)
     row, total = _scratch(there, np.dtype(np.float64))
-    _lp_pool_grad(_line(x), _line(y), _line(g), _line(out), row, total,
+    _lp_pool_grad(flat(x), flat(y), flat(g), flat(out), row, total,
                   there.source, there.target, there.cells, there.steps, there.run, float(p))
     return out
 
@@ -57,7 +58,7 @@ def lp_pool_grad(x: np.ndarray, y: np.ndarray, g: np.ndarray, dims: AnyPool, p: 
 def _averages(x: np.ndarray, divisors: np.ndarray, there: windows.Windows, shape: tuple, adjoint: bool) -> np.ndarray:
     y = np.empty(shape, x.dtype)
     row, total = _scratch(there, x.dtype)
-    _avg_pool(_line(x), _line(y), row, total, divisors,
+    _avg_pool(flat(x), flat(y), row, total, divisors,
               there.source, there.target, there.cells, there.steps, there.run, adjoint)
     return y
 
@@ -168,40 +169,36 @@ def _sum_along(row, total, n, cells, step, run):
     begin, end, period, advance = run
     for o in range(begin):
         total[o] = _window_sum(row, cells[4, o], cells[5, o], step)
-    for o in range(begin, begin + min(period, end - begin)):
-        i, k, m = cells[4, o], cells[5, o], (end - begin) // period
-        if period == 1 and advance == 2 and k == 2 and step == 1:
-            _sum_taps(row, i, total, o, m, 1, 2, 2)
-        elif period == 1 and advance == 2 and k == 3 and step == 1:
-            _sum_taps(row, i, total, o, m, 1, 2, 3)
-        elif period == 1 and advance == 1 and k == 3 and step == 1:
-            _sum_taps(row, i, total, o, m, 1, 1, 3)
-        elif period == 2 and advance == 1 and k == 2 and step == 1:
-            _sum_taps(row, i, total, o, m, 2, 1, 2)
-        elif k == 0:
-            _sum_taps(row, i, total, o, m, period, advance, 0)
-        else:
-            _sum_taps(row, i, total, o, m, period, advance, 1)
-            for j in range(1, k):
-                _add_taps(row, i + j * step, total, o, m, period, advance)
     for o in range(end, n):
         total[o] = _window_sum(row, cells[4, o], cells[5, o], step)
+    if begin == end:
+        return
+    i, k = cells[4, begin], cells[5, begin]
+    if period == 1 and step == 1 and advance == 2 and k == 2:
+        _sum_taps(row, i, total, begin, end, 2, 2)
+    elif period == 1 and step == 1 and advance == 2 and k == 3:
+        _sum_taps(row, i, total, begin, end, 2, 3)
+    elif period == 1 and step == 1 and advance == 1 and k == 3:
+        _sum_taps(row, i, total, begin, end, 1, 3)
+    else:
+        m = (end - begin) // period
+        for o in range(begin, begin + period):
+            i, k = cells[4, o], cells[5, o]
+            for q in range(m):
+                total[u(o + q * period)] = row[u(i + q * advance)] if k > 0 else 0
+            for j in range(1, k):
+                for q in range(m):
+                    total[u(o + q * period)] += row[u(i + q * advance + j * step)]
 
 
 @njit(forceinline=True)
-def _sum_taps(row, i, total, o, m, period, advance, k):
-    """m windows, `period` apart in total and `advance` in row, of k neighbours; literals at the call unroll them."""
-    for q in range(m):
+def _sum_taps(row, i, total, begin, end, advance, k):
+    """Windows of k neighbouring cells, `advance` apart; literals at the call, so that the taps unroll."""
+    for q in range(end - begin):
         s = total.dtype.type(0)
         for j in range(k):
             s += row[u(i + q * advance + j)]
-        total[u(o + q * period)] = s
-
-
-@njit(forceinline=True)
-def _add_taps(row, i, total, o, m, period, advance):
-    for q in range(m):
-        total[u(o + q * period)] += row[u(i + q * advance)]
+        total[u(begin + q)] = s
 
 
 @njit(forceinline=True)
@@ -215,7 +212,3 @@ def _window_sum(row, first, count, step):
 def _scratch(there: windows.Windows, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
     threads = numba.get_num_threads()
     return (np.empty((threads, there.source[2] + LINE), dtype), np.empty((threads, there.target[2] + LINE), dtype))
-
-
-def _line(a: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(a).reshape(-1)

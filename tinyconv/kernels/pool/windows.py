@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from math import gcd
+from math import gcd, prod
 
 import numpy as np
 
 from ...dims import AnyPool, Ints, PoolDims
+from ..geometry import plain
 
 SLACK = 32  # zeros at the end of each table, for loops that run on to a whole number of vectors
 
@@ -76,6 +77,16 @@ def divisors(dims: AnyPool, count_include_pad: bool, divisor_override: int | Non
                 row[:len(extent)] = extent
     table[table == 0] = 1  # beyond the end of the shorter axes: never read, but never a division by zero either
     return table
+
+
+def flat(a: np.ndarray) -> np.ndarray:
+    """`a` as the one line that a kernel takes."""
+    return plain(a, (a.size,))
+
+
+def planes(a: np.ndarray) -> np.ndarray:
+    """`a` (N, C, *spatial) as the planes that a kernel takes: (N*C, cells)."""
+    return plain(a, (a.shape[0] * a.shape[1], prod(a.shape[2:])))
 
 
 def _table(axes: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:

@@ -1,0 +1,1 @@
+"""Measurements: what the project claims about speed, and the programs that measure it."""

@@ -1,0 +1,86 @@
+"""The compiled extension: what it checks, what is said where it is missing, and an install without a compiler.
+
+Its numbers are checked with those of every other pooling kernel, in test_kernels_pool.py.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tinyconv import registry
+from tinyconv.dims import adaptive_dims, conv_dims, pool_dims
+from tinyconv.kernels.geometry import lift
+from tinyconv.kernels.pool import aot
+
+ROOT = Path(__file__).parent.parent
+DIMS = pool_dims((2, 3, 6, 8), 2)
+F32 = np.dtype("float32")
+OPS = ("max_pool", "avg_pool", "avg_pool_adjoint")
+
+built = pytest.mark.skipif(aot._aot is None, reason="the extension is not built here: python setup.py build_ext --inplace")
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_a_missing_extension_is_a_refusal(op: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(aot, "_aot", None)
+    monkeypatch.setattr(registry, "_chosen", {})
+    assert registry.choose(op, DIMS, F32).algorithm == "direct"
+    with pytest.raises(ValueError, match="the compiled extension is missing: install a C compiler and reinstall tinyconv"):
+        registry.choose(op, DIMS, F32, algorithm="aot")
+
+
+@built
+def test_it_refuses_what_it_cannot_do() -> None:
+    assert aot.refuse(DIMS, F32) == aot.refuse_max(DIMS, F32) == ""
+    assert "adaptive" in aot.refuse(adaptive_dims((1, 1, 7, 5), (3, 2)), F32)
+    assert "not int64" in aot.refuse(DIMS, np.dtype("int64"))
+    huge = pool_dims((1, 1, 1 << 16, 1 << 15), 2)
+    assert "2147483648 cells" in aot.refuse_max(huge, F32) and aot.refuse(huge, F32) == ""
+
+
+@built
+@pytest.mark.parametrize("run", [
+    lambda x, y, at, dims: aot._aot.max_pool(x, y, at, dims),
+    lambda x, y, at, dims: aot._aot.sum_pool(x, y, dims),
+    lambda x, y, at, dims: aot._aot.sum_pool_adjoint(y, x, dims),
+], ids=["max_pool", "sum_pool", "sum_pool_adjoint"])
+def test_sizes_and_types_are_checked_before_c_runs(run) -> None:
+    x, y, at = np.zeros(2 * 3 * 6 * 8, F32), np.zeros(2 * 3 * 3 * 4, F32), np.zeros(2 * 3 * 3 * 4, np.int64)
+    run(x, y, at, lift(DIMS))
+    with pytest.raises(ValueError, match="287 numbers for 6 planes of 1 x 6 x 8"):
+        run(x[:-1], y, at, lift(DIMS))
+    with pytest.raises(ValueError, match="71 numbers for 6 planes of 1 x 3 x 4"):
+        run(x, y[:-1], at, lift(DIMS))
+    with pytest.raises(ValueError, match="Buffer dtype mismatch"):
+        run(x, y.astype(np.float64), at, lift(DIMS))
+
+
+def test_rank_is_lifted_without_copies() -> None:
+    image = conv_dims((2, 4, 8, 9), (6, 2, 3, 3), (1, 2), ((1, 0), (0, 2)), groups=2)
+    volume = lift(image)
+    assert volume.x_shape == (2, 4, 1, 8, 9) and volume.w_shape == (6, 2, 1, 3, 3) and volume.y_shape == (2, 6, 1, 7, 5)
+    assert volume.stride == (1, 1, 2) and volume.padding == ((0, 0), (1, 0), (0, 2)) and volume.groups == 2
+    assert lift(volume) is volume and hash(lift(image)) == hash(volume)
+    assert lift(pool_dims((2, 3, 6), 2)).output == (1, 1, 3)
+
+
+def test_the_install_goes_on_without_a_compiler_and_says_so(tmp_path: Path) -> None:
+    if importlib.util.find_spec("Cython") is None or importlib.util.find_spec("setuptools") is None or os.name == "nt":
+        pytest.skip("building wants Cython, setuptools and a system where CC names the compiler")
+    for name in ("setup.py", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    shutil.copytree(ROOT / "csrc", tmp_path / "csrc", ignore=shutil.ignore_patterns("_*.c"))
+    (tmp_path / "tinyconv" / "kernels").mkdir(parents=True)
+    run = subprocess.run([sys.executable, "setup.py", "build_ext", "--inplace"], cwd=tmp_path, capture_output=True, text=True,
+                         env={**os.environ, "CC": "/bin/false"})
+    assert run.returncode == 0, run.stderr
+    assert "tinyconv.kernels._aot was NOT built" in run.stderr and "install a C compiler and reinstall" in run.stderr
+    assert list((tmp_path / "tinyconv" / "kernels").iterdir()) == []

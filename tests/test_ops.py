@@ -1,0 +1,552 @@
+"""Every operation: its value against NumPy, its first and second derivatives against differences, its errors.
+
+Values are compared in float64 to 1e-12 (a few roundings of sums of at most 60 terms). Derivatives: `gradcheck` and
+`gradgradcheck` in random directions, at points away from kinks. What PyTorch has is compared with it in test_torch_*.
+"""
+
+import numpy as np
+import pytest
+import scipy.special
+
+import tinyconv as tc
+from tinyconv.autograd import grad, gradcheck, gradgradcheck
+from tinyconv.ops import pointwise
+
+rng = np.random.default_rng(0)
+
+
+def normal(*size):
+    return rng.standard_normal(size)
+
+
+def positive(*size):
+    return rng.uniform(0.3, 2.0, size)
+
+
+def apart(*size):
+    """Numbers at least 0.1 apart from each other and from 0: no ties, no kinks."""
+    n = int(np.prod(size))
+    return ((rng.permutation(n) - n / 2 + 0.25) * 0.2).reshape(size)
+
+
+CONDITION = np.array([[True, False, True], [False, False, True]])
+KEY = np.array([2, 0, 2, 1])
+X5 = normal(5)
+X34 = normal(3, 4)
+X234 = normal(2, 3, 4)
+
+# name: (function of tensors, the same of arrays, operands)
+CASES = {
+    # arithmetic, and every way to broadcast
+    "add": (lambda a, b: a + b, np.add, (normal(2, 3), normal(2, 3))),
+    "add row": (lambda a, b: a + b, np.add, (normal(2, 3), normal(3))),
+    "add column": (lambda a, b: a + b, np.add, (normal(2, 1), normal(2, 3))),
+    "add outer": (lambda a, b: a + b, np.add, (normal(2, 1, 1), normal(3, 1))),
+    "add 0-d": (lambda a, b: a + b, np.add, (normal(), normal(2, 2))),
+    "add number": (lambda a: a + 2.5, lambda a: a + 2.5, (normal(3),)),
+    "add itself": (lambda a: a + a, lambda a: a + a, (normal(3),)),
+    "radd": (lambda a: 2.5 + a, lambda a: a + 2.5, (normal(3),)),
+    "sub": (lambda a, b: a - b, np.subtract, (normal(2, 3), normal(2, 3))),
+    "sub broadcast": (lambda a, b: a - b, np.subtract, (normal(3), normal(2, 1))),
+    "sub number": (lambda a: a - 2.5, lambda a: a - 2.5, (normal(3),)),
+    "rsub": (lambda a: 2.5 - a, lambda a: 2.5 - a, (normal(3),)),
+    "mul": (lambda a, b: a * b, np.multiply, (normal(2, 3), normal(2, 3))),
+    "mul broadcast": (lambda a, b: a * b, np.multiply, (normal(2, 1, 3), normal(4, 1))),
+    "mul number": (lambda a: a * 2.5, lambda a: a * 2.5, (normal(3),)),
+    "mul itself": (lambda a: a * a, lambda a: a * a, (normal(3),)),
+    "rmul array": (lambda a: X5 * a, lambda a: X5 * a, (normal(5),)),
+    "div": (lambda a, b: a / b, np.divide, (normal(2, 3), positive(2, 3))),
+    "div broadcast": (lambda a, b: a / b, np.divide, (normal(3), positive(2, 1))),
+    "div number": (lambda a: a / 3.0, lambda a: a / 3.0, (normal(3),)),
+    "rdiv": (lambda a: 3.0 / a, lambda a: 3.0 / a, (positive(3),)),
+    "neg": (lambda a: -a, np.negative, (normal(3),)),
+    "pow 2": (lambda a: a**2, lambda a: a**2, (normal(4),)),
+    "pow 3": (lambda a: a**3, lambda a: a**3, (normal(4),)),
+    "pow 1": (lambda a: a**1, lambda a: a, (normal(4),)),
+    "pow 0": (lambda a: a**0 * a, lambda a: a, (normal(4),)),
+    "pow -1.5": (lambda a: a**-1.5, lambda a: a**-1.5, (positive(4),)),
+    "pow tensor": (lambda a, b: a**b, np.power, (positive(2, 3), normal(2, 3))),
+    "pow broadcast": (lambda a, b: a**b, np.power, (positive(3), normal(2, 1))),
+    "rpow": (lambda a: 2.5**a, lambda a: 2.5**a, (normal(3),)),
+    # functions of one variable
+    "exp": (tc.exp, np.exp, (normal(3, 2),)),
+    "log": (tc.log, np.log, (positive(3, 2),)),
+    "log1p": (tc.log1p, np.log1p, (positive(3),)),
+    "sqrt": (tc.sqrt, np.sqrt, (positive(3),)),
+    "rsqrt": (tc.rsqrt, lambda a: a**-0.5, (positive(3),)),
+    "sin": (tc.sin, np.sin, (normal(3),)),
+    "cos": (tc.cos, np.cos, (normal(3),)),
+    "tanh": (tc.tanh, np.tanh, (normal(3),)),
+    "sigmoid": (tc.sigmoid, scipy.special.expit, (normal(5) * 4,)),
+    "softplus": (tc.softplus, lambda a: np.logaddexp(a, 0), (normal(5) * 4,)),
+    "abs": (tc.abs, np.abs, (apart(6),)),
+    "relu": (tc.relu, lambda a: np.maximum(a, 0), (apart(6),)),
+    "leaky_relu": (pointwise.leaky_relu, lambda a: np.where(a > 0, a, 0.01 * a), (apart(6),)),
+    "silu": (pointwise.silu, lambda a: a * scipy.special.expit(a), (normal(5),)),
+    "clip": (lambda a: a.clip(-0.3, 0.3), lambda a: np.clip(a, -0.3, 0.3), (apart(6),)),
+    "clip below": (lambda a: a.clamp(min=0.0), lambda a: np.clip(a, 0.0, None), (apart(6),)),
+    "clip above": (lambda a: a.clip(max=0.1), lambda a: np.clip(a, None, 0.1), (apart(6),)),
+    "clone": (lambda a: a.clone(), np.copy, (normal(3),)),
+    "cast": (lambda a: a.to("float64"), np.copy, (normal(3),)),
+    # choosing
+    "maximum": (tc.maximum, np.maximum, (apart(2, 3), apart(2, 3) + 0.05)),
+    "maximum broadcast": (tc.maximum, np.maximum, (apart(3), apart(2, 1) + 0.05)),
+    "minimum": (tc.minimum, np.minimum, (apart(2, 3), apart(2, 3) + 0.05)),
+    "maximum number": (lambda a: tc.maximum(a, 0.0), lambda a: np.maximum(a, 0), (apart(5),)),
+    "where": (lambda a, b: tc.where(CONDITION, a, b), lambda a, b: np.where(CONDITION, a, b), (normal(2, 3), normal(2, 3))),
+    "where broadcast": (lambda a, b: tc.where(tc.tensor(CONDITION), a, b), lambda a, b: np.where(CONDITION, a, b),
+                        (normal(3), normal())),
+    "where wider": (lambda a: tc.where(CONDITION, a, 1.0), lambda a: np.where(CONDITION, a, 1.0), (normal(2, 1),)),
+    # reductions
+    "sum": (lambda a: a.sum(), np.sum, (X234,)),
+    "sum 1": (lambda a: a.sum(1), lambda a: a.sum(1), (X234,)),
+    "sum -1 keepdim": (lambda a: a.sum(-1, keepdim=True), lambda a: a.sum(-1, keepdims=True), (X234,)),
+    "sum 0, 2": (lambda a: a.sum((0, -1)), lambda a: a.sum((0, 2)), (X234,)),
+    "sum of nothing": (lambda a: a.sum(()), np.copy, (X34,)),
+    "sum 0-d": (lambda a: a.sum() * a, lambda a: a * a, (normal(),)),
+    "mean": (lambda a: a.mean(), np.mean, (X234,)),
+    "mean 0, 1": (lambda a: a.mean([0, 1], keepdim=True), lambda a: a.mean((0, 1), keepdims=True), (X234,)),
+    "var": (lambda a: a.var(), lambda a: a.var(ddof=1), (X34,)),
+    "var 0 population": (lambda a: a.var(0, correction=0), lambda a: a.var(0), (X34,)),
+    "std": (lambda a: a.std(1, keepdim=True), lambda a: a.std(1, ddof=1, keepdims=True), (X34,)),
+    "max": (lambda a: a.max(), np.max, (apart(3, 4),)),
+    "max 1": (lambda a: a.max(1).values, lambda a: a.max(1), (apart(3, 4),)),
+    "max 0 keepdim": (lambda a: a.max(0, keepdim=True)[0], lambda a: a.max(0, keepdims=True), (apart(3, 4),)),
+    "min": (lambda a: tc.min(a), np.min, (apart(3, 4),)),
+    "min -1": (lambda a: a.min(-1).values, lambda a: a.min(-1), (apart(3, 4),)),
+    "amax 0, 2": (lambda a: a.amax((0, 2)), lambda a: a.max((0, 2)), (apart(2, 3, 4),)),
+    "amin keepdim": (lambda a: a.amin(1, keepdim=True), lambda a: a.min(1, keepdims=True), (apart(3, 4),)),
+    "softmax": (lambda a: a.softmax(1), lambda a: scipy.special.softmax(a, 1), (X34,)),
+    "softmax temperature": (lambda a: tc.softmax(a, 0, 2.5), lambda a: scipy.special.softmax(a / 2.5, 0), (X34,)),
+    "log_softmax": (lambda a: a.log_softmax(-1), lambda a: scipy.special.log_softmax(a, -1), (X34,)),
+    "logsumexp": (lambda a: a.logsumexp(), scipy.special.logsumexp, (X34,)),
+    "logsumexp 0": (lambda a: a.logsumexp(0, True), lambda a: scipy.special.logsumexp(a, 0, keepdims=True), (X34,)),
+    # shape
+    "reshape": (lambda a: a.reshape(4, -1), lambda a: a.reshape(4, -1), (X34,)),
+    "reshape of a transposed": (lambda a: a.T.reshape((2, 6)), lambda a: a.T.reshape(2, 6), (X34,)),
+    "view": (lambda a: a.view(12), np.ravel, (X34,)),
+    "flatten": (lambda a: a.flatten(1), lambda a: a.reshape(2, 12), (X234,)),
+    "flatten inner": (lambda a: tc.flatten(a, 0, 1), lambda a: a.reshape(6, 4), (X234,)),
+    "permute": (lambda a: a.permute(2, 0, -2), lambda a: a.transpose(2, 0, 1), (X234,)),
+    "transpose": (lambda a: a.transpose(0, -1), lambda a: a.transpose(2, 1, 0), (X234,)),
+    "T": (lambda a: a.T, np.transpose, (X234,)),
+    "squeeze": (lambda a: a.squeeze(), np.squeeze, (normal(1, 3, 1),)),
+    "squeeze one": (lambda a: a.squeeze(-1), lambda a: a.squeeze(-1), (normal(1, 3, 1),)),
+    "squeeze none": (lambda a: a.squeeze(1), np.copy, (normal(1, 3, 1),)),
+    "unsqueeze": (lambda a: a.unsqueeze(-1).unsqueeze(0), lambda a: a[None, ..., None], (normal(3),)),
+    "expand": (lambda a: a.expand(2, -1, 4), lambda a: np.broadcast_to(a, (2, 3, 4)), (normal(3, 1),)),
+    "flip": (lambda a: a.flip(0, -1), lambda a: np.flip(a, (0, 1)), (X34,)),
+    "cat": (lambda a, b: tc.cat([a, b, a], 1), lambda a, b: np.concatenate([a, b, a], 1), (normal(2, 3), normal(2, 1))),
+    "cat -2": (lambda a, b: tc.cat((a, b), -2), lambda a, b: np.concatenate([a, b], 0), (normal(2, 3), normal(0, 3))),
+    "stack": (lambda a, b: tc.stack([a, b], 1), lambda a, b: np.stack([a, b], 1), (normal(2, 3), normal(2, 3))),
+    "stack -1": (lambda a, b: tc.stack([a, b], -1), lambda a, b: np.stack([a, b], -1), (normal(2), normal(2))),
+    "split": (lambda a: a.split(3)[1] * a.split([1, 4])[0], lambda a: a[3:] * a[:1], (normal(5),)),
+    "split -1": (lambda a: tc.split(a, [1, 0, 3], -1)[2], lambda a: a[:, 1:], (X34,)),
+    "chunk": (lambda a: a.chunk(2, 1)[1], lambda a: a[:, 2:], (X34,)),
+    # indexing
+    "index int": (lambda a: a[-1], lambda a: a[-1], (X34,)),
+    "index element": (lambda a: a[1, 2], lambda a: a[1, 2], (X34,)),
+    "index slices": (lambda a: a[1:, ::2], lambda a: a[1:, ::2], (X34,)),
+    "index backwards": (lambda a: a[::-1, 3:0:-2], lambda a: a[::-1, 3:0:-2], (X34,)),
+    "index new axes": (lambda a: a[None, ..., 0, None], lambda a: a[None, ..., 0, None], (X234,)),
+    "index repeated": (lambda a: a[KEY], lambda a: a[KEY], (X34,)),
+    "index list": (lambda a: a[[1, 1]], lambda a: a[[1, 1]], (X34,)),
+    "index empty list": (lambda a: a[[]].sum() + a.sum(), np.sum, (X34,)),
+    "index pairs": (lambda a: a[KEY, [3, 0, 3, 1]], lambda a: a[KEY, [3, 0, 3, 1]], (X34,)),
+    "index mixed": (lambda a: a[:, tc.tensor(KEY), 1:3], lambda a: a[:, KEY, 1:3], (X234,)),
+    "index split": (lambda a: a[[0, 1], :, [0, 0]], lambda a: a[[0, 1], :, [0, 0]], (X234,)),
+    "index mask": (lambda a: a[tc.tensor(CONDITION)], lambda a: a[CONDITION], (normal(2, 3),)),
+    "index mask of its own": (lambda a: a[a > 0.1], lambda a: a[a > 0.1], (apart(2, 3),)),
+    "index mask of rows": (lambda a: a[np.array([True, False, True])], lambda a: a[[0, 2]], (X34,)),
+    "index 0-d tensor": (lambda a: a[tc.tensor(1)], lambda a: a[1], (X34,)),
+    "index nothing": (lambda a: a[()] * a[...], lambda a: a * a, (normal(),)),
+    "gather": (lambda a: tc.gather(a, 1, tc.tensor([[0, 0], [3, 1], [2, 2]])),
+               lambda a: np.take_along_axis(a, np.array([[0, 0], [3, 1], [2, 2]]), 1), (X34,)),
+    "gather fewer rows": (lambda a: a.gather(-1, tc.tensor([[3, 3, 0]])), lambda a: a[:1, [3, 3, 0]], (X34,)),
+    # padding
+    "pad": (lambda a: tc.pad(a, (1, 2)), lambda a: np.pad(a, ((0, 0), (1, 2))), (X34,)),
+    "pad value": (lambda a: tc.pad(a, (0, 1, 2, 0), value=1.5), lambda a: np.pad(a, ((2, 0), (0, 1)), constant_values=1.5),
+                  (X34,)),
+    "pad and crop": (lambda a: tc.pad(a, (-1, 2, 0, -2)), lambda a: np.pad(a[:1, 1:], ((0, 0), (0, 2))), (X34,)),
+    "pad reflect": (lambda a: tc.pad(a, (3, 2, 1, 0), "reflect"), lambda a: np.pad(a, ((1, 0), (3, 2)), "reflect"), (X34,)),
+    "pad replicate": (lambda a: tc.pad(a, (5, 1, 0, 2), "replicate"), lambda a: np.pad(a, ((0, 2), (5, 1)), "edge"), (X34,)),
+    "pad circular": (lambda a: tc.pad(a, (4, 3, 1, 2), "circular"), lambda a: np.pad(a, ((1, 2), (4, 3)), "wrap"), (X34,)),
+    "pad 3 dims": (lambda a: tc.pad(a, (1, 1, 2, 0, 0, 1), "reflect"), lambda a: np.pad(a, ((0, 1), (2, 0), (1, 1)), "reflect"),
+                   (X234,)),
+    # products
+    "matmul": (lambda a, b: a @ b, np.matmul, (normal(2, 3), normal(3, 4))),
+    "matmul vectors": (lambda a, b: a @ b, np.matmul, (normal(3), normal(3))),
+    "matmul row": (lambda a, b: a @ b, np.matmul, (normal(3), normal(3, 4))),
+    "matmul column": (lambda a, b: tc.matmul(a, b), np.matmul, (normal(2, 3), normal(3))),
+    "matmul batches": (lambda a, b: a @ b, np.matmul, (normal(5, 2, 3), normal(5, 3, 4))),
+    "matmul broadcast": (lambda a, b: a @ b, np.matmul, (normal(2, 1, 2, 3), normal(4, 3, 2))),
+    "matmul one right": (lambda a, b: a @ b, np.matmul, (normal(2, 4, 2, 3), normal(3, 2))),
+    "matmul one left": (lambda a, b: a @ b, np.matmul, (normal(2, 3), normal(4, 3, 2))),
+    "matmul batch and row": (lambda a, b: a @ b, np.matmul, (normal(3), normal(4, 3, 2))),
+    "matmul batch and column": (lambda a, b: a @ b, np.matmul, (normal(4, 2, 3), normal(3))),
+    "matmul itself": (lambda a: a @ a, lambda a: a @ a, (normal(3, 3),)),
+    "linear": (tc.linear, lambda x, w: x @ w.T, (normal(5, 3), normal(4, 3))),
+    "linear bias": (tc.linear, lambda x, w, b: x @ w.T + b, (normal(5, 3), normal(4, 3), normal(4))),
+    "linear wide": (tc.linear, lambda x, w, b: x @ w.T + b, (normal(2, 5, 3), normal(4, 3), normal(4))),
+    "linear vector": (tc.linear, lambda x, w, b: x @ w.T + b, (normal(3), normal(4, 3), normal(4))),
+}
+EINSUMS = ["ij,jk->ik", "ij,jk", "ij->ji", "ij->", "ij->i", "ij,ij->", "i,j->ij", "bij,bjk->bik", "ij,kj,k->i", "ab,bc,cd,da->",
+           "ij,k->", "ij,k->ik", "ij,jk->j", "ij,ik->kj", "i,i,i->i", "bi,bo,oi->b", " i j , j -> i "]
+
+
+def of(case):
+    fn, like, operands = case
+    return fn, like, [tc.tensor(a, requires_grad=True) for a in map(np.asarray, operands)]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_value(name):
+    fn, like, operands = of(CASES[name])
+    got, want = fn(*operands), like(*[t.data for t in operands])
+    assert got.shape == np.shape(want) and got.dtype == np.float64 and got.requires_grad
+    np.testing.assert_allclose(got.data, want, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_derivatives(name):
+    fn, _, operands = of(CASES[name])
+    assert gradcheck(fn, operands) and gradgradcheck(fn, operands)
+
+
+@pytest.mark.parametrize("equation", EINSUMS)
+def test_einsum(equation):
+    draw = np.random.default_rng(1)
+    size = dict(zip("abcdijko", (2, 3, 4, 2, 3, 2, 4, 3)))
+    terms = equation.replace(" ", "").split("->")[0].split(",")
+    operands = [tc.tensor(draw.standard_normal([size[c] for c in term]), requires_grad=True) for term in terms]
+    got = tc.einsum(equation, *operands)
+    want = np.einsum(equation, *[t.data for t in operands])
+    assert got.shape == want.shape
+    np.testing.assert_allclose(got.data, want, rtol=1e-12, atol=1e-13)
+    assert gradcheck(lambda *t: tc.einsum(equation, *t), operands)
+    assert gradgradcheck(lambda *t: tc.einsum(equation, *t), operands)
+
+
+def test_float32_stays_float32():
+    """In the value, and in every gradient, of every operation."""
+    for name, (fn, _, operands) in CASES.items():
+        if name in ("cast", "rmul array"):
+            continue
+        ts = [tc.tensor(np.asarray(a, np.float32), requires_grad=True) for a in operands]
+        y = fn(*ts)
+        assert y.dtype == np.float32, name
+        first = grad(y, ts, np.ones(y.shape), create_graph=True)
+        live = [g for g in first if g.requires_grad]
+        second = grad(live, ts, [np.ones(g.shape) for g in live], allow_unused=True)
+        assert all(g is None or g.dtype == np.float32 for g in first + second), name
+
+
+def test_nothing_is_recorded_that_needs_no_gradient():
+    for name, (fn, _, operands) in CASES.items():
+        if name == "cast":  # to its own dtype: the leaf itself
+            continue
+        assert not fn(*[tc.tensor(a) for a in operands]).requires_grad, name
+        with tc.no_grad():
+            assert not fn(*[tc.tensor(a, requires_grad=True) for a in operands]).requires_grad, name
+
+
+def test_one_operand_that_needs_a_gradient():
+    """The gradient of each operand is the same whether or not the others need one."""
+    for name, (fn, _, operands) in CASES.items():
+        if len(operands) > 1:
+            every = [tc.tensor(a, requires_grad=True) for a in operands]
+            y = fn(*every)
+            seed = np.random.default_rng(2).standard_normal(y.shape)
+            want = grad(y, every, seed)
+            for i in range(len(operands)):
+                ts = [tc.tensor(a, requires_grad=i == j) for j, a in enumerate(operands)]
+                fn(*ts).backward(seed)
+                np.testing.assert_array_equal(ts[i].grad.data, want[i].data, err_msg=name)
+
+
+# -- ties, bounds, points without a derivative ---------------------------------------------------------------------
+
+X = [-1.0, 0.0, 0.0, 2.0]
+
+
+@pytest.mark.parametrize("fn, want", [
+    (tc.abs, [-1.0, 0.0, 0.0, 1.0]),
+    (tc.relu, [0.0, 0.0, 0.0, 1.0]),
+    (lambda x: x.clip(0.0, 2.0), [0.0, 1.0, 1.0, 1.0]),  # bounds included
+    (lambda x: x.clip(3.0, 1.0), [0.0, 0.0, 0.0, 0.0]),
+    (lambda x: tc.maximum(x, 0.0), [0.0, 0.5, 0.5, 1.0]),
+    (lambda x: tc.minimum(x, 0.0), [1.0, 0.5, 0.5, 0.0]),
+    (lambda x: tc.maximum(x, x), [1.0, 1.0, 1.0, 1.0]),
+    (lambda x: x[:3].amax(), [0.0, 0.5, 0.5, 0.0]),
+    (lambda x: x[:3].max(), [0.0, 0.5, 0.5, 0.0]),
+    (lambda x: x[1:].amin(0), [0.0, 0.5, 0.5, 0.0]),
+    (lambda x: x[:3].max(0).values, [0.0, 1.0, 0.0, 0.0]),  # the first wins
+    (lambda x: x[1:].min(0).values, [0.0, 1.0, 0.0, 0.0]),
+    (lambda x: x**0, [0.0, 0.0, 0.0, 0.0]),
+    (lambda x: x**1, [1.0, 1.0, 1.0, 1.0]),
+    (lambda x: x**2, [-2.0, 0.0, 0.0, 4.0]),
+    (lambda x: x[1:3].std(), [0.0, 0.0, 0.0, 0.0]),
+    (lambda x: tc.where(x > 0, x, x * 3.0), [3.0, 3.0, 3.0, 1.0]),
+    (lambda x: x[1:] ** tc.tensor(np.array([0.0, 2.0, 3.0])), [0.0, 0.0, 0.0, 12.0]),
+])
+def test_ties_and_kinks(fn, want):
+    x = tc.tensor(np.array(X), requires_grad=True)
+    y = fn(x)
+    assert grad(y, x, np.ones(y.shape))[0].tolist() == want
+
+
+def test_infinite_and_absent_derivatives():
+    x = tc.tensor([0.0, 1.0], requires_grad=True)
+    with np.errstate(divide="ignore"):
+        assert grad(x.sqrt().sum(), x)[0].tolist() == [np.inf, 0.5]
+        assert grad((x**0.5).sum(), x)[0].tolist() == [np.inf, 0.5]
+        masked = tc.where(x > 0, tc.log(x), 0.0)
+        safe = tc.where(x > 0, tc.log(tc.where(x > 0, x, 1.0)), 0.0)
+    assert masked.tolist() == safe.tolist() == [0.0, 0.0]
+    assert grad(safe.sum(), x)[0].tolist() == [0.0, 1.0]
+    b = tc.tensor([0.0, 2.0], requires_grad=True)
+    assert grad((tc.tensor([0.0, 0.0]) ** b).sum(), b)[0].tolist() == [0.0, 0.0]
+
+
+def test_not_chosen_is_0_even_at_nan():
+    x = tc.tensor([np.nan, 1.0, np.inf], requires_grad=True)
+    with np.errstate(invalid="ignore"):
+        y = tc.where(x.data == 1.0, x, tc.zeros(3)) * tc.tensor([np.nan, 2.0, np.inf])
+    assert grad(y, x, np.ones(3))[0].tolist() == [0.0, 2.0, 0.0]
+    assert np.isnan(tc.maximum(x, 0.0).data[0]) and np.isnan(x.max().item()) and np.isnan(tc.relu(x).data[0])
+
+
+def test_no_overflow():
+    x = tc.tensor([-1e4, 0.0, 1e4], requires_grad=True)
+    with np.errstate(over="raise", invalid="raise"):
+        for fn in (tc.sigmoid, tc.softplus, tc.tanh, pointwise.silu, lambda t: t.softmax(0), lambda t: t.log_softmax(0),
+                   lambda t: t.logsumexp(), lambda t: tc.softmax(t, 0, temperature=1e-3)):
+            y = fn(x)
+            assert np.isfinite(y.data).all() and np.isfinite(grad(y, x, np.ones(y.shape))[0].data).all()
+    assert tc.softplus(x).tolist() == [0.0, pytest.approx(np.log(2)), 1e4]
+
+
+def test_logsumexp_of_infinities():
+    with np.errstate(divide="ignore"):
+        assert tc.tensor([-np.inf, -np.inf]).logsumexp().item() == -np.inf
+        assert tc.tensor([-np.inf, 1.0]).logsumexp().item() == 1.0
+        assert tc.tensor([np.inf, 1.0]).logsumexp().item() == np.inf
+    assert tc.tensor([-np.inf, 0.0]).softmax(0).tolist() == [0.0, 1.0]
+
+
+# -- sizes 0 and 1, ranks 0 ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fn, shape", [
+    (lambda x: x + x, (0, 3)), (lambda x: x * tc.ones(3), (0, 3)), (lambda x: x.sum(), ()), (lambda x: x.sum(0), (3,)),
+    (lambda x: x.T, (3, 0)), (lambda x: x.reshape(-1), (0,)), (lambda x: x.reshape(3, -1), (3, 0)), (tc.exp, (0, 3)),
+    (lambda x: x @ tc.ones(3, 2), (0, 2)), (lambda x: tc.ones(2, 0) @ x, (2, 3)),
+    (lambda x: tc.linear(x, tc.ones(2, 3)), (0, 2)),
+    (lambda x: tc.cat([x, tc.ones(2, 3)]), (2, 3)), (lambda x: x[:, 1], (0,)), (lambda x: x[[]], (0, 3)),
+    (lambda x: x.softmax(0), (0, 3)), (lambda x: x.softmax(1), (0, 3)), (lambda x: x.log_softmax(0), (0, 3)),
+    (lambda x: x.amax(1), (0,)), (lambda x: x.max(1).values, (0,)), (lambda x: tc.pad(x, (0, 0, 1, 1)), (2, 3)),
+    (lambda x: x.split(2)[0], (0, 3)), (lambda x: x.expand(2, 0, 3), (2, 0, 3)), (lambda x: tc.stack([x, x]), (2, 0, 3)),
+    (lambda x: tc.einsum("ij,jk->ik", x, tc.ones(3, 2)), (0, 2)), (lambda x: x.unsqueeze(1).squeeze(1), (0, 3)),
+    (lambda x: tc.linear(x.unsqueeze(0), tc.ones(2, 3)), (1, 0, 2)), (lambda x: x.unsqueeze(0) @ tc.ones(3, 2), (1, 0, 2)),
+])
+def test_empty(fn, shape):
+    x = tc.zeros(0, 3, requires_grad=True)
+    with np.errstate(divide="ignore"):  # the log of an empty sum
+        y = fn(x)
+    assert y.shape == shape
+    assert grad(y, x, np.ones(shape))[0].shape == (0, 3)
+
+
+def test_mean_and_var_of_too_few():
+    assert np.isnan(tc.zeros(0).mean().item())
+    assert np.isnan(tc.ones(1).var().item()) and np.isnan(tc.ones(2).var(correction=3).item())
+    assert tc.ones(1).var(correction=0).item() == 0.0
+    for empty in (lambda: tc.zeros(0).max(), lambda: tc.zeros(0).argmax(), lambda: tc.zeros(2, 0).amax(1)):
+        with pytest.raises(ValueError, match=r"zero-size|empty"):
+            empty()
+
+
+def test_of_rank_0():
+    x = tc.tensor(2.0, requires_grad=True)
+    for y in (x * x, x.sum(), x.reshape(1)[0], x.expand(3).mean(), x.flatten()[0], x.max(), x.T, tc.stack([x, x]).amin(),
+              x.permute(), x[...], x.unsqueeze(0).squeeze(), x.logsumexp()):
+        assert grad(y, x)[0].shape == ()
+
+
+def test_integers_come_out_whole():
+    n = tc.tensor([[3, 1], [2, 3]])
+    assert n.sum(0).tolist() == [5, 4] and n.max(1).indices.tolist() == [0, 1] and (n @ n).tolist() == [[11, 6], [12, 11]]
+    assert n.argmax().item() == 0 and n.argmin(1, keepdim=True).tolist() == [[1], [0]]
+    assert n.clip(max=2).tolist() == [[2, 1], [2, 2]]
+    assert (2**n).tolist() == [[8, 2], [4, 8]] and abs(-n).tolist() == n.tolist() and (n - 4).tolist() == [[-1, -3], [-2, -1]]
+    assert n.mean().item() == 2.25 and (n / 2).tolist() == [[1.5, 0.5], [1.0, 1.5]]
+
+
+def test_views_write_through():
+    x = tc.tensor(np.arange(6.0).reshape(2, 3))
+    x.T[0, 1] = 10.0
+    x.reshape(6)[0] = 20.0
+    x[0][1].fill_(30.0)
+    x.flip(0)[0, 2] = 40.0
+    x.unsqueeze(0).squeeze().permute(1, 0)[1].add_(1.0)
+    assert x.tolist() == [[20.0, 31.0, 2.0], [10.0, 5.0, 40.0]]
+
+
+# -- errors that say what is wrong ---------------------------------------------------------------------------------
+
+A = tc.zeros(2, 3)
+
+
+@pytest.mark.parametrize("call, error, says", [
+    (lambda: A + tc.zeros(4), ValueError, r"\(2, 3\) and \(4,\) do not broadcast"),
+    (lambda: A + None, TypeError, "NoneType"),
+    (lambda: A.reshape(4, 2), ValueError, r"\(2, 3\) \(6 elements\) to \(4, 2\)"),
+    (lambda: A.reshape(-1, -1), ValueError, r"\(-1, -1\)"),
+    (lambda: A.reshape(4, -1), ValueError, r"\(4, -1\)"),
+    (lambda: A.reshape(1.5, 4), TypeError, "integer"),
+    (lambda: A.sum(2), IndexError, r"dim 2 .* \(2, 3\)"),
+    (lambda: A.sum((0, -2)), ValueError, "twice"),
+    (lambda: A.max(-3), IndexError, "dim -3"),
+    (lambda: A.softmax(2), IndexError, "dim 2"),
+    (lambda: A.permute(0, 0), ValueError, r"each of 2 dimensions once, got \(0, 0\)"),
+    (lambda: A.transpose(0, 2), IndexError, "dim 2"),
+    (lambda: A.flatten(1, 0), ValueError, r"dim 1 to dim 0 of \(2, 3\)"),
+    (lambda: A.unsqueeze(3), IndexError, "dim 3"),
+    (lambda: A.expand(2, 4), ValueError, r"\(2, 3\) to \(2, 4\)"),
+    (lambda: A.expand(3), ValueError, r"\(2, 3\) to \(3,\)"),
+    (lambda: tc.cat([A, tc.zeros(3, 2)]), ValueError, r"dim 0.*\(2, 3\), \(3, 2\)"),
+    (lambda: tc.cat([]), ValueError, "no tensors"),
+    (lambda: tc.stack([], -1), ValueError, "no tensors"),
+    (lambda: tc.stack([A, tc.zeros(3)]), ValueError, r"one shape, got \(2, 3\), \(3,\)"),
+    (lambda: A.split(0), ValueError, "at least 1, got 0"),
+    (lambda: A.split([1, 3]), ValueError, r"the 2 of dim 0, got \[1, 3\]"),
+    (lambda: A.split([3, -1]), ValueError, r"at least 0"),
+    (lambda: A.chunk(0), ValueError, "at least 1, got 0"),
+    (lambda: A[2], IndexError, "index 2.*size 2"),
+    (lambda: A[0, 0, 0], IndexError, "too many indices"),
+    (lambda: tc.gather(A, 1, tc.tensor([[0, 3]])), IndexError, "0 to 3, they must be 0 to 2"),
+    (lambda: tc.gather(A, 1, tc.tensor([[-1]])), IndexError, "they must be 0 to 2"),
+    (lambda: tc.gather(A, 1, tc.tensor([0])), TypeError, "integer tensor of 2 dimensions"),
+    (lambda: tc.pad(A, (1,)), ValueError, "at most 2 dimensions"),
+    (lambda: tc.pad(A, (1, 1), "wild"), ValueError, "'wild'"),
+    (lambda: tc.pad(A, (3, 0), "reflect"), ValueError, r"\(3, 0\) on a dimension of 3: at most 2"),
+    (lambda: tc.pad(A, (4, 0), "circular"), ValueError, "at most 3"),
+    (lambda: tc.pad(A, (-1, 0), "replicate"), ValueError, "at least 0"),
+    (lambda: tc.pad(A, (-2, -2)), ValueError, r"\(-2, -2\) crops more than there is of \(2, 3\)"),
+    (lambda: A @ tc.zeros(2, 3), ValueError, r"\(2, 3\) and \(2, 3\).*3, must be.*2"),
+    (lambda: A @ 2.0, ValueError, r"\(2, 3\) and \(\)"),
+    (lambda: tc.zeros(2, 2, 3) @ tc.zeros(3, 3, 2), ValueError, "broadcast"),
+    (lambda: tc.linear(A, tc.zeros(4, 2)), ValueError, r"\(2, 3\) and \(4, 2\)"),
+    (lambda: tc.linear(A, tc.zeros(4, 3), tc.zeros(3)), ValueError, r"\(4,\), got \(3,\)"),
+    (lambda: tc.einsum("ij,jk->ik", A, A), ValueError, r"sizes of a label.*\(2, 3\), \(2, 3\)"),
+    (lambda: tc.einsum("ij,ij->ij", A, tc.zeros(1, 3)), ValueError, "sizes of a label"),
+    (lambda: tc.einsum("ii->i", A), ValueError, "none twice"),
+    (lambda: tc.einsum("ij->ik", A), ValueError, "labels of the operands"),
+    (lambda: tc.einsum("ijk->i", A), ValueError, "a label for each"),
+    (lambda: A.clip(), ValueError, "min, max or both"),
+    (lambda: A.item(), ValueError, r"\(2, 3\)"),
+    (lambda: tc.arange(0, 3, 0), ValueError, "step"),
+])
+def test_errors(call, error, says):
+    with pytest.raises(error, match=says):
+        call()
+
+
+# -- as in PyTorch -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def torch():
+    return pytest.importorskip("torch", reason="compares with PyTorch, which is not installed")
+
+
+POINTS = np.array([-np.inf, -2.0, -1.0, -0.5, -0.0, 0.0, 0.5, 1.0, 2.0, 30.0])
+SAME_IN_TORCH = {
+    "abs": lambda x, lib: x.abs(),
+    "relu": lambda x, lib: lib.relu(x),
+    "clip": lambda x, lib: x.clip(-0.5, 1.0),
+    "clip float to one side": lambda x, lib: x.clamp(max=0.0),
+    "sqrt": lambda x, lib: x.abs().sqrt(),
+    "x**0": lambda x, lib: x**0,
+    "x**1": lambda x, lib: x**1,
+    "x**2": lambda x, lib: x**2,
+    "x**-1": lambda x, lib: x**-1,
+    "x**0.5": lambda x, lib: x.abs() ** 0.5,
+    "0**x": lambda x, lib: lib.zeros(9, dtype=getattr(lib, "float64", "float64")) ** x[1:].abs(),
+    "maximum": lambda x, lib: lib.maximum(x, lib.tensor(np.zeros(10))),
+    "minimum": lambda x, lib: lib.minimum(x, x),
+    "where": lambda x, lib: lib.where(x > 0, x, x * x),
+    "softmax": lambda x, lib: lib.softmax(x[1:], 0) * x[1:],
+    "log_softmax": lambda x, lib: lib.log_softmax(x[1:], 0) * x[1:],
+    "logsumexp": lambda x, lib: lib.logsumexp(x, 0),
+    "amax of ties": lambda x, lib: lib.amax(x[4:6], 0),
+    "max of ties": lambda x, lib: x[4:6].max(),
+    "max(dim) of ties": lambda x, lib: x[4:6].max(0)[0],
+    "min(dim) of ties": lambda x, lib: x[4:6].min(0)[0],
+    "var": lambda x, lib: x[1:].var(),
+    "var correction": lambda x, lib: lib.var(x[1:], 0, correction=0, keepdim=True),
+    "std": lambda x, lib: x[1:].std(),
+    "std of equals": lambda x, lib: x[4:6].std(),
+    "tanh": lambda x, lib: x.tanh(),
+    "sigmoid": lambda x, lib: x.sigmoid(),
+    "log1p": lambda x, lib: lib.log1p(x[3:]),
+    "rsqrt": lambda x, lib: lib.rsqrt(x[6:]),
+    "pow": lambda x, lib: x[4:] ** x[4:],
+    "gather": lambda x, lib: lib.gather(x[1:], 0, lib.tensor([0, 3, 3])),
+    "unused": lambda x, lib: x[:0].sum() + x[2],
+}
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy's, of divisions by 0
+@pytest.mark.parametrize("name", SAME_IN_TORCH)
+def test_torch_agrees_at_special_points(torch, name):
+    """Value, gradient and gradient of the gradient, at zeros, ties, bounds and infinities: 4 eps of the largest term."""
+    fn = SAME_IN_TORCH[name]
+    ours, theirs = tc.tensor(POINTS, requires_grad=True), torch.tensor(POINTS, requires_grad=True)
+    y, want = fn(ours, tc), fn(theirs, torch)
+    np.testing.assert_allclose(y.data, want.detach().numpy(), rtol=1e-14, atol=1e-15)
+    (g,) = grad(y, ours, np.ones(y.shape), create_graph=True)
+    (g_want,) = torch.autograd.grad(want, theirs, torch.ones_like(want), create_graph=True)
+    np.testing.assert_allclose(g.data, g_want.detach().numpy(), rtol=1e-13, atol=1e-14)
+    if g.requires_grad and g_want.requires_grad:
+        (h,) = grad(g, ours, np.ones(g.shape), allow_unused=True)
+        (h_want,) = torch.autograd.grad(g_want, theirs, torch.ones_like(g_want), allow_unused=True)
+        h, h_want = (np.zeros(10) if t is None else np.asarray(t) for t in (h, h_want))
+        # at infinities and 0 the two differ in what 0 * infinity is; for 0**x PyTorch has no second derivative but NaN
+        finite = np.isfinite(POINTS) & (POINTS != 0) & np.isfinite(h_want)
+        np.testing.assert_allclose(h[finite], h_want[finite], rtol=1e-12, atol=1e-13)
+
+
+def test_torch_agrees_on_pad(torch):
+    draw = np.random.default_rng(3)
+    for _ in range(60):
+        x = draw.standard_normal((2, 3, *draw.integers(3, 6, 2)))
+        mode = str(draw.choice(["constant", "reflect", "replicate", "circular"]))
+        low = -1 if mode == "constant" else 0
+        widths = tuple(int(n) for n in draw.integers(low, 3, 4))
+        ours, theirs = tc.tensor(x, requires_grad=True), torch.tensor(x, requires_grad=True)
+        y, want = tc.pad(ours, widths, mode), torch.nn.functional.pad(theirs, widths, mode)
+        np.testing.assert_array_equal(y.data, want.detach().numpy())
+        seed = draw.standard_normal(y.shape)
+        y.backward(seed)
+        want.backward(torch.tensor(seed))
+        np.testing.assert_allclose(ours.grad.data, theirs.grad.numpy(), rtol=1e-13, atol=1e-14)
+
+
+def test_torch_agrees_on_dtypes(torch):
+    """Of two operands of every pair of dtypes, tensors with and without dimensions and bare numbers."""
+    kinds = ["bool", "uint8", "int8", "int32", "int64", "float16", "float32", "float64"]
+    fns = {"+": lambda a, b: a + b, "*": lambda a, b: a * b, "/": lambda a, b: a / b, "r/": lambda a, b: b / a,
+           "-": lambda a, b: a - b, "r-": lambda a, b: b - a, "**": lambda a, b: a**b, "<": lambda a, b: a < b}
+    for symbol, fn in fns.items():
+        for a in kinds:
+            for b in [(k, n) for k in kinds for n in ((2,), ())] + [(True, None), (2, None), (2.5, None)]:
+                bools = "bool" in (a, b[0]) or b[0] is True
+                if bools and symbol in ("-", "r-", "**"):
+                    continue  # PyTorch refuses these
+                ours, theirs = (lib.ones(2, dtype=dtype) for lib, dtype in ((tc, a), (torch, getattr(torch, a))))
+                if b[1] is None:
+                    other = other_theirs = b[0]
+                else:
+                    other, other_theirs = tc.ones(b[1], dtype=b[0]), torch.ones(b[1], dtype=getattr(torch, b[0]))
+                assert f"torch.{fn(ours, other).dtype}" == str(fn(theirs, other_theirs).dtype), (symbol, a, b)

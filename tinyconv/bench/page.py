@@ -1,0 +1,189 @@
+"""A record as pictures and as one HTML file that needs nothing else: the roofline, the gains, the ladder, and every row.
+
+Drawn by matplotlib (extra `plot`), as PNG for a README and as SVG inside the page.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import report
+from .contest import OURS
+
+PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999", "#f0e442", "#7f3c8d")
+
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
+table { border-collapse: collapse; margin: 1rem 0 2rem } td, th { padding: .15rem .7rem; text-align: right }
+td:nth-child(-n+2), th:nth-child(-n+2) { text-align: left } tr:nth-child(even) td { background: #f5f5f5 }
+.chosen { font-weight: bold } .loss { color: #b00020 } svg { max-width: 100%; height: auto } p { color: #555 }
+"""
+
+
+def draw(record: dict, folder: Path, stem: str) -> list[Path]:
+    """Write FOLDER/STEM-FIGURE.png for each figure the record has rows for, and FOLDER/STEM.html; the files written.
+
+    Raises: ImportError where matplotlib is missing.
+    """
+    written, pictures = [], []
+    for name, figure in figures(record):
+        path = folder / f"{stem}-{name}.png"
+        figure.savefig(path, dpi=120, bbox_inches="tight")
+        text = io.StringIO()
+        figure.savefig(text, format="svg", bbox_inches="tight")
+        pictures.append(text.getvalue()[text.getvalue().index("<svg"):])
+        written.append(path)
+    path = folder / f"{stem}.html"
+    path.write_text(_html(record, pictures), encoding="utf-8")
+    return [*written, path]
+
+
+def figures(record: dict) -> list[tuple[str, Any]]:
+    """The figures of a record, by name."""
+    from matplotlib.figure import Figure
+
+    tasks = report.by_task(row for row in record["rows"] if "median" in row)
+    found: list[tuple[str, Any]] = []
+    kinds = (("gains", _has_rivals, _gains), ("roofline", _has_flops, _roofline), ("ladder", _has_ladder, _bars))
+    for name, holds, plot in kinds:
+        if holds(tasks):
+            figure = Figure(figsize=(9, 5), layout="constrained")
+            plot(figure, tasks, record)
+            figure.suptitle(f"{record['suite']}: {record['machine']['cpu']}, {record['machine']['cores']} cores", fontsize=9)
+            found.append((name, figure))
+    return found
+
+
+Tasks = dict[report.Key, list[dict]]
+
+
+def _has_rivals(tasks: Tasks) -> bool:
+    return any(report.gains(tasks, rival) for rival in report.rivals(row for rows in tasks.values() for row in rows))
+
+
+def _has_flops(tasks: Tasks) -> bool:
+    return any("flops" in row for rows in tasks.values() for row in rows)
+
+
+def _has_ladder(tasks: Tasks) -> bool:
+    return any(len({row["algorithm"] for row in rows if row["library"] == OURS}) > 2 for rows in tasks.values())
+
+
+def _gains(figure: Any, tasks: Tasks, record: dict) -> None:
+    """Bars: how many times faster the chosen algorithm is than each rival, a panel for each operation."""
+    ops = list(dict.fromkeys(op for op, *_ in tasks))
+    axes = figure.subplots(1, len(ops), sharex=True, squeeze=False)[0]
+    for ax, op in zip(axes, ops):
+        mine = {key: rows for key, rows in tasks.items() if key[0] == op}
+        foreign = list(dict.fromkeys(name for rows in mine.values() for name in report.rivals(rows)))
+        _grouped_bars(ax, list(mine), foreign, lambda key, name, mine=mine: _chosen_gain(mine[key], name), start=1.0)
+        ax.axvline(1, color="black", linewidth=0.8)
+        ax.set_xscale("log", base=2)
+        ax.xaxis.set_major_formatter("{x:g}")
+        ax.set(title=op, xlabel="times faster than " + (foreign[0] if len(foreign) == 1 else "the others"))
+    _share_labels(axes)
+    figure.set_size_inches(9, 2 + 0.2 * len(tasks) / len(ops) * len(foreign))
+    if len(foreign) > 1:
+        _legend(figure, axes[0])
+
+
+def _chosen_gain(rows: list[dict], rival: str) -> float:
+    chosen = next((row for row in rows if row["chosen"] and row["library"] == OURS), None)
+    return (chosen and report.gain(chosen, rows, rival)) or float("nan")
+
+
+def _bars(figure: Any, tasks: Tasks, record: dict) -> None:
+    """Bars: GFLOP/s of every algorithm on every case, on a logarithmic scale, a panel for each map."""
+    ops = list(dict.fromkeys(op for op, *_ in tasks))
+    names = _slowest_first(tasks)
+    axes = figure.subplots(1, len(ops), sharex=True, squeeze=False)[0]
+    for ax, op in zip(axes, ops):
+        mine = {key: rows for key, rows in tasks.items() if key[0] == op and "flops" in rows[0]}
+        _grouped_bars(ax, list(mine), names, lambda key, name, mine=mine: _speed(mine[key], name))
+        ax.set(title=op, xlabel="GFLOP/s", xscale="log")
+    _share_labels(axes)
+    figure.set_size_inches(9, 2 + 0.16 * len(names) * max(1, len(tasks) // len(ops)))
+    _legend(figure, axes[0])
+
+
+def _slowest_first(tasks: Tasks) -> list[str]:
+    """Algorithms and libraries by their mean speed."""
+    names = dict.fromkeys(row["algorithm"] or row["library"] for rows in tasks.values() for row in rows)
+    speeds = {name: [_speed(rows, name) for rows in tasks.values() if "flops" in rows[0]] for name in names}
+    return sorted(names, key=lambda name: report.geomean(v for v in speeds[name] if v == v))
+
+
+def _legend(figure: Any, ax: Any) -> None:
+    handles, labels = ax.get_legend_handles_labels()
+    figure.legend(handles, labels, fontsize=7, loc="outside lower center", ncols=min(len(labels), 8))
+
+
+def _speed(rows: list[dict], name: str) -> float:
+    found = (row for row in rows if name == (row["algorithm"] or row["library"]))
+    return next((row["flops"] / row["median"] / 1e9 for row in found), float("nan"))
+
+
+def _grouped_bars(ax: Any, keys: list[report.Key], names: list[str], value: Callable[[report.Key, str], float],
+                  start: float = 0.0) -> None:
+    step = 0.8 / max(len(names), 1)
+    for n, name in enumerate(names):
+        at = np.arange(len(keys)) - 0.4 + (n + 0.5) * step
+        ends = np.array([value(key, name) for key in keys])
+        ax.barh(at, ends - start, step, left=start, color=PALETTE[n % len(PALETTE)], label=name)
+    ax.set_yticks(range(len(keys)), [key[1] + ("" if key[2] == "float32" else f" {key[2]}") for key in keys], fontsize=7)
+    ax.invert_yaxis()
+    ax.tick_params(axis="x", labelsize=7)
+
+
+def _share_labels(axes: Any) -> None:
+    for ax in axes[1:]:
+        ax.tick_params(axis="y", labelleft=False)
+
+
+def _roofline(figure: Any, tasks: Tasks, record: dict) -> None:
+    """Points: the speed of each contestant over the flops it does for each byte it must move, under the machine's roof."""
+    ax = figure.subplots()
+    (dtype, threads) = next((key[2], key[3]) for key in tasks)
+    peak, moved = record["peaks"][f"{dtype}@{threads}"] / 1e9, record["bandwidth"][str(threads)] / 1e9
+    points: dict[str, list[tuple[float, float]]] = {}
+    for (_, _, kind, count), rows in tasks.items():
+        for row in rows:
+            if "flops" in row and (kind, count) == (dtype, threads):
+                label = "chosen" if row["chosen"] and row["library"] == OURS else row["algorithm"] or row["library"]
+                points.setdefault(label, []).append((row["flops"] / row["bytes"], row["flops"] / row["median"] / 1e9))
+    for n, (label, found) in enumerate(points.items()):
+        ax.scatter(*zip(*found), s=14, color=PALETTE[n % len(PALETTE)], label=label, zorder=3 if label == "chosen" else 2)
+    low, high = ax.get_xlim()
+    reach = np.geomspace(max(low, 0.1), max(high, 2 * peak / moved), 100)
+    ax.plot(reach, np.minimum(peak, moved * reach), color="black", linewidth=1)
+    ax.set(xscale="log", yscale="log", xlabel="flops for each byte of x, w and y", ylabel="GFLOP/s",
+           title=f"{dtype}, {threads} thread{'s' * (threads > 1)}: peak {peak:.0f} GFLOP/s, bandwidth {moved:.0f} GB/s")
+    ax.legend(fontsize=7)
+
+
+# -- the page ------------------------------------------------------------------------------------------------------
+
+
+def _html(record: dict, pictures: list[str]) -> str:
+    """The whole page."""
+    parts = [f"<!doctype html><html lang=en><meta charset=utf-8><title>tinyconv bench: {escape(record['suite'])}</title>",
+             f"<style>{STYLE}</style><h1>tinyconv bench: {escape(record['suite'])}</h1>"]
+    parts += [f"<p>{escape(line)}</p>" for line in report.lines(record)]
+    parts += [f"<p class=loss>wrong: {escape(failure)}</p>" for failure in record["failures"]]
+    parts += pictures
+    for grid in report.grids(record, wide=True):
+        heads = "".join(f"<th>{escape(head)}</th>" for head in grid.heads)
+        parts.append(f"<h2>{escape(grid.title)}</h2><table><tr>{heads}</tr>")
+        for line in grid.lines:
+            marks = " ".join(name for name, on in (("chosen", line.chosen), ("loss", line.loses)) if on)
+            parts.append(f"<tr class='{marks}'>" + "".join(f"<td>{escape(cell)}</td>" for cell in line.cells) + "</tr>")
+        parts.append("</table>")
+    parts += [f"<p>left out: {escape(row['op'])} {escape(row['case'])} by {escape(row['library'])} {escape(row['algorithm'])}: "
+              f"{escape(row['refused'])}</p>" for row in record["rows"] if "refused" in row]
+    return "\n".join(parts) + "\n"

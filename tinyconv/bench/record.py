@@ -1,0 +1,70 @@
+"""Recorded rows: one JSON file for each suite and machine, written whole or not at all, and two of them compared."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+from . import machine
+
+KEY = ("suite", "op", "case", "dtype", "threads", "library", "algorithm")
+LEAST = 0.05  # a change of less than this share is noise, whatever the quartiles say
+
+
+def new(suite: str) -> dict[str, Any]:
+    """An empty record of this machine, now."""
+    return {"suite": suite, "when": time.strftime("%Y-%m-%d %H:%M"), "machine": machine.describe(), "libraries": {},
+            "peaks": {}, "bandwidth": {}, "rows": [], "failures": []}
+
+
+def folder(base: Path | None = None) -> Path:
+    """The folder of this machine's records: bench/results/MACHINE in a clone, tinyconv-bench/MACHINE elsewhere."""
+    base = base or Path("bench/results" if Path("bench/results").is_dir() else "tinyconv-bench")
+    facts = machine.describe()
+    return base / re.sub(r"[^a-z0-9]+", "-", f"{facts['cpu']} {facts['cores']} cores".lower()).strip("-")
+
+
+def save(record: dict, path: Path) -> None:
+    """Write a record, atomically."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    part.write_text(json.dumps(record, indent=1) + "\n")
+    part.replace(path)
+
+
+def load(path: Path) -> dict:
+    """Read a record. Raises: ValueError with the path where it is none."""
+    try:
+        record = json.loads(path.read_text())
+    except (OSError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} cannot be read as a record of the bench: {error}") from error
+    if not isinstance(record, dict) or "rows" not in record:
+        raise ValueError(f"{path} is no record of the bench: it has no rows")
+    return record
+
+
+def key(row: dict) -> tuple:
+    """What a row is a measurement of."""
+    return tuple(row[name] for name in KEY)
+
+
+def compare(old: dict, new: dict) -> list[dict]:
+    """What two records have in common: rows with `gain` (old time / new time) and `verdict`, the largest change first.
+
+    A change is "faster" or "slower" where the quartiles do not overlap and it is more than LEAST; else it is "same".
+    """
+    before = {key(row): row for row in old["rows"] if "median" in row}
+    changes = []
+    for row in new["rows"]:
+        was = before.get(key(row))
+        if was is None or "median" not in row:
+            continue
+        gain = was["median"] / row["median"]
+        apart = row["high"] < was["low"] or was["high"] < row["low"]
+        verdict = "same" if not apart or abs(gain - 1) < LEAST else "faster" if gain > 1 else "slower"
+        changes.append({**{name: row[name] for name in KEY}, "old": was["median"], "new": row["median"], "gain": gain,
+                        "verdict": verdict})
+    return sorted(changes, key=lambda c: -max(c["gain"], 1 / c["gain"]))

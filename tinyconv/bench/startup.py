@@ -1,0 +1,77 @@
+"""What starting costs, each time in a fresh process: the import, the first result of a kernel, the first training step.
+
+A just-in-time compiler makes the first call slow once a machine (a cold cache), and a little slow once a process (a warm
+one); a kernel compiled ahead of time has neither. Times run from the start of the process to the end of the call.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from time import perf_counter
+
+from .contest import OURS, Worker, environment, summary
+from .task import Task
+
+FIRST = Task("conv", "conv", "mnist.c2")
+STEP = Task("steps", "step", "mnist@10")
+WARM, COLD = 5, 3  # processes that are started with either cache
+
+
+def rows(libraries: list[str], algorithms: list[str], threads: int, quick: bool,
+         progress: Callable[[str], None]) -> Iterator[dict]:
+    """The rows of the suite: an import, a first result and a first step for every library (and algorithm of ours)."""
+    bare = _seconds("pass", threads)[WARM // 2]
+    for library in (OURS, *libraries):
+        progress(f"import {library}")
+        seconds = [max(t - bare, 0.0) for t in _seconds(f"import {library}", threads)]
+        yield {**_row("import", library, threads), **summary([[s] for s in seconds])}
+    others = [(library, "") for library in libraries]
+    for case, task, contestants in (("first call", FIRST, [*((OURS, a) for a in ("auto", *algorithms)), *others]),
+                                    ("first step", STEP, [(OURS, "auto"), *others])):
+        chosen = None
+        for library, algorithm in contestants:
+            if algorithm == chosen:
+                continue
+            for cache, times in (("warm", 2 if quick else WARM), ("cold", 1 if quick else COLD)):
+                if cache == "warm" or library == OURS:  # the others keep no cache on disk
+                    progress(f"{case} of {library} {algorithm}, {cache} cache")
+                    facts, seconds = _first(task, library, algorithm, threads, times, cold=cache == "cold")
+                    chosen = facts.get("algorithm") if algorithm == "auto" else chosen
+                    row = {**_row(f"{case}, {cache}", library, threads), "algorithm": facts.get("algorithm", algorithm)}
+                    if seconds:
+                        yield {**row, "chosen": algorithm == "auto", **summary([[s] for s in seconds])}
+                    else:
+                        yield {**row, "refused": facts.get("refused") or facts["wrong"]}
+
+
+def _row(case: str, library: str, threads: int) -> dict:
+    return {"suite": "startup", "op": "startup", "case": case, "dtype": "float32", "threads": threads, "library": library,
+            "algorithm": "", "chosen": library == OURS}
+
+
+def _seconds(statement: str, threads: int) -> list[float]:
+    """Seconds of processes that do one statement; the first of them, which fills the disk cache, is not counted."""
+    seconds = []
+    for _ in range(WARM + 1):
+        start = perf_counter()
+        subprocess.run([sys.executable, "-c", statement], check=True, env=environment(threads))
+        seconds.append(perf_counter() - start)
+    return sorted(seconds[1:])
+
+
+def _first(task: Task, library: str, algorithm: str, threads: int, times: int, cold: bool) -> tuple[dict, list[float]]:
+    """From the start of a process to the end of the first call, several times; a first one that warms the cache is left out."""
+    seconds: list[float] = []
+    facts: dict = {}
+    for n in range(times + (not cold)):
+        with tempfile.TemporaryDirectory() as folder, \
+                Worker(library, threads, **({"NUMBA_CACHE_DIR": folder} if cold else {})) as worker:
+            facts = worker.ask("prepare", key="first", task=task.__dict__, algorithm=algorithm)
+            if "once" not in facts:
+                return facts, []
+            if cold or n:
+                seconds.append(perf_counter() - worker.started - facts["once"])
+    return facts, seconds

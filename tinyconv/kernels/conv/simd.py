@@ -1,0 +1,141 @@
+"""The fast rung: register tiles over tables of offsets, no patch matrix, no inserted zero.
+
+    y[n, o, p] = b[o] + sum over t  w[t, o] * x[n, base(p) + offs(t)]        t = (channel, tap), and likewise for its gradients
+
+The tiles are kernels/tile.py. simd_plan.py turns a geometry into tables, and chooses the tile, for vectors of positions or
+channels; simd_images.py for vectors of images; simd_weights.py for the weight gradient. simd_loops.py and
+simd_weight_loops.py are the compiled drivers, which know tables and no geometry: a new shape is never a new compilation.
+The sums run in an order that the shape alone decides, so results are the same bit for bit for any number of threads.
+Scratch: a padded copy of one operand and the packed other one. Padding is multiplied: an infinite weight makes NaN there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import numba
+import numpy as np
+
+from ...dims import ConvDims
+from ..geometry import floats_only
+from ..invoke import address
+from ..scratch import scratch
+from ..tile import lanes
+from .simd_images import forward_images, input_grad_images
+from .simd_loops import BASES, correlate, pack_item, run_channels, run_images, run_rows
+from .simd_plan import Plan, forward_plan, input_grad_plan
+from .simd_weight_loops import correlate_weights, gather, pack_operand, run_dots, run_taps
+from .simd_weights import WeightPlan, weight_grad_plan
+
+KEPT = 256  # plans remembered, for each map
+
+
+def conv(x: np.ndarray, w: np.ndarray, dims: ConvDims, bias: np.ndarray | None = None, relu: bool = False) -> np.ndarray:
+    """Fill y: a register tile walks a table of offsets, and adds the bias and clips as it stores."""
+    return _correlate(x, w, forward(dims, lanes(x.itemsize)), dims.y_shape, bias, relu)
+
+
+def conv_input_grad(y: np.ndarray, w: np.ndarray, dims: ConvDims) -> np.ndarray:
+    """Fill x: the same tiles over y, a phase of a strided x at a time, so that no inserted zero is multiplied."""
+    return _correlate(y, w, input_grad(dims, lanes(y.itemsize)), dims.x_shape, None, False)
+
+
+def conv_weight_grad(x: np.ndarray, y: np.ndarray, dims: ConvDims) -> np.ndarray:
+    """Fill w: the same tiles with positions in the role of taps, or rows of x against rows of y for few channels."""
+    dtype = x.dtype
+    if not dims.N:
+        return np.zeros(dims.w_shape, dtype)
+    L = lanes(dtype.itemsize)
+    plan = weight_grad(dims, L)
+    w, x, y = np.empty(dims.w_shape, dtype), _flat(x), _flat(y)
+    packed = scratch("packed", plan.y_size, dtype)
+    src = scratch("padded", plan.src_size, dtype)[:plan.src_size] if plan.src_size else x
+    bases, sums = _rows("bases", len(plan.tasks), 2 * BASES, np.dtype(np.int64)), scratch("sums", plan.sums_size, dtype)
+    turned, out = _rows("turned", len(plan.gathers), L * L, dtype), w.reshape(-1)
+    pack = address(pack_operand, dtype, 0, dims.N, x, src, plan.pads, y, packed, plan.packs, plan.strides, L)
+    args = src, y, packed, plan.xo, plan.yo, plan.table, plan.tasks, plan.chunks, plan.strides, plan.keep, L, bases, sums
+    runs = _addresses(dtype, (run_taps, run_dots), plan.kinds, args)
+    last = address(gather, dtype, 0, sums, plan.gathers, plan.table, plan.strides, L, turned, out)
+    correlate_weights(pack, runs, last, dims.N, x, src, plan.pads, y, packed, plan.packs, plan.xo, plan.yo, plan.table, plan.tasks,
+                      plan.chunks, plan.gathers, plan.strides, plan.keep, L, bases, sums, turned, out)
+    return w
+
+
+def _correlate(x: np.ndarray, w: np.ndarray, plan: Plan, shape: tuple[int, ...], bias: np.ndarray | None,
+               relu: bool) -> np.ndarray:
+    dtype, n, L = x.dtype, len(plan.tasks), lanes(x.itemsize)
+    dst = np.zeros(shape, dtype) if plan.partial else np.empty(shape, dtype)
+    if not dst.size:
+        return dst
+    x, w = _flat(x), _flat(w)
+    packed = scratch("packed", plan.w_size, dtype)
+    src = scratch("padded", plan.src_size, dtype)[:plan.src_size] if plan.src_size else x
+    bases, sums = _rows("bases", n, 2 * BASES, np.dtype(np.int64)), _rows("sums", n, plan.sums, dtype)
+    turned, out = _rows("turned", len(plan.packs), L * L, dtype), dst.reshape(-1)
+    b = packed[:0] if bias is None else _flat(bias)
+    pack = address(pack_item, dtype, 0, x, src, plan.pads, w, b, packed, plan.packs, plan.in_w, plan.strides, L, turned)
+    args = src, packed, plan.offs, plan.order, plan.table, plan.tasks, plan.strides, int(relu), L, bases, sums, out
+    runs = _addresses(dtype, (run_rows, run_channels, run_images), plan.kinds, args)
+    correlate(pack, runs, x, src, plan.pads, w, b, packed, plan.packs, plan.in_w, plan.offs, plan.order, plan.table, plan.tasks,
+              plan.strides, int(relu), L, bases, sums, turned, out)
+    return dst
+
+
+def scratch_bytes(plan_of: Callable[[ConvDims, int], Any]) -> Callable[[ConvDims, np.dtype], int]:
+    """What a map borrows: the padded copy of one operand, the packed other one, and the sums of the tasks under way."""
+    def count(dims: ConvDims, dtype: np.dtype) -> int:
+        plan, L = plan_of(dims, lanes(dtype.itemsize)), lanes(dtype.itemsize)
+        if isinstance(plan, WeightPlan):
+            numbers = plan.src_size + plan.y_size + plan.sums_size + len(plan.gathers) * L * L
+        else:
+            numbers = plan.src_size + plan.w_size + len(plan.tasks) * plan.sums + len(plan.packs) * L * L
+        return numbers * dtype.itemsize + len(plan.tasks) * 2 * BASES * 8
+    return count
+
+
+def refuse(dims: ConvDims, dtype: np.dtype) -> str:
+    """Floats of 4 and 8 bytes, where Numba compiles."""
+    if numba.config.DISABLE_JIT:
+        return "its tiles exist only as machine code, and NUMBA_DISABLE_JIT is set"
+    return floats_only(dims, dtype)
+
+
+@lru_cache(maxsize=KEPT)
+def forward(dims: ConvDims, L: int) -> Plan:
+    plan = forward_plan(dims, L)
+    return forward_images(dims, L, plan.cost) or plan
+
+
+@lru_cache(maxsize=KEPT)
+def input_grad(dims: ConvDims, L: int) -> Plan:
+    plan = input_grad_plan(dims, L)
+    return input_grad_images(dims, L, plan.cost) or plan
+
+
+weight_grad = lru_cache(maxsize=KEPT)(weight_grad_plan)
+
+
+def _rows(name: str, count: int, width: int, dtype: np.dtype) -> np.ndarray:
+    """Working memory in rows, one for each task."""
+    return scratch(name, count * width, dtype)[:count * width].reshape(count, width)
+
+
+def _flat(a: np.ndarray) -> np.ndarray:
+    """The numbers in a row, contiguous, aligned and writeable: one type for the compiled drivers, whatever comes."""
+    if not a.flags.carray:
+        a = np.require(a, None, ["C", "A", "W"])
+    return a.reshape(-1)
+
+
+_tables: dict[tuple[Any, ...], np.ndarray] = {}
+
+
+def _addresses(dtype: np.dtype, functions: tuple[Callable, ...], kinds: tuple[int, ...], args: tuple) -> np.ndarray:
+    """The machine code of each kind of task that a plan holds; the others are not compiled, and stay 0."""
+    table = _tables.get((functions, dtype, kinds))
+    if table is None:
+        table = np.array([address(f, dtype, 0, *args) if kind in kinds else 0 for kind, f in enumerate(functions)])
+        _tables[functions, dtype, kinds] = table
+    return table

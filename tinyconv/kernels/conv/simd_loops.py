@@ -1,0 +1,214 @@
+"""The compiled drivers of simd.py: they pack, then walk the tasks of a plan and hand each to its tile.
+
+Every thread takes whole tasks, and what a task computes does not depend on who takes it, so results are the same bit for
+bit for any number of threads. Neighbouring groups may overlap (simd_plan.py): the same sum is then written twice.
+"""
+
+from __future__ import annotations
+
+from numba import prange
+
+from ..invoke import invoke
+from ..jit import njit
+from ..tile import CHANNEL_TILES, ROW_TILES, channel_tile, copy, row_tile, split, turn
+
+BASES = 16  # a task's own table holds twice this: more than the groups of any tile
+CHANNEL = len(ROW_TILES)
+IMAGES = CHANNEL + len(CHANNEL_TILES)
+ROW_R, ROW_K = (tuple(c) for c in zip(*ROW_TILES))
+CHANNEL_R, CHANNEL_P, CHANNEL_G = (tuple(c) for c in zip(*CHANNEL_TILES))
+
+
+@njit(parallel=True)
+def correlate(pack, runs, x, src, pads, w, bias, packed, packs, taps, offs, order, table, tasks, strides, relu, L, bases, sums,
+              turned, dst):
+    """dst = the sum of simd_plan.py: `pack` the source and the weights, then `runs`, for each kind of tile, the tasks."""
+    for i in prange(pads[0] + packs.shape[0]):
+        invoke(pack, (int(i), x, src, pads, w, bias, packed, packs, taps, strides, L, turned))
+    for i in prange(tasks.shape[0]):
+        j = int(i)
+        kind = (tasks[j, 0] >= CHANNEL) + (tasks[j, 0] >= IMAGES)
+        invoke(runs[kind], (j, src, packed, offs, order, table, tasks, strides, relu, L, bases, sums, dst))
+
+
+@njit
+def pack_item(i, x, src, pads, w, bias, packed, packs, taps, strides, L, turned):
+    """A block of weights, or a plane of the source: with zeros around it, or with L images side by side."""
+    blocks = packs.shape[0]
+    if i < blocks:
+        pack_weights(w, bias, packed, packs[i], taps, L, turned[i])
+    elif pads[6] > 0:
+        pad_plane(x, src, pads, L, i - blocks)
+    else:
+        block, c = divmod(i - blocks, strides[4])
+        pack_images(x, (block * L * strides[4] + c) * pads[3], strides[4] * pads[3], min(L, strides[3] - block * L), pads[3],
+                    src, (i - blocks) * pads[3] * L, L)
+
+
+@njit
+def pack_images(x, start, apart, rows, positions, dst, to, L):
+    """A plane of `rows` images as (positions, L images); absent images hold anything."""
+    for p in range(0, positions, L):
+        if positions >= L:
+            p = min(p, positions - L)
+            turn(x, start + p, apart, rows, dst, to + p * L, L)
+        else:
+            for n in range(L):
+                for j in range(positions):
+                    dst[to + j * L + n] = x[start + min(n, rows - 1) * apart + j]
+
+
+@njit
+def pad_plane(x, src, pads, L, i):
+    """Plane i of x into src with zeros around it; column j of the padded width goes to (j % m, j // m)."""
+    D, H, W, Dp, Hp, m, row = pads[1], pads[2], pads[3], pads[4], pads[5], pads[6], pads[7]
+    d0, h0, w0 = pads[8], pads[9], pads[10]
+    pitch = m * row
+    if i + 1 == pads[0]:
+        src[(i + 1) * Dp * Hp * pitch:] = 0  # tiles may read, and drop, a little past the last plane
+    for d in range(Dp):
+        to = (i * Dp + d) * Hp * pitch
+        if d < d0 or d >= d0 + D:
+            src[to:to + Hp * pitch] = 0
+            continue
+        src[to:to + h0 * pitch] = 0
+        src[to + (h0 + H) * pitch:to + Hp * pitch] = 0
+        for h in range(H):
+            a, b = ((i * D + d - d0) * H + h) * W, to + (h + h0) * pitch
+            if m == 1:
+                for j in range(b, b + w0):
+                    src[j] = 0
+                for j in range(b + w0 + W, b + row):
+                    src[j] = 0
+                copy(x, a, src, b + w0, W)
+            else:
+                src[b:b + pitch] = 0
+                split_row(x, a, W, src, b, m, row, w0, L)
+
+
+@njit
+def split_row(x, a, W, src, b, m, row, w0, L):
+    """A row of x by columns (j + w0) % m."""
+    done = 0
+    if m == 2:
+        even, odd = (b + w0 // 2, b + row + w0 // 2) if w0 % 2 == 0 else (b + row + w0 // 2, b + (w0 + 1) // 2)
+        while done + 2 * L <= W:
+            split(x, a + done, src, even + done // 2, odd + done // 2)
+            done += 2 * L
+    for f in range(m):
+        first = done + (f - w0 - done) % m
+        to = b + f * row + (first + w0) // m
+        for j in range(first, W, m):
+            src[to] = x[a + j]
+            to += 1
+
+
+@njit
+def pack_weights(w, bias, packed, pack, taps, L, block):
+    """One block of weights as (T, width), channels innermost, and the bias as row T; absent channels hold anything.
+
+    w is read as `outer` matrices (channels, columns), of which the listed columns are wanted, turned L by L.
+    """
+    base, step, valid, width, to, T, first = pack[0], pack[1], pack[2], pack[3], pack[4], pack[5], pack[6]
+    outer, apart, columns = pack[8], pack[9], pack[10]
+    wanted = T // outer
+    up = taps[first] <= taps[first + wanted - 1]
+    for o in range(0, width, L):
+        rows = min(L, valid - o)
+        for c in range(outer):
+            t = 0
+            for k in range(0, columns, L):
+                at, n = base + o * step + c * apart + k, min(L, columns - k)
+                room = o + L <= width and at + (rows - 1) * step + L <= w.size
+                if room and n == L and wanted == columns and up:
+                    turn(w, at, step, rows, packed, to + (c * wanted + k) * width + o, width)
+                    t += L
+                    continue
+                if room:
+                    turn(w, at, step, rows, block, 0, L)
+                else:
+                    for i in range(rows):
+                        for j in range(n):
+                            block[j * L + i] = w[at + i * step + j]
+                while t < wanted:
+                    tap = t if up else wanted - 1 - t
+                    j = taps[first + tap] - k
+                    if j >= n:
+                        break
+                    copy(block, j * L, packed, to + (c * wanted + tap) * width + o, min(L, width - o))
+                    t += 1
+    for o in range(width):
+        packed[to + T * width + o] = bias[pack[7] + o] if o < valid and bias.size > 0 else 0
+
+
+@njit
+def run_rows(i, src, packed, offs, order, table, tasks, strides, relu, L, all_bases, all_sums, dst):
+    """A task of row tiles: whole vectors go straight to dst, cut or strided ones through the task's memory."""
+    task, bases, sums = tasks[i], all_bases[i], all_sums[i]
+    size, T, o0, w0, lo, hi, per, g0 = task[0], task[1], task[2], task[3], task[4], task[5], task[6], task[7]
+    to, valid, origin, step, direct = task[8], task[9], task[10], task[11], task[12]
+    R = ROW_R[size]
+    at = bases[BASES:]
+    for first in range(lo, hi, R):
+        for r in range(R):
+            n, g = divmod(min(first + r, hi - 1), per)
+            bases[r] = n * strides[0] + origin + table[g0 + g, 0]
+            at[r] = n * strides[1] + to + table[g0 + g, 1] if direct else r * L
+        if direct:
+            row_tile(size, src, bases, offs, order, o0, T, packed, w0, w0 + T * ROW_K[size], dst, at, strides[2], relu)
+            continue
+        row_tile(size, src, bases, offs, order, o0, T, packed, w0, w0 + T * ROW_K[size], sums, at, R * L, relu)
+        for r in range(min(R, hi - first)):
+            n, g = divmod(first + r, per)
+            for k in range(valid):
+                y = n * strides[1] + to + table[g0 + g, 1] + k * strides[2]
+                for j in range(table[g0 + g, 2]):
+                    dst[y + j * step] = sums[(k * R + r) * L + j]
+
+
+@njit
+def run_channels(i, src, packed, offs, order, table, tasks, strides, relu, L, all_bases, all_sums, dst):
+    """A task of channel tiles: groups of neighbours go straight to dst, strided ones through the task's memory."""
+    task, bases, sums = tasks[i], all_bases[i], all_sums[i]
+    size, T, o0, w0, lo, hi, per, g0 = task[0], task[1], task[2], task[3], task[4], task[5], task[6], task[7]
+    to, valid, origin, step = task[8], task[9], task[10], task[11]
+    size -= CHANNEL
+    P, G = CHANNEL_P[size], CHANNEL_G[size]
+    at = bases[BASES:]
+    for first in range(lo, hi, P):
+        for p in range(P):
+            n, g = divmod(min(first + p, hi - 1), per)
+            bases[p] = n * strides[0] + origin + table[g0 + g, 0]
+            at[p] = n * strides[1] + to + table[g0 + g, 1] if step == 1 else p * G
+        if step == 1:
+            channel_tile(size, src, bases, offs, o0, T, packed, w0, dst, at, strides[2], valid, relu)
+            continue
+        channel_tile(size, src, bases, offs, o0, T, packed, w0, sums, at, P * G, valid, relu)
+        for p in range(min(P, hi - first)):
+            n, g = divmod(first + p, per)
+            for o in range(valid):
+                y = n * strides[1] + to + table[g0 + g, 1] + o * strides[2]
+                for j in range(G):
+                    dst[y + j * step] = sums[(o * P + p) * G + j]
+
+
+@njit
+def run_images(i, src, packed, offs, order, table, tasks, strides, relu, L, all_bases, all_sums, dst):
+    """A task of row tiles with images in their lanes: L positions at a time are summed, then turned over to dst."""
+    task, bases, sums = tasks[i], all_bases[i], all_sums[i]
+    size, T, w0, block, to, valid, origin = task[0] - IMAGES, task[1], task[3], task[4], task[8], task[9], task[10]
+    R, K = ROW_R[size], ROW_K[size]
+    at, turned, last = bases[BASES:], sums[R * K * L * L:], (strides[3] - 1) // L
+    for p0 in range(task[2], task[5], L):
+        many = min(L, task[5] - p0)
+        for j in range(many):
+            for r in range(R):
+                bases[r] = min(block + r, last) * strides[0] + origin + table[p0 + j, 0]
+                at[r] = (r * K * L + j) * L
+            row_tile(size, src, bases, offs, order, table[p0 + j, 1], table[p0 + j, 2], packed, w0, w0 + T * K, sums, at, L * L, relu)
+        for r in range(min(R, last + 1 - block)):
+            n0 = (block + r) * L
+            for k in range(valid):
+                turn(sums, (r * K + k) * L * L, L, many, turned, 0, L)
+                for n in range(min(L, strides[3] - n0)):
+                    copy(turned, n * L, dst, (n0 + n) * strides[1] + to + k * strides[2] + p0, many)

@@ -1,0 +1,202 @@
+"""Plans of simd.py: the geometry of a convolution turned into tables, once a shape.
+
+Forward and input gradient are the same sum at stride 1 over a padded source:
+
+    dst[n, o, row, j] = sum over t  w[t, o] * src[n, base(row) + offs(t) + j]
+
+Forward: src is x, and its width is split into `stride` phase planes, so that each tap reads neighbours; dst is one phase.
+Input gradient: src is y and dst is x, split into phases r = (i + p) mod stride, each with only the taps that reach it:
+i + p = m*s + r and k*d = e*s + r read y at m - e. No zero that a stride inserts is ever multiplied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+from math import prod
+
+import numpy as np
+
+from ...dims import ConvDims, Ints
+from ..tile import CHANNEL_GROUPS, CHANNEL_TILES, ROW_TILES
+
+CHANNEL = len(ROW_TILES)  # tiles are numbered: row tiles, channel tiles, and row tiles with images in their lanes
+IMAGES = CHANNEL + len(CHANNEL_TILES)
+TASK_COLUMNS = 13  # tile, T, first tap, first weight, groups from, to, an image, first of table, dst, valid, src, step, direct
+CHUNK = 96 * 1024  # numbers of the source that a task should read: they stay in the second-level cache
+FIRST_LEVEL = 8192  # numbers that stay in the first-level cache
+TASKS = 16  # tasks wanted, whatever the number of threads
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """Tables of one forward or input-gradient problem; offsets count numbers, not bytes."""
+
+    pads: np.ndarray  # planes, D, H, W, padded D, padded H, modulus, padded W / modulus, padding before D, H, W
+    src_size: int  # numbers in the padded copy of the source, 0 where it is read in place
+    packs: np.ndarray  # for every block of packed weights: first in w, step a channel, valid, width, to, T, first tap, bias
+    w_size: int
+    offs: np.ndarray  # for every step t: offset in the source
+    in_w: np.ndarray  # and in w
+    order: np.ndarray  # and its row of the packed weights
+    table: np.ndarray  # for every group of neighbours: offset in the source, in the destination, length
+    tasks: np.ndarray  # rows of TASK_COLUMNS
+    strides: np.ndarray  # from image to image of the source, of the destination; from channel to channel of it
+    sums: int  # numbers that a task needs for itself
+    cost: float  # cycles by a count of issue slots
+    kinds: tuple[int, ...]  # of the tiles of the tasks
+    partial: bool  # a phase without taps leaves zeros
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    taps: list[tuple[int, int]]  # (index in the kernel, offset in the source)
+    rows: np.ndarray  # (offset in the source, offset in the destination) of every row
+    length: int
+    step: int  # from neighbour to neighbour in the destination
+
+
+def forward_plan(dims: ConvDims, L: int) -> Plan:
+    """Tables of conv(x, w) for vectors of L numbers."""
+    size, kernel, out, s, pad, d = three_axes(dims)
+    padded = [i + lo + hi for i, (lo, hi) in zip(size, pad)]
+    m = s[2]
+    row = -(-padded[2] // m)
+    pitch = (padded[1] * m * row, m * row)
+    taps = [(index, a * d[0] * pitch[0] + b * d[1] * pitch[1] + c * d[2] % m * row + c * d[2] // m)
+            for index, (a, b, c) in enumerate(product(*map(range, kernel)))]
+    rows = np.array([(a * s[0] * pitch[0] + b * s[1] * pitch[1], (a * out[1] + b) * out[2])
+                     for a, b in product(range(out[0]), range(out[1]))]).reshape(-1, 2)
+    pads = [dims.N * dims.C, *size, padded[0], padded[1], m, row, *(lo for lo, _ in pad)]
+    channels = (dims.C // dims.groups, dims.O // dims.groups)
+    w_steps = (prod(kernel), channels[0] * prod(kernel))
+    return _plan(dims, channels, w_steps, pads, [Phase(taps, rows, out[2], 1)], prod(out), L)
+
+
+def input_grad_plan(dims: ConvDims, L: int) -> Plan:
+    """Tables of conv_input_grad(y, w) for vectors of L numbers."""
+    size, kernel, out, s, pad, d = three_axes(dims)
+    axes = [_axis_phases(*sizes) for sizes in zip(size, kernel, s, (lo for lo, _ in pad), d)]
+    lo = [max([0, *(max(e) - m0 for _, e, _, m0, _ in axis if e)]) for axis in axes]
+    hi = [max([0, *(m0 + n - 1 - min(e) - (o - 1) for _, e, _, m0, n in axis if e)]) for axis, o in zip(axes, out)]
+    padded = [o + a + b for o, a, b in zip(out, lo, hi)]
+    pitch = (padded[1] * padded[2], padded[2], 1)
+    phases, partial = [], False
+    for at in product(*axes):
+        (kd, ed, i_d, md, nd), (kh, eh, ih, mh, nh), (kw, ew, iw, mw, nw) = at
+        if not (kd and kh and kw):
+            partial = True
+            continue
+        taps = [((kd[a] * kernel[1] + kh[b]) * kernel[2] + kw[c], -(ed[a] * pitch[0] + eh[b] * pitch[1] + ew[c]))
+                for a, b, c in product(range(len(kd)), range(len(kh)), range(len(kw)))][::-1]  # memory is walked upwards
+        rows = [((md + a + lo[0]) * pitch[0] + (mh + b + lo[1]) * pitch[1] + mw + lo[2],
+                 ((i_d + a * s[0]) * size[1] + ih + b * s[1]) * size[2] + iw) for a in range(nd) for b in range(nh)]
+        phases.append(Phase(taps, np.array(rows).reshape(-1, 2), nw, s[2]))
+    pads = [dims.N * dims.O, *out, padded[0], padded[1], 1, padded[2], *lo]
+    channels = (dims.O // dims.groups, dims.C // dims.groups)
+    w_steps = (channels[1] * prod(kernel), prod(kernel))
+    return _plan(dims, channels, w_steps, pads, phases, prod(size), L, partial)
+
+
+def _axis_phases(size: int, kernel: int, s: int, p: int, d: int) -> list[tuple[list[int], list[int], int, int, int]]:
+    """For each phase that holds a cell: taps k, their e = k*d // s, first cell i, its m, and how many cells."""
+    phases = []
+    for r in range(s):
+        first = (r - p) % s
+        if first < size:
+            k = [k for k in range(kernel) if k * d % s == r]
+            phases.append((k, [j * d // s for j in k], first, (first + p - r) // s, -(-(size - first) // s)))
+    return phases
+
+
+def three_axes(dims: ConvDims) -> tuple:
+    """(input, kernel, output, stride, padding, dilation) with three axes; a pointwise convolution has one long row."""
+    one = (1,) * (3 - dims.rank)
+    if (dims.input == dims.output and max(dims.kernel) == max(dims.stride) == 1
+            and not any(map(any, dims.padding))):
+        flat = (1, 1, prod(dims.input))
+        return flat, (1, 1, 1), flat, (1, 1, 1), ((0, 0),) * 3, (1, 1, 1)
+    return (one + dims.input, one + dims.kernel, one + dims.output, one + dims.stride,
+            ((0, 0),) * len(one) + dims.padding, one + dims.dilation)
+
+
+def _plan(dims: ConvDims, channels: Ints, w_steps: Ints, pads: Sequence[int], phases: list[Phase], dst_plane: int,
+          L: int, partial: bool = False) -> Plan:
+    """Tasks and tables: phases x groups x blocks of output channels x chunks of positions."""
+    (Ci, Co), (w_in, w_out) = channels, w_steps
+    _, *size, Dp, Hp, m, row = pads[:8]
+    plane = Dp * Hp * m * row
+    chunks = max(-(-dims.N * Ci * plane // CHUNK), -(-TASKS // (len(phases) * dims.groups * -(-Co // (2 * L)))))
+    taps, table = [np.empty((0, 3), int)], [np.empty((0, 3), int)]
+    packs: list[tuple[int, ...]] = []
+    tasks: list[tuple[int, ...]] = []
+    w_size, reads_past, cost = 0, False, 0.0
+    for phase in phases:
+        T, first_tap, first_row = Ci * len(phase.taps), sum(map(len, taps)), sum(map(len, table))
+        each, blocks = _blocks(phase, T, Co, L)
+        cost += each * len(phase.rows) * dims.N * dims.groups
+        across, wide = _reach(blocks[0][0], L)
+        reads_past |= phase.length < across
+        k, off = np.array(phase.taps).T
+        c = np.arange(Ci)[:, None]
+        taps.append(np.stack([(c * plane + off).ravel(), (c * w_in + k).ravel(), np.arange(T)], 1))
+        table.append(neighbours(phase, across))
+        count = dims.N * len(table[-1])
+        each = -(-max(count, 1) // (chunks * wide)) * wide
+        for g in range(dims.groups):
+            o = 0
+            for tile, width in blocks:
+                valid = min(width, Co - o)
+                packs.append((g * Co * Ci * min(w_steps) + o * w_out, w_out, valid, width, w_size, T,
+                              first_tap, g * Co + o, *((1, 0, T) if w_in < w_out else (Ci, w_in, w_out))))
+                direct = tile < CHANNEL and phase.length >= L and phase.step == 1 and valid == width
+                tasks += [(n, tile, T, first_tap, w_size, at, min(at + each, count), len(table[-1]), first_row,
+                           (g * Co + o) * dst_plane, valid, g * Ci * plane, phase.step, direct)
+                          for n, at in enumerate(range(0, count, each))]
+                w_size += (T + 1) * width
+                o += width
+    tasks.sort(key=lambda task: task[0])  # chunks outermost: threads get equal shares, and a chunk stays in cache
+    copied = reads_past or m > 1 or [Dp, Hp, row] != size
+    cost += 0.3 * pads[0] * plane * (m if m > 2 else 1) * copied
+    return Plan(np.array([pads[0] if copied else 0, *pads[1:]]), pads[0] * plane + 2 * L if copied else 0,
+                np.array(packs).reshape(-1, 11), w_size, *(np.ascontiguousarray(a) for a in np.concatenate(taps).T), np.concatenate(table),
+                np.array([task[1:] for task in tasks], np.int64).reshape(-1, TASK_COLUMNS),
+                np.array((dims.groups * Ci * plane, dims.groups * Co * dst_plane, dst_plane, dims.N, dims.groups * Ci)), 1024, cost,
+                tuple(sorted({int(task[1] >= CHANNEL) for task in tasks})), partial)
+
+
+def neighbours(phase: Phase, across: int) -> np.ndarray:
+    """Every row cut into groups of `across` neighbours; the last overlaps the one before, so that none is cut short."""
+    starts = [min(j, max(phase.length - across, 0)) for j in range(0, phase.length, across)]
+    j = np.array(starts)[None, :]
+    src, dst = phase.rows[:, :1] + j, phase.rows[:, 1:] + j * phase.step
+    return np.stack([src.ravel(), dst.ravel(), np.full(src.size, min(across, phase.length))], 1)
+
+
+def _blocks(phase: Phase, T: int, Co: int, L: int) -> tuple[float, list[tuple[int, int]]]:
+    """The tiles that cover Co channels, (number, channels) each: those that a count of issue slots finds cheapest.
+
+    Two multiply-adds or two loads a cycle; a load of x that straddles a line counts twice; storing costs what it does.
+    """
+    costs = []
+    direct = phase.length >= L and phase.step == 1
+    for tile, (R, K) in enumerate(ROW_TILES):
+        lines = (R + 1) / len(phase.taps) if T * R * L > FIRST_LEVEL else 0  # of x, from the second-level cache
+        each = T * max(1.08 * R * K / 2, (2 * R + K) / 2, 4, 2.5 * lines) + 30 + R * K * (1 if direct else 20)
+        costs.append((-(-phase.length // L) * each / R * -(-Co // K), [(tile, K)] * -(-Co // K)))
+    full, rest = divmod(Co, 2 * L)
+    pair, single = full + (rest > L), int(0 < rest <= L)
+    for G, P in enumerate(CHANNEL_GROUPS[:phase.length], 1):
+        each = 0.0
+        for R, n in ((2, pair), (1, single)):
+            slots = max(R * P * G / 2, (R + P * G) / 2, 4) * (1.1 if G == 1 else 1)
+            each += n * (T * slots + 30 + R * P * (48 if phase.step == 1 else 20 * G))
+        number = CHANNEL + G - 1
+        costs.append((-(-phase.length // G) * each / P, [(number + len(CHANNEL_GROUPS), 2 * L)] * pair + [(number, L)] * single))
+    return min(costs, key=lambda c: c[0])
+
+
+def _reach(tile: int, L: int) -> tuple[int, int]:
+    """Neighbours in a group of this tile, and groups in the tile."""
+    return (L, ROW_TILES[tile][0]) if tile < CHANNEL else CHANNEL_TILES[tile - CHANNEL][:0:-1]

@@ -1,0 +1,157 @@
+"""Plans of simd.py for the weight gradient, in two designs; the cheaper by a count of issue slots is taken.
+
+    dw[o, tap] = sum over n, position  y[n, o, position] * x[n, base(tap) + offs(position)]
+
+By channels: y is packed with its channels innermost, and the channel tile runs with output positions in the role of taps
+and taps in that of positions. Nothing is wasted where O is a multiple of the vector.
+By rows: vectors of positions of x against vectors of y, both read where they lie; the lanes of a sum are added up at the
+end. For first layers, whose few channels would leave most of a vector empty, and for depthwise ones.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+from math import prod
+
+import numpy as np
+
+from ...dims import ConvDims
+from ..tile import CHANNEL_GROUPS, CHANNEL_TILES, DOT_TILES
+from .simd_plan import TASKS, Phase, neighbours, three_axes
+
+DOT = len(CHANNEL_TILES)  # tiles are numbered: first the channel tiles, then the dot tiles
+DEPTH, ROW_DEPTH = 224, 64  # positions summed, or vectors of them, before a task moves on to other taps: they stay in cache
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WeightPlan:
+    """Tables of one weight-gradient problem; offsets count numbers, not bytes."""
+
+    pads: np.ndarray  # as in Plan
+    src_size: int
+    packs: np.ndarray  # by channels, for every block of them: first in y, valid, width, to
+    y_size: int
+    xo: np.ndarray  # for every position (by rows: vector) of a few images: offset in the padded x
+    yo: np.ndarray  # by rows: and in y
+    table: np.ndarray  # for every group of neighbouring taps: offset in the padded x, in a row of w, length
+    tasks: np.ndarray  # size of tile, y from, groups from, to, origin in x, to in sums, chunks from, to, channels
+    chunks: np.ndarray  # image, first in xo, how many; by rows, the same of the vectors that end a row
+    gathers: np.ndarray  # for every block of channels: sums from, first channel, valid, width; by rows, tile
+    sums_size: int
+    strides: np.ndarray  # image to image of x and y, channel to channel of y, numbers in a row of w, slices, taps in one
+    kinds: tuple[int, ...]  # 0 by channels, 1 by rows
+    keep: int  # by rows: lanes of a vector that ends a row
+
+
+class _Source:
+    """The padded x, its columns split by their remainder of m."""
+
+    def __init__(self, dims: ConvDims, m: int) -> None:
+        size, self.kernel, self.out, self.s, pad, self.d = three_axes(dims)
+        padded = [i + lo + hi for i, (lo, hi) in zip(size, pad)]
+        self.m, self.row, self.Ci = m, -(-padded[2] // m), dims.C // dims.groups
+        self.pitch = (padded[1] * m * self.row, m * self.row)
+        self.plane = padded[0] * self.pitch[0]
+        self.image = dims.C * self.plane
+        copied = m > 1 or [*padded[:2], self.row] != list(size)
+        self.pads = np.array([dims.N * dims.C if copied else 0, *size, *padded[:2], m, self.row, *(lo for lo, _ in pad)])
+        self.size = dims.N * self.image if copied else 0
+
+    def column(self, j: int) -> int:
+        return j % self.m * self.row + j // self.m
+
+    def rows(self) -> np.ndarray:
+        """Where each row of output positions starts."""
+        return np.array([a * self.s[0] * self.pitch[0] + b * self.s[1] * self.pitch[1]
+                         for a, b in product(range(self.out[0]), range(self.out[1]))], np.int64)
+
+    def kernel_rows(self) -> np.ndarray:
+        """(offset here, offset in a row of w) of every row of taps: channel, depth, height."""
+        k, d = self.kernel, self.d
+        return np.array([(c * self.plane + a * d[0] * self.pitch[0] + b * d[1] * self.pitch[1], ((c * k[0] + a) * k[1] + b) * k[2])
+                         for c, a, b in product(range(self.Ci), range(k[0]), range(k[1]))], np.int64)
+
+
+def weight_grad_plan(dims: ConvDims, L: int) -> WeightPlan:
+    """Tables of conv_weight_grad(x, y) for vectors of L numbers."""
+    _, kernel, out, *_ = three_axes(dims)
+    rows, Co, positions = dims.C // dims.groups * kernel[0] * kernel[1], dims.O // dims.groups, prod(out)
+    R = (Co + L - 1) // L
+    G, cost = min(((g, -(-(-(-kernel[2] // g) * rows) // p) * max(p * g / 2, 4 / min(R, 2)) * (1.1 if g == 1 else 1))
+                   for g, p in enumerate(CHANNEL_GROUPS[:kernel[2]], 1)), key=lambda c: c[1])
+    by_channels = positions * R * (cost + L / 2)
+    vectors = positions // out[2] * -(-out[2] // L)
+    tile, cost = min(((i, -(-Co // k) * -(-rows * kernel[2] // p) * max(0.6 * k * p, 0.9 * k + 1.2 * p))
+                      for i, (k, p) in enumerate(DOT_TILES)), key=lambda c: c[1])
+    return _by_channels(dims, G, L) if by_channels <= vectors * cost else _by_rows(dims, tile, L)
+
+
+def _by_channels(dims: ConvDims, G: int, L: int) -> WeightPlan:
+    """Blocks of 2L channels, and of L for what is left; groups of G taps of a kernel row."""
+    kernel = three_axes(dims)[1]
+    src = _Source(dims, dims.dilation[-1] if kernel[2] > 1 else 1)  # neighbouring taps must be neighbours in memory
+    Co, positions, P = dims.O // dims.groups, prod(src.out), CHANNEL_GROUPS[G - 1]
+    table = neighbours(Phase([], src.kernel_rows(), kernel[2], 1), G)
+    columns = np.array([src.column(j * src.s[2]) for j in range(src.out[2])])
+    images = max(1, min(dims.N, DEPTH // positions))
+    xo = (np.arange(images)[:, None, None] * src.image + src.rows()[:, None] + columns).ravel()
+    deep = positions * images if images > 1 else -(-positions // max(1, round(positions / DEPTH)))
+    chunks = [(n, p, min(deep, (dims.N - n if images > 1 else 1) * positions - p), 0, 0)
+              for n in range(0, dims.N, images) for p in range(0, positions, deep)]
+    full, rest = divmod(Co, 2 * L)
+    widths = [2 * L] * (full + (rest > L)) + [L] * (0 < rest <= L)
+    packs, blocks, y_size = [], [], 0
+    for g in range(dims.groups):
+        o = g * Co
+        for width in widths:
+            valid = min(width, (g + 1) * Co - o)
+            packs.append((o * positions, valid, width, y_size))
+            blocks.append((CHANNEL_TILES.index((width // L, P, G)), y_size, g * src.Ci * src.plane, o, valid, width, G * width))
+            y_size += dims.N * positions * width
+            o += width
+    return _weight_plan(dims, src, P, table, chunks, blocks, packs, y_size, xo, xo[:0], 0)
+
+
+def _by_rows(dims: ConvDims, tile: int, L: int) -> WeightPlan:
+    """Blocks of K channels; every tap for itself; every row of positions in whole vectors and one cut."""
+    src = _Source(dims, dims.stride[-1])  # neighbouring positions must be neighbours in memory
+    Co, out, positions, (K, P) = dims.O // dims.groups, src.out, prod(src.out), DOT_TILES[tile]
+    taps = src.kernel_rows()[:, None, :] + [(src.column(j * src.d[2]), j) for j in range(src.kernel[2])]
+    table = np.insert(taps.reshape(-1, 2), 2, 1, axis=1)
+    rows, whole, cut = positions // out[2], out[2] // L, int(out[2] % L > 0)
+    images = max(1, min(dims.N, ROW_DEPTH // (rows * (whole + cut))))
+    j, n = np.arange(whole) * L, np.arange(images)[:, None, None]
+    x_rows, y_rows = n * src.image + src.rows()[:, None], n * dims.O * positions + (np.arange(rows) * out[2])[:, None]
+    xo, yo = (np.concatenate([(r + j).ravel(), (r + whole * L).ravel()[:images * rows * cut]]) for r in (x_rows, y_rows))
+    deep = rows * images if images > 1 else -(-rows // max(1, round(rows * (whole + cut) / ROW_DEPTH)))
+    chunks = []
+    for n in range(0, dims.N, images):
+        for r in range(0, rows, deep):
+            many = min(deep, (dims.N - n if images > 1 else 1) * rows - r)
+            chunks.append((n, r * whole, many * whole, images * rows * whole + r * cut, many * cut))
+    blocks = [(DOT + tile, o * positions, g * src.Ci * src.plane, o, min(K, (g + 1) * Co - o), K, K * L)
+              for g in range(dims.groups) for o in range(g * Co, (g + 1) * Co, K)]
+    return _weight_plan(dims, src, P, table, chunks, blocks, [], 0, xo, yo, out[2] % L)
+
+
+def _weight_plan(dims: ConvDims, src: _Source, P: int, table: np.ndarray, chunks: list, blocks: list, packs: list,
+                 y_size: int, xo: np.ndarray, yo: np.ndarray, keep: int) -> WeightPlan:
+    """Tasks: blocks of channels x parts of the taps x slices of the positions, whose sums are added up in order."""
+    tiles, positions = -(-len(table) // P), prod(src.out)
+    parts = min(tiles, -(-TASKS // len(blocks)))
+    slices = max(1, min(len(chunks), TASKS // (len(blocks) * parts)))
+    gathers, tasks, sums_size = [], [], 0
+    for tile, y_from, origin, o, valid, width, each in blocks:
+        gathers.append((sums_size, o, valid, width, tile))
+        for i in range(slices):
+            span = [len(chunks) * (i + e) // slices for e in (0, 1)]
+            for j in range(parts):
+                part = [tiles * (j + e) // parts * P for e in (0, 1)]
+                tasks.append((j, i, tile, y_from, *part, origin, sums_size + (i * tiles * P + part[0]) * each, *span, valid))
+        sums_size += slices * tiles * P * each
+    tasks.sort(key=lambda task: task[:2])
+    strides = (src.image, dims.O * positions, positions, src.Ci * prod(src.kernel), slices, tiles * P)
+    return WeightPlan(src.pads, src.size, np.array(packs, np.int64).reshape(-1, 4), y_size, xo, yo, table,
+                      np.array([task[2:] for task in tasks]), np.array(chunks), np.array(gathers), sums_size, np.array(strides),
+                      (int(blocks[0][0] >= DOT),), keep)

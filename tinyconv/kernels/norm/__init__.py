@@ -1,0 +1,17 @@
+"""The ladder of normalisation. A kernel takes a NormDims, which says how batch, layer, instance and group norm are one."""
+
+from ...registry import Kernel, register
+from ..geometry import floats_only
+from . import direct, reference
+
+# both accumulate in float64, in another order; what is left are the roundings of x - mean, times, plus
+ORDER = 8.0
+
+LADDER = (
+    Kernel("norm", "reference", reference.norm),
+    Kernel("norm", "direct", direct.norm, exact=False, bound=ORDER, refuse=floats_only),
+    Kernel("norm_grad", "reference", reference.norm_grad),
+    Kernel("norm_grad", "direct", direct.norm_grad, exact=False, bound=ORDER, refuse=floats_only,
+           scratch=direct.grad_scratch),
+)
+register(*LADDER)

@@ -85,7 +85,7 @@ def summary(model: Module, *input_sizes: Ints) -> Summary:
     """What `model` does to one sample of these sizes, without the batch: (C, H, W) for a network of images.
 
     Runs it once, on zeros, as in evaluation; nothing about the model changes. A field of the size of the input and a jump
-    of 0 say that every output sees all of it.
+    of 0 say that every output sees all of it; that the statistics of a normalisation do is left out.
     Raises: what the model raises for a size that it cannot take.
 
     >>> from . import Conv2d, Flatten, Linear, ReLU, Sequential

@@ -300,6 +300,24 @@ def test_pointing_lights_what_the_form_multiplies(reset, slot):
 
 
 @needs_browser
+def test_pointing_at_an_output_shades_the_padding_under_the_kernel(reset):
+    reset.point(cell(3, 0))
+    assert reset.js("return document.querySelectorAll('#form .cell.pad.lit').length") == 5
+    reset.js("explorer.set({i: 6})")  # figure 2.7 of the guide: a row and a column of padding that nothing reads
+    assert reset.js("return document.querySelectorAll('#form .cell.pad.unread').length") == 15
+
+
+@needs_browser
+@pytest.mark.parametrize("fills, calls", [
+    ("y", "dx = conv_input_grad(g, w), dw = conv_weight_grad(x, g)"), ("x", "dy = conv(g, w), dw = conv_weight_grad(g, y)"),
+    ("w", "dx = conv_input_grad(y, g), dy = conv(x, g)")])
+def test_gradients_are_named_by_the_rule(reset, fills, calls):
+    reset.js("explorer.set({map: arguments[0]})", fills)
+    text = reset.js("return document.getElementById('gradients-text').textContent")
+    assert f"The cotangent g of {fills}[" in text and text.endswith(f"{calls}.")
+
+
+@needs_browser
 def test_pointing_says_the_sum(reset):
     reset.point(cell(3, 0))
     values = reset.js("return explorer.picture().values")

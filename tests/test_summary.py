@@ -81,6 +81,26 @@ def test_operations_between_layers_are_counted():
     assert s.macs == sum(column(s, "macs"))
 
 
+class Apart(nn.Module):
+    """A sum of two paths that look to different sides."""
+
+    def __init__(self):
+        self.left, self.right = nn.Conv2d(1, 1, 3, padding=((2, 0), (2, 0))), nn.Conv2d(1, 1, 2, padding=((0, 1), (0, 1)))
+        self.last = nn.Identity()
+
+    def forward(self, x):
+        return self.last(self.left(x) + self.right(x))
+
+
+def test_a_sum_sees_what_its_operands_see():
+    model = Apart()
+    for p in model.parameters():
+        p.data[...] = 1
+    x = tc.tensor(np.ones((1, 1, 9, 9), np.float32), requires_grad=True)
+    assert column(model.summary((1, 9, 9)), "sees") == [(3, 3), (2, 2), (4, 4)]
+    assert reached(model, x, 4, 4) == (4, 4)
+
+
 def test_a_shared_layer_is_counted_once_and_charged_twice():
     layer = nn.Linear(6, 6)
     s = nn.Sequential(layer, nn.Tanh(), layer).summary((6,))

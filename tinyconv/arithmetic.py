@@ -247,6 +247,15 @@ class Field:
         reach = effective_kernel(k, d) - 1
         return self._moved(Fraction(reach, s), Fraction(1, s), Fraction(lo - reach, s))
 
+    def joined(self, other: Field) -> Field:
+        """The field of a cell that is made of two, as of a sum: from where the first begins to where the last ends.
+
+        >>> Field().conv(3, lo=1).joined(Field())
+        Field(size=3, jump=1, start=-1)
+        """
+        start, end = min(self.start, other.start), max(self.start + self.size, other.start + other.size)
+        return Field(end - start, max(self.jump, other.jump), start)
+
     def cells(self, o: int) -> range:
         """The input cells that cell o is made of, padding among them.
 

@@ -77,7 +77,7 @@ function convRule({ i, k, s, p, d }) {
   if (s > 1 && p) return relationship(6, "o = floor((i + 2p - k)/s) + 1", `floor((${i} + 2*${p} - ${k})/${s}) + 1`, o);
   if (s > 1) return relationship(5, "o = floor((i - k)/s) + 1", `floor((${i} - ${k})/${s}) + 1`, o);
   if (!p) return relationship(1, "o = (i - k) + 1", `(${i} - ${k}) + 1`, o);
-  if (k % 2 && p === (k - 1) / 2) {
+  if (p === (k - 1) / 2) {
     return relationship(3, "o = i + 2*floor(k/2) - (k - 1)", `${i} + 2*floor(${k}/2) - (${k} - 1)`, o);
   }
   if (p === k - 1) return relationship(4, "o = i + (k - 1)", `${i} + (${k} - 1)`, o);
@@ -92,7 +92,7 @@ function transposedRule(g) {
   if (s > 1) return relationship(12, `o' = s*(i' - 1) + ${K}`, `${s}*(${o} - 1) + ${n}`, i);
   if (!p) return relationship(8, `o' = i' + (${K} - 1)`, `${o} + (${n} - 1)`, i);
   if (p === n - 1) return relationship(11, `o' = i' - (${K} - 1)`, `${o} - (${n} - 1)`, i);
-  return relationship(n % 2 && p === (n - 1) / 2 ? 10 : 9, `o' = i' + (${K} - 1) - 2p`, `${o} + (${n} - 1) - 2*${p}`, i);
+  return relationship(p === (n - 1) / 2 ? 10 : 9, `o' = i' + (${K} - 1) - 2p`, `${o} + (${n} - 1) - 2*${p}`, i);
 }
 
 // Pooling g = {i, k, s, p}: of every window the cells of x in it, in row-major order. Padding holds no cells.

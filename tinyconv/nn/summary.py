@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import reduce
 from html import escape
 from math import prod
 from typing import Any
@@ -202,9 +203,9 @@ class _Recorder:
 
     @staticmethod
     def _merged(fields: list[Fields | None]) -> Fields | None:
-        """Of several operands, the widest field."""
+        """Of several operands, the field that holds all theirs."""
         known = [f for f in fields if f is not None]
-        return tuple(max(axis, key=lambda f: f.size) for axis in zip(*known)) if known else None
+        return tuple(reduce(Field.joined, axis) for axis in zip(*known)) if known else None
 
 
 def _macs(node: Node) -> int:

@@ -117,6 +117,13 @@ def test_stretched_scene_counts_its_zeros():
     assert "relationship 14" in scene.caption and "a = 1" in scene.caption
 
 
+def test_captions_name_the_rule_of_each_dimension():
+    assert "(relationship 6, padding and a stride)" in conv_scene(conv_dims((1, 1, 5, 7), (1, 1, 3, 3), 2, 1)).caption
+    assert "(relationships 5 and 2, by dimension)" in conv_scene(conv_dims((1, 1, 5, 9), (1, 1, 3, 4), (2, 1), (0, 1))).caption
+    assert "o = 4x3, with the last window hanging over" in pool_scene(pool_dims((1, 1, 7, 6), 2, ceil_mode=True), "max").caption
+    assert "a = 1x0" in transposed_scene(conv_transpose_dims((1, 1, 3, 3), (1, 1, 3, 3), 2, 1, (1, 0))).caption
+
+
 @pytest.mark.parametrize("suffix, start", [(".png", b"\x89PNG"), (".svg", b"<?xml"), (".gif", b"GIF89a")])
 def test_files(tmp_path, suffix, start):
     path, again = tmp_path / f"a{suffix}", tmp_path / f"b{suffix}"

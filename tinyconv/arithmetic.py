@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil, floor, prod
 
-from .dims import ConvDims, Ints, output_size, transposed_size
+from .dims import ConvDims, Ints, PoolDims, output_size, transposed_size
 
 TITLES = {
     1: "no padding, unit stride", 2: "padding, unit stride", 3: "half (same) padding, unit stride",
@@ -42,6 +42,17 @@ class Relationship:
 
     def __str__(self) -> str:
         return f"relationship {self.number}: {self.formula} = {self.numbers} = {self.size}"
+
+
+def axes(dims: ConvDims | PoolDims) -> list[tuple[int, int, int, int, int, int]]:
+    """The geometry of each dimension on its own, (i, k, s, lo, hi, d), as all functions here take it.
+
+    >>> from .dims import pool_dims
+    >>> axes(pool_dims((1, 1, 5, 9), (3, 2)))
+    [(5, 3, 3, 0, 0, 1), (9, 2, 2, 0, 0, 1)]
+    """
+    return [(i, k, s, lo, hi, d) for i, k, s, (lo, hi), d in zip(
+        dims.input, dims.kernel, dims.stride, dims.padding, dims.dilation)]
 
 
 def conv_relationship(i: int, k: int, s: int = 1, lo: int = 0, hi: int = 0, d: int = 1) -> Relationship:
@@ -300,7 +311,7 @@ def multiply_adds_inside(dims: ConvDims) -> int:
     (225, 169)
     """
     pairs = 1
-    for i, k, o, s, (lo, _), d in zip(dims.input, dims.kernel, dims.output, dims.stride, dims.padding, dims.dilation):
+    for (i, k, s, lo, _, d), o in zip(axes(dims), dims.output):
         pairs *= sum(_inside(i, o, s, lo - j * d) for j in range(k))
     return dims.N * dims.O * (dims.C // dims.groups) * pairs
 

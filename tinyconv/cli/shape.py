@@ -14,6 +14,7 @@ from rich.text import Text
 from ..arithmetic import (
     Field,
     Relationship,
+    axes,
     conv_parameters,
     conv_relationship,
     effective_kernel,
@@ -126,12 +127,6 @@ def _costs(dims: ConvDims, out: int) -> Lines:
 
 def _span(numbers: range) -> str:
     return str(numbers[0]) if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
-
-
-def axes(dims: ConvDims | PoolDims) -> list[tuple[int, int, int, int, int, int]]:
-    """The geometry of each dimension, in the order of the arithmetic: i, k, s, lo, hi, d."""
-    return [(i, k, s, lo, hi, d) for i, k, s, (lo, hi), d in zip(
-        dims.input, dims.kernel, dims.stride, dims.padding, dims.dilation)]
 
 
 def merged(dims: ConvDims | PoolDims, lines: Lines) -> Lines:

@@ -21,7 +21,8 @@ Dilation = Annotated[str, Option(help="Cells from one tap to the next; 1 is dens
 Groups = Annotated[int, Option(help="Groups of channels that do not mix.")]
 Channels = Annotated[str, Option(help='Of input and output, "3,96".')]
 Rank = Annotated[int, Option(help="Spatial dimensions, 1 to 3, where no list says it.", min=0, max=3, show_default="2")]
-WindowStride = Annotated[str, Option(help="Cells from one window to the next. [default: the window]", show_default=False)]
+WindowStride = Annotated[str, Option(help="Cells from one window to the next, by default as many as the window has.",
+                                     show_default=False)]
 
 
 @shape.command()
@@ -62,7 +63,7 @@ def pool(input: Input, kernel: Kernel, stride: WindowStride = "", padding: Paddi
 
 @shape.command()
 def model(name: Annotated[str, Argument(help="A network by name: see `tinyconv models`.", show_default=False)],
-          image: Annotated[str, Option(help='Channels, height and width, "1x32x32". [default: what it was drawn for]',
+          image: Annotated[str, Option(help='Channels, height and width, "1x32x32"; by default what it was drawn for.',
                                        show_default=False)] = "",
           classes: Annotated[int, Option(help="Outputs of the last layer.", min=1)] = 10) -> None:
     """A network, layer by layer."""
@@ -76,17 +77,18 @@ def draw(
         "conv, conv-transpose, dilated, max-pool, average-pool, unpool, toeplitz (the matrix), positions (their count), or "
         "guide: all the pictures of the guide, into the folder --out."))],
     input: Annotated[str, Option(help='Size of the input: "5", or "5x7".')] = "5",
-    kernel: Annotated[str, Option(help="Size of the kernel or window. [default: 3; poolings 2]", show_default=False)] = "",
-    stride: Annotated[str, Option(help="Cells from one window to the next. [default: 1; poolings the window]",
+    kernel: Annotated[str, Option(help="Size of the kernel or window, by default 3, for poolings 2.", show_default=False)] = "",
+    stride: Annotated[str, Option(help="Cells from one window to the next, by default 1, for poolings the window.",
                                   show_default=False)] = "",
     padding: Padding = "0",
-    dilation: Annotated[str, Option(help="Cells from one tap to the next. [default: 1; dilated 2]", show_default=False)] = "",
+    dilation: Annotated[str, Option(help="Cells from one tap to the next, by default 1, for dilated 2.",
+                                    show_default=False)] = "",
     output_padding: Annotated[str, Option(help="Of conv-transpose: rows more at the end.")] = "0",
     values: Annotated[bool, Option("--values", help="Put numbers in.")] = False,
     seed: Annotated[int, Option(help="Of the numbers.", min=0)] = 0,
-    steps: Annotated[str, Option(help='Which steps to show, "1,5,9". [default: a few; all in a GIF]',
+    steps: Annotated[str, Option(help='Which steps to show, "1,5,9"; by default a few, in a GIF all.',
                                  show_default=False)] = "",
-    out: Annotated[Path | None, Option(help="The file: .png, .svg, or .gif, which moves. [default: KIND.png]",
+    out: Annotated[Path | None, Option(help="The file: .png, .svg, or .gif, which moves; by default KIND.png.",
                                        show_default=False)] = None,
     suffix: Annotated[str, Option("--format", help="Of guide: png, svg or gif.")] = "png",
 ) -> None:

@@ -187,7 +187,7 @@ def _animate(scene: Scene, path: Path, steps: Sequence[int]) -> None:
     for n in steps:
         buffer = BytesIO()
         panels(scene, [n]).savefig(buffer, format="png", dpi=110)
-        frames.append(Image.open(buffer).convert("RGB").quantize(32, dither=Image.Dither.NONE))
+        frames.append(Image.open(buffer).convert("RGB").quantize(128, dither=Image.Dither.NONE))
     times = [int(1000 * SECONDS)] * (len(frames) - 1) + [int(1000 * HOLD)]
     with replacing(path) as file:
         frames[0].save(file, format="GIF", save_all=True, append_images=frames[1:], duration=times, loop=0, disposal=1)

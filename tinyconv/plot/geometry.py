@@ -15,7 +15,7 @@ from itertools import product
 
 import numpy as np
 
-from ..arithmetic import conv_relationship, equivalent_conv, pool_relationship, transposed_relationship
+from ..arithmetic import Relationship, axes, conv_relationship, equivalent_conv, pool_relationship, transposed_relationship
 from ..dims import ConvDims, Ints, PoolDims
 
 Cell = tuple[int, int]
@@ -77,10 +77,10 @@ def conv_scene(dims: ConvDims, x: np.ndarray | None = None, w: np.ndarray | None
     weights = _numbers(w, dims.kernel)
     steps = tuple(Step({at: float(weights[tap]) for tap, at in window}, o)
                   for o, window in zip(np.ndindex(dims.output), windows))
-    rule = conv_relationship(*_axis(dims))
+    rules = [conv_relationship(*axis) for axis in axes(dims)]
     text = (f"i = {_size(dims.input)}, k = {_size(dims.kernel)}, s = {_size(dims.stride)}, p = {_pads(dims)}"
             + (f", d = {_size(dims.dilation)}" if max(dims.dilation) > 1 else ""))
-    caption = f"{text}:  o = {_size(dims.output)}   (relationship {rule.number}, {rule.title})"
+    caption = f"{text}:  o = {_size(dims.output)}   ({_named(rules)})"
     return _scene(left, "output", dims.output, steps, caption, x is not None, weights, "kernel")
 
 
@@ -106,15 +106,16 @@ def transposed_scene(dims: ConvDims, y: np.ndarray | None = None, w: np.ndarray 
         window = _window(at_x, dims.kernel, (1, 1), dims.dilation)
         steps.append(Step({(r + cut[0], c + cut[1]): float(weights[tap]) for tap, (r, c) in window
                            if r + cut[0] < left.shape[0] and c + cut[1] < left.shape[1]}, at_x))
-    extra = same[0].extra
-    rule = transposed_relationship(dims.output[0], *_axis(dims)[1:], extra)
+    zeros, before = tuple(e.zeros for e in same), tuple(e.before for e in same)
+    extra = _size(tuple(e.extra for e in same))
+    rules = [transposed_relationship(o, *axis[1:], e.extra) for o, axis, e in zip(dims.output, axes(dims), same)]
     text = (f"i' = {_size(dims.output)}, k = {_size(dims.kernel)}, s = {_size(dims.stride)}, p = {_pads(dims)}"
-            + (f", d = {_size(dims.dilation)}" if max(dims.dilation) > 1 else "") + (f", a = {extra}" if extra else ""))
-    caption = f"{text}:  o' = {_size(dims.input)}   (relationship {rule.number}, {rule.title})\n"
+            + (f", d = {_size(dims.dilation)}" if max(dims.dilation) > 1 else "") + (f", a = {extra}" if extra != "0" else ""))
+    caption = f"{text}:  o' = {_size(dims.input)}   ({_named(rules)})\n"
     caption += "the direct convolution by the flipped kernel, at stride 1" + (
-        f", of y with {same[0].zeros} zero{'s' * (same[0].zeros > 1)} between rows" if same[0].zeros else "") + (
-        f", padded by p' = {same[0].before}" if same[0].before > 0 else "") + (
-        f" and a = {extra} more at the end" if extra else "")
+        f", of y with {_size(zeros)} zero{'s' * (max(zeros) > 1)} between rows" if max(zeros) else "") + (
+        f", padded by p' = {_size(before)}" if max(before) > 0 else "") + (
+        f" and a = {extra} more at the end" if extra != "0" else "")
     return _scene(left, "x", dims.input, tuple(steps), caption, y is not None, weights, "kernel, flipped")
 
 
@@ -137,11 +138,11 @@ def pool_scene(dims: PoolDims, mode: str, x: np.ndarray | None = None) -> Scene:
             inside = [at for at in cells if left.roles[at] == DATA]
             best = max(inside, key=lambda at: left.values[at]) if x is not None else None
             steps.append(Step(dict.fromkeys(cells, np.nan), o, best))
-    rule = pool_relationship(*_axis(dims))
+    rules = [pool_relationship(*axis) for axis in axes(dims)]
     text = f"i = {_size(dims.input)}, k = {_size(dims.kernel)}, s = {_size(dims.stride)}"
     text += f", p = {_pads(dims)}" if any(map(max, dims.padding)) else ""
-    size = "" if rule.size != dims.output[0] else f"   (relationship {rule.number})"
-    caption = f"{mode} pooling, {text}:  o = {_size(dims.output)}{size}"
+    named = f"   ({_named(rules)})" if [r.size for r in rules] == list(dims.output) else ", with the last window hanging over"
+    caption = f"{mode} pooling, {text}:  o = {_size(dims.output)}{named}"
     return _scene(left, "output", dims.output, tuple(steps), caption, x is not None)
 
 
@@ -211,9 +212,10 @@ def _plane(dims: ConvDims | PoolDims) -> None:
         raise ValueError(f"pictures are of planes: 2 spatial dimensions, these dims have {dims.rank}")
 
 
-def _axis(dims: ConvDims | PoolDims) -> tuple[int, int, int, int, int, int]:
-    """The geometry along the first dimension, as the arithmetic takes it."""
-    return dims.input[0], dims.kernel[0], dims.stride[0], *dims.padding[0], dims.dilation[0]
+def _named(rules: list[Relationship]) -> str:
+    if rules[0].number == rules[1].number:
+        return f"relationship {rules[0].number}, {rules[0].title}"
+    return f"relationships {rules[0].number} and {rules[1].number}, by dimension"
 
 
 def _extra(i: int, o: int, k: int, s: int, lo: int, hi: int, d: int) -> int:

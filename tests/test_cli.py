@@ -378,3 +378,16 @@ def test_a_full_disk(tmp_path, limit):
     assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
     assert re.fullmatch(r"tinyconv: cannot write run/[\w.]+: File too large\n", done.stderr), done.stderr
     assert names(tmp_path) == []
+
+
+# -- the README ----------------------------------------------------------------------------------------------------
+
+
+def test_the_readme_s_example_runs_and_its_paths_exist():
+    text = (ROOT / "README.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.S)
+    done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout.split()[0]) > 90  # percent
+    for path in re.findall(r"\]\(([^)]+)\)", text):
+        assert (ROOT / path).exists(), path

@@ -182,6 +182,13 @@ def test_fused_asks_only_for_what_is_needed():
     assert a.grad is None and b.grad is None
 
 
+def test_fused_of_no_dimension():
+    double = fused("double", lambda x: x * 2.0, lambda x: x * 2, lambda needs, g, out, x: [g * 2])  # NumPy makes scalars here
+    x = tc.tensor(np.float64(3.0), requires_grad=True)
+    double(x).backward()
+    assert isinstance(x.grad.data, np.ndarray) and x.grad.item() == 2.0
+
+
 def test_fused_under_gradcheck():
     rng = np.random.default_rng(4)
     x, w = leaf(rng, 3), leaf(rng, 3)

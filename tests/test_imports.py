@@ -14,7 +14,7 @@ HOUSE = Path(tinyconv.__file__).parent
 # each room, and the rooms that it may import from; DESIGN's table, with what each room needs spelled out
 KERNELS = {"dims", "registry", "kernels"}
 TAPE = {"tape", "tensor"}
-OPS = {"dims", "registry", "forms", "random", "ops"} | TAPE
+OPS = {"blas", "dims", "registry", "forms", "random", "ops"} | TAPE
 NETS = OPS | {"autograd", "nn", "optim"}
 MAY_IMPORT = {
     "dims": set(),
@@ -22,6 +22,7 @@ MAY_IMPORT = {
     "cases": {"dims"},
     "registry": {"dims"},
     "random": set(),
+    "blas": set(),
     "names": set(),
     "kernels": KERNELS,
     "tape": set(),

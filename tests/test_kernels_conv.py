@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from tinyconv import cases, registry
-from tinyconv.dims import ConvDims
+from tinyconv.dims import ConvDims, conv_transpose_dims
 from tinyconv.kernels.conv import im2col, reference
 from tinyconv.kernels.jit import config
 
@@ -134,6 +134,30 @@ def test_rounds_no_more_than_its_sums_must(kernel: registry.Kernel, case: str) -
             assert (error <= terms * np.finfo(p.a.dtype).eps * p.magnitude).all()
         else:
             assert error.max(initial=0) <= p.allowed(kernel)
+
+
+@pytest.mark.sweep
+@pytest.mark.parametrize("seed", range(300))
+def test_random_geometries(seed: int) -> None:
+    """The same for sizes that nobody chose: any rank, groups, stride, dilation, per-side padding and output padding."""
+    rng = np.random.default_rng(seed)
+    rank, groups = int(rng.integers(1, 4)), int(rng.integers(1, 4))
+    draw = lambda low, high: tuple(int(v) for v in rng.integers(low, high, rank))  # noqa: E731
+    w_shape = (groups * int(rng.integers(1, 6)), int(rng.integers(1, 6)), *draw(1, 5))
+    stride, dilation, padding = draw(1, 4), draw(1, 4), tuple(zip(draw(0, 5), draw(0, 5)))
+    small = (int(rng.integers(0, 4)), w_shape[0], *draw(1, 9 if rank < 3 else 5))
+    extra = tuple(int(rng.integers(0, max(s, d))) for s, d in zip(stride, dilation))
+    try:
+        dims = conv_transpose_dims(small, w_shape, stride, padding, extra, dilation, groups)
+    except ValueError as e:
+        assert "use less padding" in str(e)
+        return
+    for dtype in DTYPES:
+        for op in MAPS:
+            a, b = (rng.integers(-4, 5, shape(slot, dims)).astype(dtype) for slot in MAPS[op][:2])
+            p = Problem(op, dims, a, b, define(op, a, b, dims), define(op, abs(a), abs(b), dims))
+            for kernel in (k for k in CHECKED if k.op == op and accepts(k, dims, dtype)):
+                p.check(kernel, kernel.fn(a, b, dims))
 
 
 @every_case

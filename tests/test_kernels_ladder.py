@@ -1,4 +1,4 @@
-"""The rungs that teach: toeplitz, zero_insertion, kn2row and fft, against the definition, their adjoints and hand-worked cases."""
+"""The rungs that teach, toeplitz, zero_insertion, kn2row and fft: the definition, their adjoints, hand-worked cases."""
 
 import tracemalloc
 from math import prod

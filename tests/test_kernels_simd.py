@@ -16,7 +16,7 @@ import pytest
 
 from tinyconv import cases
 from tinyconv.dims import ConvDims, conv_dims
-from tinyconv.kernels import host, tile
+from tinyconv.kernels import emit, host, tile
 from tinyconv.kernels.conv import reference, simd, simd_images, simd_plan, simd_weights
 
 MAPS = ("conv", "conv_input_grad", "conv_weight_grad")
@@ -257,7 +257,7 @@ def test_generator_at_other_widths(monkeypatch, width, dtype):
     monkeypatch.setattr(tile, "CHANNEL_TILES", ((2, 2, 3), (1, 1, 5)))
     monkeypatch.setattr(tile, "ROW_TILES", ((2, 3),))
     monkeypatch.setattr(tile, "DOT_TILES", ((2, 2),))
-    L = tile.lanes(np.dtype(dtype).itemsize)
+    L = emit.lanes(np.dtype(dtype).itemsize)
 
     @numba.njit
     def tiles(x, bases, offs, wi, w, rows, at, channels, apart, taps, dots, turned):

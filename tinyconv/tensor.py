@@ -55,7 +55,7 @@ class Op:
     def record(self, data: Any, operands: tuple[Tensor, ...], meta: dict) -> Tensor:
         """A Tensor of `data`, on the tape as this operation's result where an operand needs a gradient."""
         out = _new(Tensor)
-        out.data = np.asarray(data) if isinstance(data, _generic) else data  # NumPy makes scalars of 0-d results
+        out.data = np.asarray(data) if isinstance(data, _generic) else data
         out.node = None
         out.written = operands[0].written if self.view else [0]
         if is_recording():
@@ -109,9 +109,10 @@ class Tensor:
 
     @classmethod
     def wrap(cls, data: Any, node: Node | None = None) -> Tensor:
-        """A Tensor around this very array, without a copy or a check."""
+        """A Tensor around this very array, without a copy; a NumPy scalar, which its 0-d results are, becomes an array."""
         t = _new(cls)
-        t.data, t.node, t.written = data, node, [0]
+        t.data = np.asarray(data) if isinstance(data, _generic) else data
+        t.node, t.written = node, [0]
         return t
 
     # -- the tape ------------------------------------------------------------------------------------------------

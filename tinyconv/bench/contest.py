@@ -89,7 +89,8 @@ def environment(threads: int) -> dict[str, str]:
 
 def installed(libraries: Iterable[str]) -> tuple[list[str], list[str]]:
     """The other libraries among these that can be imported here, and those that cannot."""
-    have, lack = [], []
+    have: list[str] = []
+    lack: list[str] = []
     for library in libraries:
         if library not in LIBRARIES:
             raise ValueError(f"no side of the bench speaks for {library!r}; there are: {', '.join(LIBRARIES[1:])}")

@@ -80,13 +80,13 @@ def _chains(typingctx: Any, size: Any, steps: Any) -> Any:
 @njit(parallel=True)
 def _spin4(threads: int, steps: int, out: np.ndarray) -> None:
     for t in prange(threads):
-        out[t] = _chains(4, steps)
+        out[t] = _chains(4, steps)  # type: ignore[call-arg]  # an intrinsic is called without its context
 
 
 @njit(parallel=True)
 def _spin8(threads: int, steps: int, out: np.ndarray) -> None:
     for t in prange(threads):
-        out[t] = _chains(8, steps)
+        out[t] = _chains(8, steps)  # type: ignore[call-arg]
 
 
 @njit(parallel=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,7 @@ def _gains(figure: Any, tasks: Tasks, record: dict) -> None:
     for ax, op in zip(axes, ops):
         mine = {key: rows for key, rows in tasks.items() if key[0] == op}
         foreign = list(dict.fromkeys(name for rows in mine.values() for name in report.rivals(rows)))
-        _grouped_bars(ax, list(mine), foreign, lambda key, name, mine=mine: _chosen_gain(mine[key], name), start=1.0)
+        _grouped_bars(ax, list(mine), foreign, partial(_chosen_gain, mine), start=1.0)
         ax.axvline(1, color="black", linewidth=0.8)
         ax.set_xscale("log", base=2)
         ax.xaxis.set_major_formatter("{x:g}")
@@ -93,7 +94,8 @@ def _gains(figure: Any, tasks: Tasks, record: dict) -> None:
         _legend(figure, axes[0])
 
 
-def _chosen_gain(rows: list[dict], rival: str) -> float:
+def _chosen_gain(tasks: Tasks, key: report.Key, rival: str) -> float:
+    rows = tasks[key]
     chosen = next((row for row in rows if row["chosen"] and row["library"] == OURS), None)
     return (chosen and report.gain(chosen, rows, rival)) or float("nan")
 
@@ -105,7 +107,7 @@ def _bars(figure: Any, tasks: Tasks, record: dict) -> None:
     axes = figure.subplots(1, len(ops), sharex=True, squeeze=False)[0]
     for ax, op in zip(axes, ops):
         mine = {key: rows for key, rows in tasks.items() if key[0] == op and "flops" in rows[0]}
-        _grouped_bars(ax, list(mine), names, lambda key, name, mine=mine: _speed(mine[key], name))
+        _grouped_bars(ax, list(mine), names, partial(_speed, mine))
         ax.set(title=op, xlabel="GFLOP/s", xscale="log")
     _share_labels(axes)
     figure.set_size_inches(9, 2 + 0.16 * len(names) * max(1, len(tasks) // len(ops)))
@@ -115,7 +117,7 @@ def _bars(figure: Any, tasks: Tasks, record: dict) -> None:
 def _slowest_first(tasks: Tasks) -> list[str]:
     """Algorithms and libraries by their mean speed."""
     names = dict.fromkeys(row["algorithm"] or row["library"] for rows in tasks.values() for row in rows)
-    speeds = {name: [_speed(rows, name) for rows in tasks.values() if "flops" in rows[0]] for name in names}
+    speeds = {name: [_speed(tasks, key, name) for key, rows in tasks.items() if "flops" in rows[0]] for name in names}
     return sorted(names, key=lambda name: report.geomean(v for v in speeds[name] if v == v))
 
 
@@ -124,8 +126,8 @@ def _legend(figure: Any, ax: Any) -> None:
     figure.legend(handles, labels, fontsize=7, loc="outside lower center", ncols=min(len(labels), 8))
 
 
-def _speed(rows: list[dict], name: str) -> float:
-    found = (row for row in rows if name == (row["algorithm"] or row["library"]))
+def _speed(tasks: Tasks, key: report.Key, name: str) -> float:
+    found = (row for row in tasks[key] if name == (row["algorithm"] or row["library"]))
     return next((row["flops"] / row["median"] / 1e9 for row in found), float("nan"))
 
 

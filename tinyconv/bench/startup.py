@@ -23,10 +23,10 @@ WARM, COLD = 5, 3  # processes that are started with either cache
 def rows(libraries: list[str], algorithms: list[str], threads: int, quick: bool,
          progress: Callable[[str], None]) -> Iterator[dict]:
     """The rows of the suite: an import, a first result and a first step for every library (and algorithm of ours)."""
-    bare = _seconds("pass", threads)[WARM // 2]
+    bare = seconds_of("pass", threads)[WARM // 2]
     for library in (OURS, *libraries):
         progress(f"import {library}")
-        seconds = [max(t - bare, 0.0) for t in _seconds(f"import {library}", threads)]
+        seconds = [max(t - bare, 0.0) for t in seconds_of(f"import {library}", threads)]
         yield {**_row("import", library, threads), **summary([[s] for s in seconds])}
     others = [(library, "") for library in libraries]
     for case, task, contestants in (("first call", FIRST, [*((OURS, a) for a in ("auto", *algorithms)), *others]),
@@ -38,7 +38,7 @@ def rows(libraries: list[str], algorithms: list[str], threads: int, quick: bool,
             for cache, times in (("warm", 2 if quick else WARM), ("cold", 1 if quick else COLD)):
                 if cache == "warm" or library == OURS:  # the others keep no cache on disk
                     progress(f"{case} of {library} {algorithm}, {cache} cache")
-                    facts, seconds = _first(task, library, algorithm, threads, times, cold=cache == "cold")
+                    facts, seconds = first(task, library, algorithm, threads, times, cold=cache == "cold")
                     chosen = facts.get("algorithm") if algorithm == "auto" else chosen
                     row = {**_row(f"{case}, {cache}", library, threads), "algorithm": facts.get("algorithm", algorithm)}
                     if seconds:
@@ -52,7 +52,7 @@ def _row(case: str, library: str, threads: int) -> dict:
             "algorithm": "", "chosen": library == OURS}
 
 
-def _seconds(statement: str, threads: int) -> list[float]:
+def seconds_of(statement: str, threads: int) -> list[float]:
     """Seconds of processes that do one statement; the first of them, which fills the disk cache, is not counted."""
     seconds = []
     for _ in range(WARM + 1):
@@ -62,7 +62,7 @@ def _seconds(statement: str, threads: int) -> list[float]:
     return sorted(seconds[1:])
 
 
-def _first(task: Task, library: str, algorithm: str, threads: int, times: int, cold: bool) -> tuple[dict, list[float]]:
+def first(task: Task, library: str, algorithm: str, threads: int, times: int, cold: bool) -> tuple[dict, list[float]]:
     """From the start of a process to the end of the first call, several times; a first one that warms the cache is left out."""
     seconds: list[float] = []
     facts: dict = {}

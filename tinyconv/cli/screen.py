@@ -33,9 +33,10 @@ class Screen(Watch):
         self.bar = Progress(
             TextColumn("{task.description}"), BarColumn(bar_width=20), TextColumn("{task.fields[now]}"), TimeRemainingColumn(),
             console=out, transient=True, disable=not out.is_terminal, auto_refresh=False)
-        self.task = self.bar.add_task("compiling", total=None, now="kernels, once and for all")
-        self.last = 0.0
-        self.began = time.perf_counter()
+        self.task = self.bar.add_task("starting", total=None, now="")
+        self.drawn = 0.0
+        self.since = 0, 0.0  # samples and time at the end of the epoch's first batch, which may have compiled kernels
+        self.rate = 0.0  # images a second since then
 
     def __enter__(self) -> Screen:
         self.bar.start()
@@ -46,34 +47,42 @@ class Screen(Watch):
 
     def begin(self, training: Training) -> None:
         """The heading, and the lines of a run that goes on."""
+        from ..kernels import jit  # here: it brings Numba along, and `console` has users who do without
+
+        if jit.FOLDER and not any(jit.FOLDER.rglob("*.nbi")):
+            self.out.print("The first run compiles its kernels for this machine, which takes a moment.\n", style="dim")
         self.out.print(COLUMNS, style="bold")
         for line in training.history:
-            self._print(line, training)
+            self._print(line, training, training.loader.samples / line.seconds)
         self.bar.update(self.task, total=training.config.epochs * len(training.loader), refresh=True)
 
     def step(self, training: Training) -> None:
         """Move the bar, but not so often that it costs anything."""
-        now = time.perf_counter()
-        if now - self.last < REFRESH:
+        now, tally = time.perf_counter(), training.tally
+        if tally.samples <= training.config.batch_size:
+            self.since = tally.samples, now
+            self.rate = tally.samples / tally.seconds
+        else:
+            self.rate = (tally.samples - self.since[0]) / (now - self.since[1])
+        if now - self.drawn < REFRESH:
             return
-        self.last = now
-        done, tally, per_epoch = len(training.history), training.tally, len(training.loader)
+        self.drawn = now
+        done, per_epoch = len(training.history), len(training.loader)
         steps = -(-tally.samples // training.config.batch_size)
         self.bar.update(
             self.task, completed=done * per_epoch + steps, description=f"epoch {done + 1}/{training.config.epochs}",
             now=f"loss {tally.loss / tally.samples:.3f}  {100 * tally.right / tally.samples:5.1f} %  "
-                f"{tally.samples / tally.seconds:,.0f} img/s", refresh=True)
+                f"{self.rate:,.0f} img/s", refresh=True)
 
     def epoch(self, training: Training) -> None:
         """Print the line of the epoch that has just ended."""
-        self._print(training.history[-1], training)
+        self._print(training.history[-1], training, self.rate)
 
     def stopping(self) -> None:
         """Say that a Ctrl-C was heard."""
         self.bar.update(self.task, description="stopping", now="after this batch; Ctrl-C again: at once", refresh=True)
 
-    def _print(self, line: Epoch, training: Training) -> None:
+    def _print(self, line: Epoch, training: Training, rate: float) -> None:
         number = f"{line.epoch}/{training.config.epochs}"
-        rate = training.loader.samples / line.seconds
         self.out.print(f"{number:>5}  {line.loss:9.4f}   {100 * line.accuracy:6.2f} %     "
                        f"{100 * line.validation_accuracy:6.2f} %   {rate:8,.0f}   {line.seconds:5.1f} s")

@@ -10,8 +10,9 @@ from typing import Any
 
 from numba import typeof, types
 from numba.core import cgutils
-from numba.extending import intrinsic
+from numba.extending import intrinsic as numba_intrinsic
 
+intrinsic: Any = numba_intrinsic  # called from compiled code without its first argument
 _known: dict[tuple[Any, ...], int] = {}
 
 
@@ -31,9 +32,9 @@ def address(function: Any, dtype: Any, *args: Any) -> int:
 
 
 @intrinsic
-def invoke(typingctx, where, args):  # type: ignore[no-untyped-def]
+def invoke(typingctx, where, args):
     """Call the jitted function at `where`, which returns nothing and raises nothing, with a tuple of arguments."""
-    def codegen(context, b, sig, values):  # type: ignore[no-untyped-def]
+    def codegen(context, b, sig, values):
         code = context.call_conv.get_function_type(types.none, args.types)
         context.call_conv.call_function(b, b.inttoptr(values[0], code.as_pointer()), types.none, args.types,
                                         cgutils.unpack_tuple(b, values[1]))

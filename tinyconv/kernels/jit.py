@@ -17,6 +17,8 @@ from typing import Any
 import numba
 from numba.core import config as _config
 
+from . import host
+
 config: Any = _config  # its attributes are made at run time, which a type checker cannot see
 
 # nnan and ninf stay off: they would delete every test for NaN and infinity
@@ -38,9 +40,9 @@ def njit(fn: Callable | None = None, *, parallel: bool = False, fastmath: set[st
 
 
 def fingerprint() -> str:
-    """A hash of the source of every kernel and of Numba's version."""
+    """A hash of the source of every kernel, of Numba's version, and of the vector width that tiles are drawn for."""
     here = Path(__file__).parent
-    digest = hashlib.sha256(numba.__version__.encode())
+    digest = hashlib.sha256(f"{numba.__version__} {host.VECTOR_BYTES}".encode())
     for path in sorted(here.rglob("*.py")):
         digest.update(path.relative_to(here).as_posix().encode())
         digest.update(path.read_bytes())

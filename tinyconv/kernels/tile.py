@@ -9,7 +9,7 @@ loaded, what it multiplies is the outer product of what it read:
 
 Each comes in a small fixed set of sizes, compiled together and chosen by number, so that a new problem is only another
 table. Vectors have the host's width (host.py). Nothing here checks bounds: plans are made so that none is crossed.
-Read next: conv/simd.py, which says which tile is used for what.
+Read next: emit.py, what they are written in; conv/simd.py, which tile is used for what.
 """
 
 from __future__ import annotations
@@ -19,139 +19,30 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
-from numba.extending import intrinsic
+from numba.extending import intrinsic as numba_intrinsic
 
 from . import host
+from .emit import I32, I64, Emitter, switch
 
-I32, I64 = ir.IntType(32), ir.IntType(64)
+intrinsic: Any = numba_intrinsic  # called from compiled code without its first argument
 
 # The sizes of the tiles. All sums of a tile, the vectors it has read and one scalar must fit the registers, and there
 # must be 8 sums or more, or each multiply-add waits for the one before it (4 cycles, two of them a cycle).
 if host.REGISTERS >= 32:
-    ROW_TILES = ((8, 1), (8, 2), (6, 3), (6, 4), (4, 5), (4, 6), (3, 7), (3, 8), (2, 10), (2, 12), (1, 16), (1, 20))  # (R, K)
-    CHANNEL_GROUPS = (10, 6, 4, 3, 2, 2, 2)  # P for G = 1, 2, ...
-    DOT_TILES = ((1, 9), (2, 8), (3, 7), (4, 5), (5, 4), (6, 3))  # (K, P)
+    ROW_TILES: tuple[tuple[int, int], ...] = (  # (R, K)
+        (8, 1), (8, 2), (6, 3), (6, 4), (4, 5), (4, 6), (3, 7), (3, 8), (2, 10), (2, 12), (1, 16), (1, 20))
+    CHANNEL_GROUPS: tuple[int, ...] = (10, 6, 4, 3, 2, 2, 2)  # P for G = 1, 2, ...
+    DOT_TILES: tuple[tuple[int, int], ...] = ((1, 9), (2, 8), (3, 7), (4, 5), (5, 4), (6, 3))  # (K, P)
 else:
     ROW_TILES = ((6, 1), (5, 2), (3, 3), (3, 4), (2, 5), (2, 6), (1, 8), (1, 10))
     CHANNEL_GROUPS = (6, 3, 2, 1, 1, 1, 1)
     DOT_TILES = ((1, 9), (2, 5), (3, 3), (3, 4), (4, 3), (6, 2))
+AHEAD = 48  # numbers from what a channel tile reads to what it asks the caches for, some tiles later
 CHANNEL_TILES = tuple((r, p, g + 1) for r in (1, 2) for g, p in enumerate(CHANNEL_GROUPS))  # (R, P, G)
 
 
-def lanes(itemsize: int) -> int:
-    """Numbers of this size in one vector."""
-    return max(host.VECTOR_BYTES // itemsize, 1)
-
-
-class _Emitter:
-    """The few instructions that tiles are written in, for vectors of one element type."""
-
-    def __init__(self, context: Any, builder: Any, array: types.Array) -> None:
-        self.context, self.b = context, builder
-        self.elt = context.get_value_type(array.dtype)
-        self.size = array.dtype.bitwidth // 8
-        self.L = lanes(self.size)
-        self.vec = ir.VectorType(self.elt, self.L)
-        self.zero = ir.Constant(self.vec, [0.0] * self.L)
-        suffix = f"v{self.L}f{8 * self.size}"
-        self._fma = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(self.vec, [self.vec] * 3), f"llvm.fmuladd.{suffix}")
-        mask = ir.VectorType(ir.IntType(1), self.L)
-        self._masked = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(self.vec, [self.vec.as_pointer(), I32, mask, self.vec]),
-            f"llvm.masked.load.{suffix}.p0")
-
-    def pointer(self, array: types.Array, value: Any, index: Any) -> Any:
-        return self.b.gep(self.context.make_array(array)(self.context, self.b, value).data, [index])
-
-    def at(self, pointer: Any, index: Any) -> Any:
-        return self.b.gep(pointer, [index if isinstance(index, ir.Value) else ir.Constant(I64, index)])
-
-    def load(self, pointer: Any) -> Any:
-        v = self.b.load(self.b.bitcast(pointer, self.vec.as_pointer()))
-        v.align = self.size
-        return v
-
-    def store(self, value: Any, pointer: Any) -> None:
-        self.b.store(value, self.b.bitcast(pointer, self.vec.as_pointer())).align = self.size
-
-    def masked_load(self, pointer: Any, mask: Any) -> Any:
-        return self.b.call(self._masked, [self.b.bitcast(pointer, self.vec.as_pointer()),
-                                          ir.Constant(I32, self.size), mask, self.zero])
-
-    def broadcast(self, scalar: Any) -> Any:
-        undefined = ir.Constant(self.vec, ir.Undefined)
-        v = self.b.insert_element(undefined, scalar, ir.Constant(I32, 0))
-        return self.b.shuffle_vector(v, undefined, ir.Constant(ir.VectorType(I32, self.L), [0] * self.L))
-
-    def weave(self, rows: list) -> list:
-        """rows[i][j] in the order j*len(rows) + i, cut into vectors; the number of rows is a power of two."""
-        if len(rows) == 1:
-            return rows
-        lanes = [j // 2 + j % 2 * self.L for j in range(2 * self.L)]  # a[0], b[0], a[1], ...
-        return [self.shuffle(a, b, half) for a, b in zip(self.weave(rows[::2]), self.weave(rows[1::2]))
-                for half in (lanes[:self.L], lanes[self.L:])]
-
-    def shuffle(self, a: Any, b: Any, lanes: list[int]) -> Any:
-        return self.b.shuffle_vector(a, b, ir.Constant(ir.VectorType(I32, len(lanes)), lanes))
-
-    def store_part(self, v: Any, first: int, count: int, pointer: Any) -> None:
-        """Lanes first, ... of v, `count` of them, to pointer."""
-        whole = 1 << (count - 1).bit_length()
-        if whole < v.type.count:
-            v = self.shuffle(v, ir.Constant(v.type, ir.Undefined), list(range(first, first + whole)))
-        to = self.b.bitcast(pointer, v.type.as_pointer())
-        if count == whole:
-            self.b.store(v, to).align = self.size
-            return
-        mask = ir.VectorType(ir.IntType(1), whole)
-        store = cgutils.get_or_insert_function(
-            self.b.module, ir.FunctionType(ir.VoidType(), [v.type, to.type, I32, mask]),
-            f"llvm.masked.store.v{whole}f{8 * self.size}.p0")
-        self.b.call(store, [v, to, ir.Constant(I32, self.size), ir.Constant(mask, [i < count for i in range(whole)])])
-
-    def fma(self, a: Any, b: Any, c: Any) -> Any:
-        return self.b.call(self._fma, [a, b, c])
-
-    def loop(self, count: Any, start: list, body: Any) -> list:
-        """Carry `start` through `body(t, values) -> values` for t in 0..count-1; none at all where count is 0."""
-        b = self.b
-        before, loop, done = b.block, b.function.append_basic_block("tile"), b.function.append_basic_block("tiled")
-        b.cbranch(b.icmp_signed(">", count, ir.Constant(I64, 0)), loop, done)
-        b.position_at_end(loop)
-        t = b.phi(I64)
-        carried = [b.phi(v.type) for v in start]
-        new = body(t, carried)
-        after = b.add(t, ir.Constant(I64, 1))
-        for phi, first, later in zip([t, *carried], [ir.Constant(I64, 0), *start], [after, *new]):
-            phi.add_incoming(first, before)
-            phi.add_incoming(later, b.block)
-        last = b.block
-        b.cbranch(b.icmp_signed("<", after, count), loop, done)
-        b.position_at_end(done)
-        out = [b.phi(v.type) for v in start]
-        for phi, first, later in zip(out, start, new):
-            phi.add_incoming(first, before)
-            phi.add_incoming(later, last)
-        return out
-
-
-def _switch(builder: Any, number: Any, cases: list) -> None:
-    """Run cases[number]()."""
-    done = builder.append_basic_block("done")
-    blocks = [builder.append_basic_block(f"size{i}") for i in range(len(cases))]
-    switch = builder.switch(number, done)
-    for i, (block, case) in enumerate(zip(blocks, cases)):
-        switch.add_case(ir.Constant(I64, i), block)
-        builder.position_at_end(block)
-        case()
-        builder.branch(done)
-    builder.position_at_end(done)
-
-
 @intrinsic
-def row_tile(typingctx, size, x, bases, offs, wi, o0, T, w, w0, s0, out, at, step, relu):  # type: ignore[no-untyped-def]
+def row_tile(typingctx, size, x, bases, offs, wi, o0, T, w, w0, s0, out, at, step, relu):
     """R vectors of positions x K output channels, (R, K) = ROW_TILES[size].
 
                      w[t, 0]  ...  w[t, K-1]        for every t:  load R vectors of x, K scalars of w,
@@ -161,20 +52,20 @@ def row_tile(typingctx, size, x, bases, offs, wi, o0, T, w, w0, s0, out, at, ste
     Step t reads offs[o0 + t] and row wi[o0 + t] of w, which is (.., K) from w0 on; sums start from w[s0 : + K] (the bias).
     Stores vector r of channel k at out[at[r] + k*step], negative sums as 0 where relu is not 0; NaN stays NaN.
     """
-    def codegen(context, b, sig, args):  # type: ignore[no-untyped-def]
+    def codegen(context, b, sig, args):
         number, xv, basev, offv, wiv, o0v, tv, wv, w0v, s0v, outv, atv, stepv, reluv = args
-        e = _Emitter(context, b, x)
+        e = Emitter(context, b, x)
         table, at_ = e.pointer(bases, basev, ir.Constant(I64, 0)), e.pointer(at, atv, ir.Constant(I64, 0))
         op, ip, wp, first = e.pointer(offs, offv, o0v), e.pointer(wi, wiv, o0v), e.pointer(w, wv, w0v), e.pointer(w, wv, s0v)
         xp, yp = e.pointer(x, xv, ir.Constant(I64, 0)), e.pointer(out, outv, ir.Constant(I64, 0))
         rectify = b.icmp_signed("!=", reluv, ir.Constant(I64, 0))
         floor = e.broadcast(b.select(rectify, ir.Constant(e.elt, 0.0), ir.Constant(e.elt, float("-inf"))))
 
-        def emit(nr, nk):  # type: ignore[no-untyped-def]
+        def emit(nr, nk):
             rows = [e.at(xp, b.load(e.at(table, r))) for r in range(nr)]
             start = [e.broadcast(b.load(e.at(first, k))) for k in range(nk) for _ in range(nr)]
 
-            def body(t, acc):  # type: ignore[no-untyped-def]
+            def body(t, acc):
                 off = b.load(e.at(op, t))
                 xs = [e.load(e.at(p, off)) for p in rows]
                 row = e.at(wp, b.mul(b.load(e.at(ip, t)), ir.Constant(I64, nk)))
@@ -190,7 +81,7 @@ def row_tile(typingctx, size, x, bases, offs, wi, o0, T, w, w0, s0, out, at, ste
                 clipped = b.select(b.fcmp_ordered("<", v, floor), floor, v)
                 e.store(clipped, e.at(to[i % nr], b.mul(stepv, ir.Constant(I64, i // nr))))
 
-        _switch(b, number, [partial(emit, *shape) for shape in ROW_TILES])
+        switch(b, number, [partial(emit, *shape) for shape in ROW_TILES])
         return context.get_dummy_value()
 
     i = types.int64
@@ -200,7 +91,7 @@ def row_tile(typingctx, size, x, bases, offs, wi, o0, T, w, w0, s0, out, at, ste
 class _ChannelTile:
     """The sums of channel_tile, in registers: position i = p*G + g, vector r is sums[i*R + r]."""
 
-    def __init__(self, e: _Emitter, shape: tuple[int, int, int], xp: Any, table: Any, op: Any, T: Any, wp: Any) -> None:
+    def __init__(self, e: Emitter, shape: tuple[int, int, int], xp: Any, table: Any, op: Any, T: Any, wp: Any) -> None:
         self.e, self.shape, self.xp, self.table, self.op, self.T, self.wp = e, shape, xp, table, op, T, wp
 
     def run(self, first: list) -> list:
@@ -217,13 +108,14 @@ class _ChannelTile:
                 for g in range(ng):
                     s = e.broadcast(b.load(e.at(here, g)))
                     new += [e.fma(s, ws[r], acc[(p * ng + g) * nr + r]) for r in range(nr)]
+            e.prefetch(e.at(here, AHEAD))
             return new
 
         return e.loop(self.T, first, body)
 
 
 @intrinsic
-def channel_tile(typingctx, size, x, bases, offs, o0, T, w, w0, out, at, step, valid, relu):  # type: ignore[no-untyped-def]
+def channel_tile(typingctx, size, x, bases, offs, o0, T, w, w0, out, at, step, valid, relu):
     """R vectors of channels x P groups of G neighbouring positions, (R, P, G) = CHANNEL_TILES[size].
 
                      w[t, 0:L] ... w[t, (R-1)*L : R*L]      for every t:  load R vectors of w, P*G scalars of x,
@@ -235,15 +127,15 @@ def channel_tile(typingctx, size, x, bases, offs, o0, T, w, w0, out, at, step, v
     The sums are turned in registers: group p of channel k < valid goes to out[at[p] + k*step : + G], negative ones as 0
     where relu is not 0; NaN stays NaN.
     """
-    def codegen(context, b, sig, args):  # type: ignore[no-untyped-def]
+    def codegen(context, b, sig, args):
         number, xv, basev, offv, o0v, tv, wv, w0v, outv, atv, stepv, validv, reluv = args
-        e, zero = _Emitter(context, b, x), ir.Constant(I64, 0)
+        e, zero = Emitter(context, b, x), ir.Constant(I64, 0)
         wp, at_, yp = e.pointer(w, wv, w0v), e.pointer(at, atv, zero), e.pointer(out, outv, zero)
         ends = e.pointer(x, xv, zero), e.pointer(bases, basev, zero), e.pointer(offs, offv, o0v), tv, wp
         rectify = b.icmp_signed("!=", reluv, zero)
         floor = e.broadcast(b.select(rectify, ir.Constant(e.elt, 0.0), ir.Constant(e.elt, float("-inf"))))
 
-        def emit(nr, np_, ng):  # type: ignore[no-untyped-def]
+        def emit(nr, np_, ng):
             start = e.at(wp, b.mul(tv, ir.Constant(I64, nr * e.L)))
             first = [e.load(e.at(start, r * e.L)) for r in range(nr)]
             sums = _ChannelTile(e, (nr, np_, ng), *ends).run(first * (np_ * ng))
@@ -266,7 +158,7 @@ def channel_tile(typingctx, size, x, bases, offs, o0, T, w, w0, out, at, step, v
             b.branch(stop)
             b.position_at_end(stop)
 
-        _switch(b, number, [partial(emit, *shape) for shape in CHANNEL_TILES])
+        switch(b, number, [partial(emit, *shape) for shape in CHANNEL_TILES])
         return context.get_dummy_value()
 
     i = types.int64
@@ -274,24 +166,24 @@ def channel_tile(typingctx, size, x, bases, offs, o0, T, w, w0, out, at, step, v
 
 
 @intrinsic
-def tap_tile(typingctx, size, x, bases, offs, o0, T, w, w0, sums, s0):  # type: ignore[no-untyped-def]
+def tap_tile(typingctx, size, x, bases, offs, o0, T, w, w0, sums, s0):
     """The channel tile for weight gradients: adds to sums[s0 + i*R*L + r*L : + L] for position i = p*G + g, vector r.
 
     There, w is y with its channels innermost, the positions of y are in the role of taps, and taps in that of positions.
     """
-    def codegen(context, b, sig, args):  # type: ignore[no-untyped-def]
+    def codegen(context, b, sig, args):
         number, xv, basev, offv, o0v, tv, wv, w0v, sumv, s0v = args
-        e, zero = _Emitter(context, b, x), ir.Constant(I64, 0)
+        e, zero = Emitter(context, b, x), ir.Constant(I64, 0)
         sp = e.pointer(sums, sumv, s0v)
         ends = (e.pointer(x, xv, zero), e.pointer(bases, basev, zero), e.pointer(offs, offv, o0v), tv,
                 e.pointer(w, wv, w0v))
 
-        def emit(*shape):  # type: ignore[no-untyped-def]
+        def emit(*shape):
             at = [e.at(sp, i * e.L) for i in range(shape[0] * shape[1] * shape[2])]
             for pointer, v in zip(at, _ChannelTile(e, shape, *ends).run([e.load(p) for p in at])):
                 e.store(v, pointer)
 
-        _switch(b, number, [partial(emit, *shape) for shape in CHANNEL_TILES])
+        switch(b, number, [partial(emit, *shape) for shape in CHANNEL_TILES])
         return context.get_dummy_value()
 
     i = types.int64
@@ -299,11 +191,11 @@ def tap_tile(typingctx, size, x, bases, offs, o0, T, w, w0, sums, s0):  # type: 
 
 
 @intrinsic
-def turn(typingctx, src, s0, sstep, rows, dst, d0, dstep):  # type: ignore[no-untyped-def]
+def turn(typingctx, src, s0, sstep, rows, dst, d0, dstep):
     """A block of up to L rows of L turned over: dst[d0 + j*dstep + i] = src[s0 + i*sstep + j]; absent rows hold the last."""
-    def codegen(context, b, sig, args):  # type: ignore[no-untyped-def]
+    def codegen(context, b, sig, args):
         sv, s0v, ssv, rv, dv, d0v, dsv = args
-        e = _Emitter(context, b, src)
+        e = Emitter(context, b, src)
         sp, dp, last = e.pointer(src, sv, s0v), e.pointer(dst, dv, d0v), b.sub(rv, ir.Constant(I64, 1))
         numbers = [ir.Constant(I64, i) for i in range(e.L)]
         rows = [e.load(e.at(sp, b.mul(ssv, b.select(b.icmp_signed("<", i, last), i, last)))) for i in numbers]
@@ -316,15 +208,15 @@ def turn(typingctx, src, s0, sstep, rows, dst, d0, dstep):  # type: ignore[no-un
 
 
 @intrinsic
-def copy(typingctx, src, s0, dst, d0, n):  # type: ignore[no-untyped-def]
+def copy(typingctx, src, s0, dst, d0, n):
     """dst[d0 : d0 + n] = src[s0 : s0 + n]; a row of a vector or more in whole vectors, the last over the one before."""
-    def codegen(context, b, sig, args):  # type: ignore[no-untyped-def]
+    def codegen(context, b, sig, args):
         sv, s0v, dv, d0v, nv = args
-        e = _Emitter(context, b, src)
+        e = Emitter(context, b, src)
         sp, dp, wide = e.pointer(src, sv, s0v), e.pointer(dst, dv, d0v), ir.Constant(I64, e.L)
         with b.if_else(b.icmp_signed(">=", nv, wide)) as (whole, short):
             with whole:
-                def vector(t, none):  # type: ignore[no-untyped-def]
+                def vector(t, none):
                     at = b.mul(t, wide)
                     e.store(e.load(e.at(sp, at)), e.at(dp, at))
                     return []
@@ -332,7 +224,7 @@ def copy(typingctx, src, s0, dst, d0, n):  # type: ignore[no-untyped-def]
                 e.loop(b.sdiv(nv, wide), [], vector)
                 e.store(e.load(e.at(sp, last)), e.at(dp, last))
             with short:
-                def number(t, none):  # type: ignore[no-untyped-def]
+                def number(t, none):
                     b.store(b.load(e.at(sp, t)), e.at(dp, t))
                     return []
                 e.loop(nv, [], number)
@@ -343,11 +235,11 @@ def copy(typingctx, src, s0, dst, d0, n):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def split(typingctx, src, s0, dst, even, odd):  # type: ignore[no-untyped-def]
+def split(typingctx, src, s0, dst, even, odd):
     """2L neighbours of src from s0 on: those at even places to dst[even : + L], the others to dst[odd : + L]."""
-    def codegen(context, b, sig, args):  # type: ignore[no-untyped-def]
+    def codegen(context, b, sig, args):
         sv, s0v, dv, evenv, oddv = args
-        e = _Emitter(context, b, src)
+        e = Emitter(context, b, src)
         sp = e.pointer(src, sv, s0v)
         first, second = e.load(sp), e.load(e.at(sp, e.L))
         for start, to in ((0, evenv), (1, oddv)):
@@ -359,7 +251,7 @@ def split(typingctx, src, s0, dst, even, odd):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def dot_tile(typingctx, size, x, bases, xo, y, at, yo, full, T, part, tails, keep, sums, s0):  # type: ignore[no-untyped-def]
+def dot_tile(typingctx, size, x, bases, xo, y, at, yo, full, T, part, tails, keep, sums, s0):
     """K channels of y x P taps of x, both as vectors of positions, (K, P) = DOT_TILES[size].
 
                      x[bases[0] + xo[t] : + L] ... x[bases[P-1] + xo[t] : + L]
@@ -369,9 +261,9 @@ def dot_tile(typingctx, size, x, bases, xo, y, at, yo, full, T, part, tails, kee
     t runs over T vectors from `full` on, then over `tails` from `part` on, of which only the first `keep` lanes are read.
     Adds to sums[s0 + (k*P + p)*L : + L].
     """
-    def codegen(context, b, sig, args):  # type: ignore[no-untyped-def]
+    def codegen(context, b, sig, args):
         number, xv, basev, xov, yv, atv, yov, fullv, tv, partv, tailv, keepv, sumv, s0v = args
-        e, zero = _Emitter(context, b, x), ir.Constant(I64, 0)
+        e, zero = Emitter(context, b, x), ir.Constant(I64, 0)
         xp, yp, table, at_ = (e.pointer(a, v, zero) for a, v in ((x, xv), (y, yv), (bases, basev), (at, atv)))
         counted = ir.Constant(ir.VectorType(I64, e.L), list(range(e.L)))
         some = ir.Constant(counted.type, ir.Undefined)
@@ -380,14 +272,14 @@ def dot_tile(typingctx, size, x, bases, xo, y, at, yo, full, T, part, tails, kee
         mask = b.icmp_signed("<", counted, some)
         sp = e.pointer(sums, sumv, s0v)
 
-        def emit(nk, np_):  # type: ignore[no-untyped-def]
+        def emit(nk, np_):
             xs = [e.at(xp, b.load(e.at(table, p))) for p in range(np_)]
             ys = [e.at(yp, b.load(e.at(at_, k))) for k in range(nk)]
             acc = [e.load(e.at(sp, i * e.L)) for i in range(nk * np_)]
             for first, count, load in ((fullv, tv, e.load), (partv, tailv, lambda p: e.masked_load(p, mask))):
                 x_at, y_at = e.pointer(xo, xov, first), e.pointer(yo, yov, first)
 
-                def body(t, acc, x_at=x_at, y_at=y_at, load=load):  # type: ignore[no-untyped-def]
+                def body(t, acc, x_at=x_at, y_at=y_at, load=load):
                     a, c = b.load(e.at(x_at, t)), b.load(e.at(y_at, t))
                     taps, new = [load(e.at(p, a)) for p in xs], []
                     for k in range(nk):
@@ -399,7 +291,7 @@ def dot_tile(typingctx, size, x, bases, xo, y, at, yo, full, T, part, tails, kee
             for i, v in enumerate(acc):
                 e.store(v, e.at(sp, i * e.L))
 
-        _switch(b, number, [partial(emit, *shape) for shape in DOT_TILES])
+        switch(b, number, [partial(emit, *shape) for shape in DOT_TILES])
         return context.get_dummy_value()
 
     i = types.int64

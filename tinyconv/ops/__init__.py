@@ -72,7 +72,7 @@ METHODS: dict[str, Any] = {
     "view": reshape, "clone": pointwise.clone, "abs": pointwise.abs, "pow": pointwise.pow, "neg": lambda x: pointwise.neg(x),
     "isnan": pointwise.isnan, "isfinite": pointwise.isfinite, "max": reduce.max, "min": reduce.min,
     "any": reduce.any, "all": reduce.all,
-    **{op.name: _method(op) for op in (exp, log, sqrt, rsqrt, tanh, sigmoid, relu, sin, cos)},
+    **{op.name: _method(op) for op in (exp, log, log1p, sqrt, rsqrt, tanh, sigmoid, relu, sin, cos)},
     "clip": clip, "clamp": clip, "sum": sum, "mean": mean, "var": var, "std": std, "amax": amax, "amin": amin,
     "argmax": argmax, "argmin": argmin, "softmax": softmax, "log_softmax": log_softmax, "logsumexp": logsumexp,
     "reshape": reshape, "flatten": flatten, "permute": permute, "transpose": transpose, "squeeze": squeeze,

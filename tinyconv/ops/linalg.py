@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import blas
 from ..forms import trilinear
 from ..tensor import Op, Tensor
 from .dtypes import align_dtypes, as_tensor
@@ -26,21 +27,21 @@ def _t(a: Any) -> Any:
 
 matmul_op, _, _ = trilinear(
     "matmul",
-    y=lambda x, w: x @ w,  # (M, K) (K, N)
-    x=lambda y, w: y @ _t(w),  # (M, N) (N, K)
-    w=lambda x, y: _t(x) @ y,  # (K, M) (M, N)
+    y=lambda x, w: blas.matmul(x, w),  # (M, K) (K, N)
+    x=lambda y, w: blas.matmul(y, _t(w)),  # (M, N) (N, K)
+    w=lambda x, y: blas.matmul(_t(x), y),  # (K, M) (M, N)
 )
 
 linear_op, _, _ = trilinear(
     "linear",
-    y=lambda x, w: x @ w.T,  # (N, I) (I, O)
-    x=lambda y, w: y @ w,  # (N, O) (O, I)
-    w=lambda x, y: y.T @ x,  # (O, N) (N, I)
+    y=lambda x, w: blas.matmul(x, w.T),  # (N, I) (I, O)
+    x=lambda y, w: blas.matmul(y, w),  # (N, O) (O, I)
+    w=lambda x, y: blas.matmul(y.T, x),  # (O, N) (N, I)
 )
 
 
 def _affine(x: Any, w: Any, b: Any) -> Any:
-    y = x @ w.T
+    y = blas.matmul(x, w.T)
     y += b
     return y
 

@@ -218,7 +218,7 @@ def _on_arrays(fn: Any, doc: str) -> Any:
     def compared(a: Tensor, b: Any) -> Tensor:
         if not isinstance(b, (Tensor, np.ndarray, list, tuple)) and not is_scalar(b):
             return NotImplemented
-        return Tensor.wrap(np.asarray(fn(a.data, b.data if isinstance(b, Tensor) else number(b))))
+        return Tensor.wrap(fn(a.data, b.data if isinstance(b, Tensor) else number(b)))
 
     compared.__name__, compared.__doc__ = fn.__name__, doc
     return compared
@@ -232,14 +232,14 @@ both, either, differ = (_on_arrays(f, f"Elementwise {f.__name__} of booleans or 
 
 def invert(x: Tensor) -> Tensor:
     """Elementwise not, of booleans or integers, never on the tape."""
-    return Tensor.wrap(np.asarray(np.invert(x.data)))
+    return Tensor.wrap(np.invert(x.data))
 
 
 def isnan(x: Tensor) -> Tensor:
     """Where x is not a number."""
-    return Tensor.wrap(np.asarray(np.isnan(x.data)))
+    return Tensor.wrap(np.isnan(x.data))
 
 
 def isfinite(x: Tensor) -> Tensor:
     """Where x is neither NaN nor infinite."""
-    return Tensor.wrap(np.asarray(np.isfinite(x.data)))
+    return Tensor.wrap(np.isfinite(x.data))

@@ -40,7 +40,9 @@ def axes_of(x: Tensor, dim: Dim) -> tuple[int, ...]:
     """The dimensions that `dim` names, counted from the front. Raises IndexError with the rank."""
     if dim is None:
         return tuple(range(x.data.ndim))
-    axes = tuple(dim_of(x, d) for d in dim) if isinstance(dim, Sequence) else (dim_of(x, index(dim)),)
+    if not isinstance(dim, Sequence):
+        return (dim_of(x, index(dim)),)
+    axes = tuple([dim_of(x, d) for d in dim])
     if len(set(axes)) < len(axes):
         raise ValueError(f"dim {dim} names a dimension twice")
     return axes
@@ -80,22 +82,22 @@ def std(x: Tensor, dim: Dim = None, correction: int = 1, keepdim: bool = False) 
 
 def any(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """Whether any element is not 0, along dim or at all: boolean."""
-    return Tensor.wrap(np.asarray(x.data.any(dim, keepdims=keepdim)))
+    return Tensor.wrap(x.data.any(dim, keepdims=keepdim))
 
 
 def all(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """Whether no element is 0, along dim or at all: boolean."""
-    return Tensor.wrap(np.asarray(x.data.all(dim, keepdims=keepdim)))
+    return Tensor.wrap(x.data.all(dim, keepdims=keepdim))
 
 
 def argmax(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """Position of the largest element (the first, at a tie), along dim or in the flattened tensor: int64."""
-    return Tensor.wrap(np.asarray(x.data.argmax(dim, keepdims=keepdim)))
+    return Tensor.wrap(x.data.argmax(dim, keepdims=keepdim))
 
 
 def argmin(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """Position of the smallest element (the first, at a tie), along dim or in the flattened tensor: int64."""
-    return Tensor.wrap(np.asarray(x.data.argmin(dim, keepdims=keepdim)))
+    return Tensor.wrap(x.data.argmin(dim, keepdims=keepdim))
 
 
 def max(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor | MinMax:

@@ -85,7 +85,7 @@ def sizes_of(args: tuple) -> tuple[int, ...]:
 
 def dim_of(x: Tensor, dim: int, extra: int = 0) -> int:
     """A dimension counted from the front. Raises IndexError with the shape where there is none such."""
-    rank = x.ndim + extra
+    rank = x.data.ndim + extra
     if not -rank <= dim < rank:
         raise IndexError(f"dim {dim} is out of range for a tensor of {x.ndim} dimensions, shape {x.shape}")
     return dim % rank

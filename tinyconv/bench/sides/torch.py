@@ -4,41 +4,55 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 
-from ...dims import ConvDims, PoolDims
+from ...dims import ConvDims, PoolDims, conv_dims
 from ..nets import build_step, first_losses
 from ..task import Task, dims_of, one_array, operands
 from . import Refused
 
-torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+Call = Callable[[], Any]
+
+
+@cache
+def library() -> Any:
+    """PyTorch, with the number of threads that the environment asks for; imported only in a process of its own."""
+    import torch
+
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    return torch
 
 
 def version() -> str:
-    return torch.__version__
+    return library().__version__
 
 
 def threads() -> int:
-    return torch.get_num_threads()
+    return library().get_num_threads()
 
 
-def prepare(task: Task, algorithm: str) -> tuple[Callable[[], Any], dict]:
+def prepare(task: Task, algorithm: str) -> tuple[Call, dict]:
     """A call of the task. The gradients are the ATen operations that PyTorch's own backward calls, asked for one of them."""
+    torch = library()
     if task.op == "step":
         return build_step(task, torch.nn, torch.optim, torch.from_numpy), {}
     dims = dims_of(task)
     if any(lo != hi for lo, hi in dims.padding):
         raise Refused("it has no padding that differs from side to side")
+    if isinstance(dims, ConvDims):
+        rule = conv_dims(dims.x_shape, dims.w_shape, dims.stride, dims.padding, dims.dilation, dims.groups)
+        if rule.output != dims.output:
+            raise Refused(f"it works the output size out as {rule.output}, where {dims.output} is wanted")
     args = [torch.from_numpy(a) for a in operands(task)]
     call = _conv(task.op, dims, *args) if isinstance(dims, ConvDims) else _pool(task.op, dims, *args)
     return torch.no_grad()(call), {}
 
 
-def _conv(op: str, dims: ConvDims, a: torch.Tensor, b: torch.Tensor) -> Callable[[], Any]:
+def _conv(op: str, dims: ConvDims, a: Any, b: Any) -> Call:
+    torch, F = library(), library().nn.functional
     meta: Any = (dims.stride, tuple(lo for lo, _ in dims.padding), dims.dilation)
     if op == "conv":
         forward: Any = (F.conv1d, F.conv2d, F.conv3d)[dims.rank - 1]
@@ -52,10 +66,11 @@ def _conv(op: str, dims: ConvDims, a: torch.Tensor, b: torch.Tensor) -> Callable
     return lambda: backward(b, a, w, *rest, [False, True, False])[1]
 
 
-def _pool(op: str, dims: PoolDims, a: torch.Tensor, at: torch.Tensor | None = None) -> Callable[[], Any]:
+def _pool(op: str, dims: PoolDims, a: Any, at: Any = None) -> Call:
+    torch, F = library(), library().nn.functional
     where: Any = (dims.kernel, dims.stride, tuple(lo for lo, _ in dims.padding))
     x = torch.empty(dims.x_shape, dtype=a.dtype)
-    calls: dict[str, Callable[[], Any]] = {
+    calls: dict[str, Call] = {
         "max_pool": lambda: F.max_pool2d(a, *where, return_indices=True),
         "pool_scatter": lambda: torch.ops.aten.max_pool2d_with_indices_backward(a, x, *where, dims.dilation, False, at),
         "avg_pool": lambda: F.avg_pool2d(a, *where),
@@ -64,8 +79,9 @@ def _pool(op: str, dims: PoolDims, a: torch.Tensor, at: torch.Tensor | None = No
     return calls[op]
 
 
-def result(task: Task, call: Callable[[], Any]) -> np.ndarray:
+def result(task: Task, call: Call) -> np.ndarray:
     """The answer to be judged."""
+    torch = library()
     if task.op == "step":
         return first_losses(task, torch.nn, torch.optim, torch.from_numpy, task.dtype)
     return one_array(call())

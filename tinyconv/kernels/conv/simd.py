@@ -19,10 +19,10 @@ import numba
 import numpy as np
 
 from ...dims import ConvDims
+from ..emit import lanes
 from ..geometry import floats_only
 from ..invoke import address
 from ..scratch import scratch
-from ..tile import lanes
 from .simd_images import forward_images, input_grad_images
 from .simd_loops import BASES, correlate, pack_item, run_channels, run_images, run_rows
 from .simd_plan import Plan, forward_plan, input_grad_plan
@@ -58,8 +58,8 @@ def conv_weight_grad(x: np.ndarray, y: np.ndarray, dims: ConvDims) -> np.ndarray
     args = src, y, packed, plan.xo, plan.yo, plan.table, plan.tasks, plan.chunks, plan.strides, plan.keep, L, bases, sums
     runs = _addresses(dtype, (run_taps, run_dots), plan.kinds, args)
     last = address(gather, dtype, 0, sums, plan.gathers, plan.table, plan.strides, L, turned, out)
-    correlate_weights(pack, runs, last, dims.N, x, src, plan.pads, y, packed, plan.packs, plan.xo, plan.yo, plan.table, plan.tasks,
-                      plan.chunks, plan.gathers, plan.strides, plan.keep, L, bases, sums, turned, out)
+    correlate_weights(pack, runs, last, dims.N, x, src, plan.pads, y, packed, plan.packs, plan.xo, plan.yo, plan.table,
+                      plan.tasks, plan.chunks, plan.gathers, plan.strides, plan.keep, L, bases, sums, turned, out)
     return w
 
 
@@ -97,7 +97,7 @@ def scratch_bytes(plan_of: Callable[[ConvDims, int], Any]) -> Callable[[ConvDims
 
 def refuse(dims: ConvDims, dtype: np.dtype) -> str:
     """Floats of 4 and 8 bytes, where Numba compiles."""
-    if numba.config.DISABLE_JIT:
+    if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
         return "its tiles exist only as machine code, and NUMBA_DISABLE_JIT is set"
     return floats_only(dims, dtype)
 

@@ -11,7 +11,7 @@ What it wastes: lanes, where the batch is no multiple of L; what it costs: turni
 
 from __future__ import annotations
 
-from itertools import product
+from itertools import pairwise, product
 from math import prod
 
 import numpy as np
@@ -33,7 +33,8 @@ def forward_reach(dims: ConvDims) -> list[Reach]:
 
 def input_grad_reach(dims: ConvDims) -> list[Reach]:
     """For every axis and input position, the taps whose output position exists."""
-    return [[[(k, o // s) for k in range(kernel) if (o := i + lo - k * d) % s == 0 and 0 <= o // s < out][::-1] for i in range(size)]
+    return [[[(k, o // s) for k in range(kernel)[::-1] if (o := i + lo - k * d) % s == 0 and 0 <= o // s < out]
+             for i in range(size)]
             for size, kernel, out, s, (lo, _), d in zip(*three_axes(dims))]
 
 
@@ -51,7 +52,8 @@ def input_grad_images(dims: ConvDims, L: int, below: float) -> Plan | None:
     return _images(dims, channels, (channels[1] * prod(kernel), prod(kernel)), out, input_grad_reach(dims), L, below)
 
 
-def _images(dims: ConvDims, channels: Ints, w_steps: Ints, src_plane: Ints, axes: list[Reach], L: int, below: float) -> Plan | None:
+def _images(dims: ConvDims, channels: Ints, w_steps: Ints, src_plane: Ints, axes: list[Reach], L: int,
+            below: float) -> Plan | None:
     cost, tile = image_cost(dims, channels, prod(src_plane), axes, L)
     return image_plan(dims, channels, w_steps, src_plane, axes, tile, cost, L) if cost < below else None
 
@@ -65,12 +67,16 @@ def image_cost(dims: ConvDims, channels: Ints, src_plane: int, axes: list[Reach]
     classes = prod(len({_shape(reach) for reach in axis}) for axis in axes)
     if not steps or classes * Ci * prod(max(map(len, axis)) for axis in axes) > LARGEST:
         return float("inf"), 0
-    cost, tile = min(((steps * max(1.05 * R * K / 2, (R + K + 2) / 2, 4) + positions * (60 + 10 * R * K)) * -(-blocks // R) * -(-Co // K), i)
-                     for i, (R, K) in enumerate(ROW_TILES))
+    costs = []
+    for i, (R, K) in enumerate(ROW_TILES):
+        each = steps * max(1.05 * R * K / 2, (R + K + 2) / 2, 4) + positions * (60 + 10 * R * K)
+        costs.append((each * -(-blocks // R) * -(-Co // K), i))
+    cost, tile = min(costs)
     return dims.groups * (cost + blocks * Ci * src_plane * 9), tile
 
 
-def image_plan(dims: ConvDims, channels: Ints, w_steps: Ints, src_plane: Ints, axes: list[Reach], tile: int, cost: float, L: int) -> Plan:
+def image_plan(dims: ConvDims, channels: Ints, w_steps: Ints, src_plane: Ints, axes: list[Reach], tile: int, cost: float,
+               L: int) -> Plan:
     """Tables for src (N, groups*Ci, *src_plane) and dst (N, groups*Co, positions)."""
     (Ci, Co), (w_in, w_out), (R, K) = channels, w_steps, ROW_TILES[tile]
     plane, taps, positions = prod(src_plane), min(w_steps), prod(map(len, axes))
@@ -94,7 +100,8 @@ def image_plan(dims: ConvDims, channels: Ints, w_steps: Ints, src_plane: Ints, a
     across, channel_blocks = -(-blocks // R), -(-Co // K) * dims.groups
     parts = min(-(-positions // L), -(-TASKS // (across * channel_blocks)))
     cuts = [positions * i // parts // L * L for i in range(parts)] + [positions]
-    packs, tasks = [], []
+    packs: list[tuple[int, ...]] = []
+    tasks: list[tuple[int, ...]] = []
     for g in range(dims.groups):
         for o in range(0, Co, K):
             w0, valid = len(packs) * (T + 1) * K, min(K, Co - o)
@@ -102,12 +109,12 @@ def image_plan(dims: ConvDims, channels: Ints, w_steps: Ints, src_plane: Ints, a
                           *((1, 0, T) if w_in < w_out else (Ci, w_in, w_out))))
             for n in range(0, blocks, R):
                 tasks += [(n, IMAGES + tile, T, a, w0, n, b, 0, 0, (g * Co + o) * positions, valid, g * Ci * plane * L, 1, 0)
-                          for a, b in zip(cuts, cuts[1:])]
+                          for a, b in pairwise(cuts)]
     tasks.sort(key=lambda task: task[0])
     pads = np.array([blocks * dims.groups * Ci, 1, 1, plane, 1, 1, 0, plane, 0, 0, 0])
-    steps = np.arange(T)  # packed weights hold every tap
+    every = np.arange(T)  # packed weights hold every tap
     return Plan(pads, blocks * dims.groups * Ci * plane * L, np.array(packs), channel_blocks * (T + 1) * K,
-                np.concatenate(offs), (steps // taps * w_in + steps % taps) if w_in >= w_out else steps, np.concatenate(order),
+                np.concatenate(offs), every // taps * w_in + every % taps if w_in >= w_out else every, np.concatenate(order),
                 np.array(table), np.array([task[1:] for task in tasks]).reshape(-1, TASK_COLUMNS),
                 np.array((dims.groups * Ci * plane * L, dims.groups * Co * positions, positions, dims.N, dims.groups * Ci)),
                 (R * K + 1) * L * L, cost, (2,), False)

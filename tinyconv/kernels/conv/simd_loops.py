@@ -63,18 +63,18 @@ def pad_plane(x, src, pads, L, i):
     """Plane i of x into src with zeros around it; column j of the padded width goes to (j % m, j // m)."""
     D, H, W, Dp, Hp, m, row = pads[1], pads[2], pads[3], pads[4], pads[5], pads[6], pads[7]
     d0, h0, w0 = pads[8], pads[9], pads[10]
-    pitch = m * row
+    n, c = divmod(i, pads[11])
+    start, step, pitch = n * pads[12] + c * pads[13], pads[15], m * row
     if i + 1 == pads[0]:
-        src[(i + 1) * Dp * Hp * pitch:] = 0  # tiles may read, and drop, a little past the last plane
+        src[pads[0] // pads[11] * pads[12]:] = 0  # tiles may read, and drop, a little past the last plane
     for d in range(Dp):
-        to = (i * Dp + d) * Hp * pitch
-        if d < d0 or d >= d0 + D:
-            src[to:to + Hp * pitch] = 0
-            continue
-        src[to:to + h0 * pitch] = 0
-        src[to + (h0 + H) * pitch:to + Hp * pitch] = 0
-        for h in range(H):
-            a, b = ((i * D + d - d0) * H + h) * W, to + (h + h0) * pitch
+        for h in range(Hp):
+            b = start + d * pads[14] + h * step
+            if d < d0 or d >= d0 + D or h < h0 or h >= h0 + H:
+                for j in range(b, b + pitch):
+                    src[j] = 0
+                continue
+            a = ((i * D + d - d0) * H + h - h0) * W
             if m == 1:
                 for j in range(b, b + w0):
                     src[j] = 0
@@ -82,25 +82,35 @@ def pad_plane(x, src, pads, L, i):
                     src[j] = 0
                 copy(x, a, src, b + w0, W)
             else:
-                src[b:b + pitch] = 0
+                for j in range(b, b + pitch):
+                    src[j] = 0
                 split_row(x, a, W, src, b, m, row, w0, L)
 
 
 @njit
 def split_row(x, a, W, src, b, m, row, w0, L):
     """A row of x by columns (j + w0) % m."""
-    done = 0
-    if m == 2:
-        even, odd = (b + w0 // 2, b + row + w0 // 2) if w0 % 2 == 0 else (b + row + w0 // 2, b + (w0 + 1) // 2)
-        while done + 2 * L <= W:
-            split(x, a + done, src, even + done // 2, odd + done // 2)
-            done += 2 * L
-    for f in range(m):
-        first = done + (f - w0 - done) % m
-        to = b + f * row + (first + w0) // m
-        for j in range(first, W, m):
-            src[to] = x[a + j]
-            to += 1
+    if m != 2:
+        for f in range(m):
+            first = (f - w0) % m
+            to = b + f * row + (first + w0) // m
+            for j in range(a + first, a + W, m):
+                src[to] = x[j]
+                to += 1
+        return
+    half, done = w0 // 2, 0
+    even, odd = (b + half, b + row + half) if w0 == 2 * half else (b + row + half, b + half + 1)
+    while done + 2 * L <= W:
+        split(x, a + done, src, even + done // 2, odd + done // 2)
+        done += 2 * L
+    if 0 < done < W:  # once more, over what is already there
+        done = (W - 2 * L) // 2 * 2
+        split(x, a + done, src, even + done // 2, odd + done // 2)
+        done += 2 * L
+    for j in range(done // 2, (W + 1) // 2):
+        src[even + j] = x[a + 2 * j]
+    for j in range(done // 2, W // 2):
+        src[odd + j] = x[a + 2 * j + 1]
 
 
 @njit
@@ -205,7 +215,8 @@ def run_images(i, src, packed, offs, order, table, tasks, strides, relu, L, all_
             for r in range(R):
                 bases[r] = min(block + r, last) * strides[0] + origin + table[p0 + j, 0]
                 at[r] = (r * K * L + j) * L
-            row_tile(size, src, bases, offs, order, table[p0 + j, 1], table[p0 + j, 2], packed, w0, w0 + T * K, sums, at, L * L, relu)
+            o0, many_taps = table[p0 + j, 1], table[p0 + j, 2]
+            row_tile(size, src, bases, offs, order, o0, many_taps, packed, w0, w0 + T * K, sums, at, L * L, relu)
         for r in range(min(R, last + 1 - block)):
             n0 = (block + r) * L
             for k in range(valid):

@@ -11,7 +11,6 @@ i + p = m*s + r and k*d = e*s + r read y at m - e. No zero that a stride inserts
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from math import prod
@@ -25,6 +24,8 @@ CHANNEL = len(ROW_TILES)  # tiles are numbered: row tiles, channel tiles, and ro
 IMAGES = CHANNEL + len(CHANNEL_TILES)
 TASK_COLUMNS = 13  # tile, T, first tap, first weight, groups from, to, an image, first of table, dst, valid, src, step, direct
 CHUNK = 96 * 1024  # numbers of the source that a task should read: they stay in the second-level cache
+SUMS = 1024  # numbers that the sums of a tile fit in
+MIX = 8  # channels of a group from which on a copy puts the channels of a row side by side
 FIRST_LEVEL = 8192  # numbers that stay in the first-level cache
 TASKS = 16  # tasks wanted, whatever the number of threads
 
@@ -33,7 +34,7 @@ TASKS = 16  # tasks wanted, whatever the number of threads
 class Plan:
     """Tables of one forward or input-gradient problem; offsets count numbers, not bytes."""
 
-    pads: np.ndarray  # planes, D, H, W, padded D, padded H, modulus, padded W / modulus, padding before D, H, W
+    pads: np.ndarray  # planes, D, H, W, padded D, H, modulus, padded W / modulus, padding before D, H, W, channels, steps
     src_size: int  # numbers in the padded copy of the source, 0 where it is read in place
     packs: np.ndarray  # for every block of packed weights: first in w, step a channel, valid, width, to, T, first tap, bias
     w_size: int
@@ -42,7 +43,7 @@ class Plan:
     order: np.ndarray  # and its row of the packed weights
     table: np.ndarray  # for every group of neighbours: offset in the source, in the destination, length
     tasks: np.ndarray  # rows of TASK_COLUMNS
-    strides: np.ndarray  # from image to image of the source, of the destination; from channel to channel of it
+    strides: np.ndarray  # image to image of the source, of the destination, channel to channel of it; images, channels
     sums: int  # numbers that a task needs for itself
     cost: float  # cycles by a count of issue slots
     kinds: tuple[int, ...]  # of the tiles of the tasks
@@ -57,21 +58,46 @@ class Phase:
     step: int  # from neighbour to neighbour in the destination
 
 
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How the source lies in memory. A copy puts the channels of a row side by side: a tile, which walks all channels of a
+    few rows, then reads one short stretch, where in x as it comes it would touch a page for every channel."""
+
+    channels: int
+    padded: tuple[int, ...]
+    m: int
+    mixed: bool
+
+    @property
+    def row(self) -> int:
+        return -(-self.padded[2] // self.m)
+
+    @property
+    def steps(self) -> tuple[int, int, int, int]:
+        """From image to image, channel to channel, depth to depth, row to row."""
+        depth, height, width = self.padded[0], self.padded[1], self.m * self.row
+        if self.mixed:
+            return depth * height * self.channels * width, width, height * self.channels * width, self.channels * width
+        return depth * height * self.channels * width, depth * height * width, height * width, width
+
+    def pads(self, planes: int, size: Ints, before: Ints) -> list[int]:
+        return [planes, *size, *self.padded[:2], self.m, self.row, *before, self.channels, *self.steps]
+
+
 def forward_plan(dims: ConvDims, L: int) -> Plan:
     """Tables of conv(x, w) for vectors of L numbers."""
     size, kernel, out, s, pad, d = three_axes(dims)
-    padded = [i + lo + hi for i, (lo, hi) in zip(size, pad)]
-    m = s[2]
-    row = -(-padded[2] // m)
-    pitch = (padded[1] * m * row, m * row)
+    m, padded = s[2], tuple(i + lo + hi for i, (lo, hi) in zip(size, pad))
+    layout = Layout(dims.C, padded, m, (m > 1 or padded != size or gathers(dims)) and dims.C >= MIX * dims.groups)
+    row, pitch = layout.row, layout.steps[2:]
     taps = [(index, a * d[0] * pitch[0] + b * d[1] * pitch[1] + c * d[2] % m * row + c * d[2] // m)
             for index, (a, b, c) in enumerate(product(*map(range, kernel)))]
     rows = np.array([(a * s[0] * pitch[0] + b * s[1] * pitch[1], (a * out[1] + b) * out[2])
                      for a, b in product(range(out[0]), range(out[1]))]).reshape(-1, 2)
-    pads = [dims.N * dims.C, *size, padded[0], padded[1], m, row, *(lo for lo, _ in pad)]
+    pads = layout.pads(dims.N * dims.C, size, tuple(lo for lo, _ in pad))
     channels = (dims.C // dims.groups, dims.O // dims.groups)
     w_steps = (prod(kernel), channels[0] * prod(kernel))
-    return _plan(dims, channels, w_steps, pads, [Phase(taps, rows, out[2], 1)], prod(out), L)
+    return _plan(dims, channels, w_steps, layout, pads, [Phase(taps, rows, out[2], 1)], prod(out), L)
 
 
 def input_grad_plan(dims: ConvDims, L: int) -> Plan:
@@ -80,8 +106,9 @@ def input_grad_plan(dims: ConvDims, L: int) -> Plan:
     axes = [_axis_phases(*sizes) for sizes in zip(size, kernel, s, (lo for lo, _ in pad), d)]
     lo = [max([0, *(max(e) - m0 for _, e, _, m0, _ in axis if e)]) for axis in axes]
     hi = [max([0, *(m0 + n - 1 - min(e) - (o - 1) for _, e, _, m0, n in axis if e)]) for axis, o in zip(axes, out)]
-    padded = [o + a + b for o, a, b in zip(out, lo, hi)]
-    pitch = (padded[1] * padded[2], padded[2], 1)
+    padded = tuple(o + a + b for o, a, b in zip(out, lo, hi))
+    layout = Layout(dims.O, padded, 1, (padded != out or gathers(dims)) and dims.O >= MIX * dims.groups)
+    pitch = layout.steps[2:]
     phases, partial = [], False
     for at in product(*axes):
         (kd, ed, i_d, md, nd), (kh, eh, ih, mh, nh), (kw, ew, iw, mw, nw) = at
@@ -93,10 +120,10 @@ def input_grad_plan(dims: ConvDims, L: int) -> Plan:
         rows = [((md + a + lo[0]) * pitch[0] + (mh + b + lo[1]) * pitch[1] + mw + lo[2],
                  ((i_d + a * s[0]) * size[1] + ih + b * s[1]) * size[2] + iw) for a in range(nd) for b in range(nh)]
         phases.append(Phase(taps, np.array(rows).reshape(-1, 2), nw, s[2]))
-    pads = [dims.N * dims.O, *out, padded[0], padded[1], 1, padded[2], *lo]
+    pads = layout.pads(dims.N * dims.O, out, tuple(lo))
     channels = (dims.O // dims.groups, dims.C // dims.groups)
     w_steps = (channels[1] * prod(kernel), prod(kernel))
-    return _plan(dims, channels, w_steps, pads, phases, prod(size), L, partial)
+    return _plan(dims, channels, w_steps, layout, pads, phases, prod(size), L, partial)
 
 
 def _axis_phases(size: int, kernel: int, s: int, p: int, d: int) -> list[tuple[list[int], list[int], int, int, int]]:
@@ -110,23 +137,32 @@ def _axis_phases(size: int, kernel: int, s: int, p: int, d: int) -> list[tuple[l
     return phases
 
 
+def pointwise(dims: ConvDims) -> bool:
+    """Whether every output position reads one input position, its own."""
+    return dims.input == dims.output and max(dims.kernel) == max(dims.stride) == 1 and not any(map(any, dims.padding))
+
+
+def gathers(dims: ConvDims) -> bool:
+    """Whether a pointwise convolution has so many channels, so far apart, that bringing them together pays."""
+    return pointwise(dims) and min(dims.C, dims.O) >= 64 * dims.groups and prod(dims.input) >= 1024
+
+
 def three_axes(dims: ConvDims) -> tuple:
     """(input, kernel, output, stride, padding, dilation) with three axes; a pointwise convolution has one long row."""
     one = (1,) * (3 - dims.rank)
-    if (dims.input == dims.output and max(dims.kernel) == max(dims.stride) == 1
-            and not any(map(any, dims.padding))):
+    if pointwise(dims) and not gathers(dims):
         flat = (1, 1, prod(dims.input))
         return flat, (1, 1, 1), flat, (1, 1, 1), ((0, 0),) * 3, (1, 1, 1)
     return (one + dims.input, one + dims.kernel, one + dims.output, one + dims.stride,
             ((0, 0),) * len(one) + dims.padding, one + dims.dilation)
 
 
-def _plan(dims: ConvDims, channels: Ints, w_steps: Ints, pads: Sequence[int], phases: list[Phase], dst_plane: int,
+def _plan(dims: ConvDims, channels: Ints, w_steps: Ints, layout: Layout, pads: list[int], phases: list[Phase], dst_plane: int,
           L: int, partial: bool = False) -> Plan:
     """Tasks and tables: phases x groups x blocks of output channels x chunks of positions."""
     (Ci, Co), (w_in, w_out) = channels, w_steps
-    _, *size, Dp, Hp, m, row = pads[:8]
-    plane = Dp * Hp * m * row
+    image, channel, _, _ = layout.steps
+    plane = image // layout.channels
     chunks = max(-(-dims.N * Ci * plane // CHUNK), -(-TASKS // (len(phases) * dims.groups * -(-Co // (2 * L)))))
     taps, table = [np.empty((0, 3), int)], [np.empty((0, 3), int)]
     packs: list[tuple[int, ...]] = []
@@ -140,7 +176,7 @@ def _plan(dims: ConvDims, channels: Ints, w_steps: Ints, pads: Sequence[int], ph
         reads_past |= phase.length < across
         k, off = np.array(phase.taps).T
         c = np.arange(Ci)[:, None]
-        taps.append(np.stack([(c * plane + off).ravel(), (c * w_in + k).ravel(), np.arange(T)], 1))
+        taps.append(np.stack([(c * channel + off).ravel(), (c * w_in + k).ravel(), np.arange(T)], 1))
         table.append(neighbours(phase, across))
         count = dims.N * len(table[-1])
         each = -(-max(count, 1) // (chunks * wide)) * wide
@@ -152,17 +188,19 @@ def _plan(dims: ConvDims, channels: Ints, w_steps: Ints, pads: Sequence[int], ph
                               first_tap, g * Co + o, *((1, 0, T) if w_in < w_out else (Ci, w_in, w_out))))
                 direct = tile < CHANNEL and phase.length >= L and phase.step == 1 and valid == width
                 tasks += [(n, tile, T, first_tap, w_size, at, min(at + each, count), len(table[-1]), first_row,
-                           (g * Co + o) * dst_plane, valid, g * Ci * plane, phase.step, direct)
+                           (g * Co + o) * dst_plane, valid, g * Ci * channel, phase.step, direct)
                           for n, at in enumerate(range(0, count, each))]
                 w_size += (T + 1) * width
                 o += width
     tasks.sort(key=lambda task: task[0])  # chunks outermost: threads get equal shares, and a chunk stays in cache
-    copied = reads_past or m > 1 or [Dp, Hp, row] != size
-    cost += 0.3 * pads[0] * plane * (m if m > 2 else 1) * copied
+    copied = reads_past or layout.mixed or layout.m > 1 or layout.padded != tuple(pads[1:4])
+    rows = pads[0] * pads[1] * pads[2] * copied
+    cost += rows * (25 + pads[3] * (0.3 if layout.m == 1 else 0.5 if layout.m == 2 and pads[3] >= 2 * L else 2.5))
+    offs, in_w, order = (np.ascontiguousarray(column) for column in np.concatenate(taps).T)
     return Plan(np.array([pads[0] if copied else 0, *pads[1:]]), pads[0] * plane + 2 * L if copied else 0,
-                np.array(packs).reshape(-1, 11), w_size, *(np.ascontiguousarray(a) for a in np.concatenate(taps).T), np.concatenate(table),
+                np.array(packs).reshape(-1, 11), w_size, offs, in_w, order, np.concatenate(table),
                 np.array([task[1:] for task in tasks], np.int64).reshape(-1, TASK_COLUMNS),
-                np.array((dims.groups * Ci * plane, dims.groups * Co * dst_plane, dst_plane, dims.N, dims.groups * Ci)), 1024, cost,
+                np.array((image, dims.groups * Co * dst_plane, dst_plane, dims.N, dims.groups * Ci)), SUMS, cost,
                 tuple(sorted({int(task[1] >= CHANNEL) for task in tasks})), partial)
 
 
@@ -193,7 +231,8 @@ def _blocks(phase: Phase, T: int, Co: int, L: int) -> tuple[float, list[tuple[in
             slots = max(R * P * G / 2, (R + P * G) / 2, 4) * (1.1 if G == 1 else 1)
             each += n * (T * slots + 30 + R * P * (48 if phase.step == 1 else 20 * G))
         number = CHANNEL + G - 1
-        costs.append((-(-phase.length // G) * each / P, [(number + len(CHANNEL_GROUPS), 2 * L)] * pair + [(number, L)] * single))
+        tiles = [(number + len(CHANNEL_GROUPS), 2 * L)] * pair + [(number, L)] * single
+        costs.append((-(-phase.length // G) * each / P, tiles))
     return min(costs, key=lambda c: c[0])
 
 

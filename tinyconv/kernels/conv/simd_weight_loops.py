@@ -17,8 +17,8 @@ DOT_K, DOT_P = (tuple(c) for c in zip(*DOT_TILES))
 
 
 @njit(parallel=True)
-def correlate_weights(pack, runs, gather, N, x, src, pads, y, packed, packs, xo, yo, table, tasks, chunks, gathers, strides, keep,
-                      L, bases, sums, turned, w):
+def correlate_weights(pack, runs, gather, N, x, src, pads, y, packed, packs, xo, yo, table, tasks, chunks, gathers, strides,
+                      keep, L, bases, sums, turned, w):
     """w = the sum of simd_weights.py: `pack` x and y, `runs`, for each design, the tasks, and `gather` their sums."""
     for i in prange(pads[0] + packs.shape[0] * N):
         invoke(pack, (int(i), N, x, src, pads, y, packed, packs, strides, L))
@@ -66,7 +66,8 @@ def run_taps(i, src, y, packed, xo, yo, table, tasks, chunks, strides, keep, L, 
         for first in range(lo, hi, P):
             for p in range(P):
                 bases[p] = n * strides[0] + origin + table[min(first + p, table.shape[0] - 1), 0]
-            tap_tile(size, src, bases, xo, o0, T, packed, y0 + (n * strides[2] + o0) * width, sums, to + (first - lo) * G * width)
+            w0, here = y0 + (n * strides[2] + o0) * width, to + (first - lo) * G * width
+            tap_tile(size, src, bases, xo, o0, T, packed, w0, sums, here)
 
 
 @njit

@@ -18,7 +18,7 @@ import numpy as np
 
 from ...dims import ConvDims
 from ..tile import CHANNEL_GROUPS, CHANNEL_TILES, DOT_TILES
-from .simd_plan import TASKS, Phase, neighbours, three_axes
+from .simd_plan import TASKS, Layout, Phase, neighbours, three_axes
 
 DOT = len(CHANNEL_TILES)  # tiles are numbered: first the channel tiles, then the dot tiles
 DEPTH, ROW_DEPTH = 224, 64  # positions summed, or vectors of them, before a task moves on to other taps: they stay in cache
@@ -49,13 +49,12 @@ class _Source:
 
     def __init__(self, dims: ConvDims, m: int) -> None:
         size, self.kernel, self.out, self.s, pad, self.d = three_axes(dims)
-        padded = [i + lo + hi for i, (lo, hi) in zip(size, pad)]
-        self.m, self.row, self.Ci = m, -(-padded[2] // m), dims.C // dims.groups
-        self.pitch = (padded[1] * m * self.row, m * self.row)
-        self.plane = padded[0] * self.pitch[0]
-        self.image = dims.C * self.plane
-        copied = m > 1 or [*padded[:2], self.row] != list(size)
-        self.pads = np.array([dims.N * dims.C if copied else 0, *size, *padded[:2], m, self.row, *(lo for lo, _ in pad)])
+        padded = tuple(i + lo + hi for i, (lo, hi) in zip(size, pad))
+        layout = Layout(dims.C, padded, m, mixed=False)
+        self.m, self.row, self.Ci = m, layout.row, dims.C // dims.groups
+        self.image, self.plane, *self.pitch = layout.steps
+        copied = m > 1 or padded != size
+        self.pads = np.array(layout.pads(dims.N * dims.C if copied else 0, size, tuple(lo for lo, _ in pad)))
         self.size = dims.N * self.image if copied else 0
 
     def column(self, j: int) -> int:
@@ -69,8 +68,9 @@ class _Source:
     def kernel_rows(self) -> np.ndarray:
         """(offset here, offset in a row of w) of every row of taps: channel, depth, height."""
         k, d = self.kernel, self.d
-        return np.array([(c * self.plane + a * d[0] * self.pitch[0] + b * d[1] * self.pitch[1], ((c * k[0] + a) * k[1] + b) * k[2])
-                         for c, a, b in product(range(self.Ci), range(k[0]), range(k[1]))], np.int64)
+        rows = product(range(self.Ci), range(k[0]), range(k[1]))
+        return np.array([(c * self.plane + a * d[0] * self.pitch[0] + b * d[1] * self.pitch[1],
+                          ((c * k[0] + a) * k[1] + b) * k[2]) for c, a, b in rows], np.int64)
 
 
 def weight_grad_plan(dims: ConvDims, L: int) -> WeightPlan:
@@ -121,9 +121,10 @@ def _by_rows(dims: ConvDims, tile: int, L: int) -> WeightPlan:
     table = np.insert(taps.reshape(-1, 2), 2, 1, axis=1)
     rows, whole, cut = positions // out[2], out[2] // L, int(out[2] % L > 0)
     images = max(1, min(dims.N, ROW_DEPTH // (rows * (whole + cut))))
-    j, n = np.arange(whole) * L, np.arange(images)[:, None, None]
-    x_rows, y_rows = n * src.image + src.rows()[:, None], n * dims.O * positions + (np.arange(rows) * out[2])[:, None]
-    xo, yo = (np.concatenate([(r + j).ravel(), (r + whole * L).ravel()[:images * rows * cut]]) for r in (x_rows, y_rows))
+    within, image = np.arange(whole) * L, np.arange(images)[:, None, None]
+    x_rows = image * src.image + src.rows()[:, None]
+    y_rows = image * dims.O * positions + (np.arange(rows) * out[2])[:, None]
+    xo, yo = (np.concatenate([(r + within).ravel(), (r + whole * L).ravel()[:images * rows * cut]]) for r in (x_rows, y_rows))
     deep = rows * images if images > 1 else -(-rows // max(1, round(rows * (whole + cut) / ROW_DEPTH)))
     chunks = []
     for n in range(0, dims.N, images):

@@ -108,12 +108,12 @@ def structure(dims: ConvDims) -> Structure:
         at = np.flatnonzero(inside)  # positions of y whose window has this tap inside x
         rows.append((o[..., None] * inside.size + at).repeat(Cg, 1).ravel())
         columns.append((c[..., None] * prod(dims.input) + cells.ravel()[at]).ravel())
-        weight = np.ravel_multi_index(tap, dims.kernel) + prod(dims.kernel) * (o * Cg + np.arange(Cg))
-        taps.append(np.broadcast_to(weight[..., None], (dims.O, Cg, at.size)).ravel())
-    row, column, tap = (np.concatenate(part).astype(np.int32) for part in (rows, columns, taps))
+        held = np.ravel_multi_index(tap, dims.kernel) + prod(dims.kernel) * (o * Cg + np.arange(Cg))
+        taps.append(np.broadcast_to(held[..., None], (dims.O, Cg, at.size)).ravel())
+    row, column, weight = (np.concatenate(part).astype(np.int32) for part in (rows, columns, taps))
     order = np.lexsort((column, row))
     starts = np.searchsorted(row[order], np.arange(dims.O * prod(dims.output) + 1)).astype(np.int32)
-    return Structure(starts, row[order], column[order], tap[order])
+    return Structure(starts, row[order], column[order], weight[order])
 
 
 def _sparse(w: np.ndarray, dims: ConvDims) -> Any:

@@ -2,7 +2,7 @@
 
 `direct` stands in three files, by what a window's cells are asked for: the largest (direct.py), their sum (sums.py), or
 a rule that needs them all at once (cellwise.py). Every kernel takes a PoolDims or an AdaptiveDims. `aot` is C on one
-thread: on small maps as fast as `direct` on two where it sums, slower than that where it compares.
+thread, ready at the first call.
 """
 
 from ...registry import Kernel, register
@@ -33,11 +33,11 @@ LADDER = (
     Kernel("pool_even_scatter", "direct", cellwise.pool_even_scatter, refuse=floats_only),
     # sums of windows
     Kernel("avg_pool", "reference", reference.avg_pool),
-    Kernel("avg_pool", "direct", sums.avg_pool, refuse=floats_only),
     Kernel("avg_pool", "aot", aot.avg_pool, refuse=aot.refuse),
+    Kernel("avg_pool", "direct", sums.avg_pool, refuse=floats_only),
     Kernel("avg_pool_adjoint", "reference", reference.avg_pool_adjoint),
-    Kernel("avg_pool_adjoint", "direct", sums.avg_pool_adjoint, exact=False, bound=ORDER, refuse=floats_only),
     Kernel("avg_pool_adjoint", "aot", aot.avg_pool_adjoint, exact=False, bound=ORDER, refuse=aot.refuse),
+    Kernel("avg_pool_adjoint", "direct", sums.avg_pool_adjoint, exact=False, bound=ORDER, refuse=floats_only),
     Kernel("lp_pool", "reference", reference.lp_pool),
     Kernel("lp_pool", "direct", sums.lp_pool, exact=False, bound=ORDER, refuse=floats_only),
     Kernel("lp_pool_grad", "reference", reference.lp_pool_grad),

@@ -18,7 +18,7 @@ from ...dims import PoolDims
 from ..geometry import floats_only, lift, plain
 
 try:
-    from .. import _aot
+    from .. import _aot  # type: ignore[attr-defined]
 except ImportError:
     _aot = None
 

@@ -21,6 +21,7 @@ from . import windows
 from .windows import flat
 
 u = np.uintp  # an unsigned index spares the test for Python's negative ones
+WHOLE = range(1, 9)  # powers that are made by products
 LINE = 16  # float64 of slack after each thread's scratch, so that no two share a cache line
 
 
@@ -39,20 +40,33 @@ def avg_pool_adjoint(y: np.ndarray, dims: AnyPool, count_include_pad: bool = Tru
 
 
 def lp_pool(x: np.ndarray, dims: AnyPool, p: float) -> np.ndarray:
-    """Powers once a cell, rows, columns, roots once a window, with no array in between; summed in float64."""
-    there, y = windows.forward(dims), np.empty(dims.y_shape, x.dtype)
-    row, total = _scratch(there, np.dtype(np.float64))
-    _lp_pool(flat(x), flat(y), row, total, there.source, there.target, there.cells, there.steps, there.run, float(p))
-    return y
+    """Powers, sums and roots in one pass over x, in float64; broken powers and higher roots by NumPy's vector code."""
+    if p in (1, 2):
+        return _norms(x, dims, int(p), x.dtype)
+    sums = (_norms(x, dims, int(p), np.dtype(np.float64)) if p in WHOLE
+            else avg_pool(np.abs(x, dtype=np.float64) ** p, dims, divisor_override=1))
+    return (sums ** (1 / p)).astype(x.dtype)
 
 
 def lp_pool_grad(x: np.ndarray, y: np.ndarray, g: np.ndarray, dims: AnyPool, p: float) -> np.ndarray:
     """g[o] y[o]^(1-p) summed over the windows that hold each cell, times sign(x) |x|^(p-1); 0 where x or y is."""
+    if p not in WHOLE:
+        shares = np.divide(g, y.astype(np.float64) ** (p - 1), out=np.zeros(y.shape), where=y != 0)
+        sizes = np.sign(x) * np.abs(x, dtype=np.float64) ** (p - 1)
+        return (sizes * avg_pool_adjoint(shares, dims, divisor_override=1)).astype(g.dtype)
     there, out = windows.dual(dims), np.empty(dims.x_shape, g.dtype)
     row, total = _scratch(there, np.dtype(np.float64))
     _lp_pool_grad(flat(x), flat(y), flat(g), flat(out), row, total,
-                  there.source, there.target, there.cells, there.steps, there.run, float(p))
+                  there.source, there.target, there.cells, there.steps, there.run, int(p))
     return out
+
+
+def _norms(x: np.ndarray, dims: AnyPool, p: int, dtype: np.dtype) -> np.ndarray:
+    """The norms for p = 1 and 2; for higher p the sums of powers, their roots still to be taken."""
+    there, y = windows.forward(dims), np.empty(dims.y_shape, dtype)
+    row, total = _scratch(there, np.dtype(np.float64))
+    _lp_pool(flat(x), flat(y), row, total, there.source, there.target, there.cells, there.steps, there.run, p)
+    return y
 
 
 def _averages(x: np.ndarray, divisors: np.ndarray, there: windows.Windows, shape: tuple, adjoint: bool) -> np.ndarray:
@@ -122,14 +136,10 @@ def _lp_rows(begin, end, x, y, row, total, source, target, cells, steps, run, p)
                         row[w] += v * v
                 else:
                     for w in range(W):
-                        row[w] += abs(np.float64(x[u(x0 + w)])) ** p
+                        row[w] += _power(abs(np.float64(x[u(x0 + w)])), p)
         _sum_along(row, total, OW, cells, steps[2], run)
-        if p == 2:
-            for o in range(OW):
-                y[u(here * OW + o)] = np.sqrt(total[o])
-        else:
-            for o in range(OW):
-                y[u(here * OW + o)] = total[o] ** (1 / p)
+        for o in range(OW):
+            y[u(here * OW + o)] = np.sqrt(total[o]) if p == 2 else total[o]
 
 
 @njit(parallel=True, error_model="numpy")
@@ -154,13 +164,11 @@ def _lp_grad_rows(begin, end, x, y, g, out, row, total, source, target, cells, s
                 y0 = ((plane * D + d) * H + h) * W
                 for w in range(W):
                     norm, cotangent = np.float64(y[u(y0 + w)]), np.float64(g[u(y0 + w)])
-                    power = norm if p == 2 else norm ** (p - 1)
-                    row[w] += cotangent / power if norm != 0 else 0.0
+                    row[w] += cotangent / (norm if p == 2 else _power(norm, p - 1)) if norm != 0 else 0.0
         _sum_along(row, total, OW, cells, steps[2], run)
         for o in range(OW):
             v = np.float64(x[u(here * OW + o)])
-            size = v if p == 2 else np.sign(v) * abs(v) ** (p - 1)
-            out[u(here * OW + o)] = size * total[o]
+            out[u(here * OW + o)] = (v if p == 2 else np.sign(v) * _power(abs(v), p - 1)) * total[o]
 
 
 @njit
@@ -189,6 +197,15 @@ def _sum_along(row, total, n, cells, step, run):
             for j in range(1, k):
                 for q in range(m):
                     total[u(o + q * period)] += row[u(i + q * advance + j * step)]
+
+
+@njit(forceinline=True)
+def _power(a, p):
+    """a^p for whole p by products."""
+    product = 1.0
+    for _ in range(p):
+        product *= a
+    return product
 
 
 @njit(forceinline=True)

@@ -1,0 +1,358 @@
+"""The bench: wrong answers fail it, turns are fair, records and tables say what was measured."""
+
+import json
+import re
+from dataclasses import asdict
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+import tinyconv as tc
+from tinyconv import cases
+from tinyconv.bench import machine, nets, record, report, startup, suites
+from tinyconv.bench.command import bench as command
+from tinyconv.bench.contest import OURS, Contest, Contestant, Worker, installed, ratio, summary
+from tinyconv.bench.task import POOLS, SLOTS, Task, conv_case, dims_of, operands, work
+
+EXAMPLE = Path(__file__).parents[1] / "bench" / "my_kernel.py"
+BROKEN = '''
+import tinyconv
+from tinyconv.kernels.conv import reference
+
+@tinyconv.kernel("conv_input_grad", "tailless")
+def conv_input_grad(y, w, dims):
+    x = reference.conv_input_grad(y, w, dims)
+    x[:, :, -1:] = 0
+    return x
+'''
+needs_torch = pytest.mark.skipif(find_spec("torch") is None, reason="PyTorch is not installed")
+
+
+@pytest.fixture(scope="module")
+def contest():
+    """Our worker alone, one thread, two rounds."""
+    with Contest([], 1, rounds=2, progress=lambda text: None) as made:
+        yield made
+
+
+# -- tasks ---------------------------------------------------------------------------------------------------------
+
+
+def test_operands_are_the_same_in_every_process():
+    task = Task("conv", "conv_weight_grad", "lenet.c1:N=2")
+    first, second = operands(task), operands(Task(**asdict(task)))
+    assert all((a == b).all() and a.dtype == np.float32 for a, b in zip(first, second))
+    assert [a.shape for a in first] == [(2, 1, 32, 32), (2, 6, 28, 28)]
+    assert not (operands(Task("conv", "conv_weight_grad", "lenet.c1:N=2", "float64"))[0][0] == first[0][0]).all()
+
+
+@pytest.mark.parametrize(("name", "x", "w"), [
+    ("vgg.64:N=1,H=14", (1, 64, 14, 14), (64, 64, 3, 3)),
+    ("vgg.64:C=8,k=5", (8, 8, 56, 56), (64, 8, 5, 5)),
+    ("depthwise:C=16", (8, 16, 56, 56), (16, 1, 3, 3)),
+    ("small.line:H=20", (2, 3, 20), (4, 3, 5)),
+])
+def test_cases_are_resized_by_name(name, x, w):
+    dims = conv_case(name)
+    assert (dims.x_shape, dims.w_shape) == (x, w)
+
+
+@pytest.mark.parametrize(("name", "says"), [
+    ("vgg", "there are: lenet.c1"), ("vgg.64:Q=3", "resized by N, C, O, H and k, not by Q")])
+def test_unknown_cases_are_named(name, says):
+    with pytest.raises(ValueError, match=says):
+        conv_case(name)
+
+
+@pytest.mark.parametrize("name", POOLS)
+def test_positions_lie_in_their_windows(name):
+    """The positions that pool_scatter is timed with are those of cells of the windows."""
+    dims = POOLS[name]
+    _, at = operands(Task("pool", "pool_scatter", name))
+    for flat_axis, (size, o_size, s, k, (lo, _)) in enumerate(
+            zip(dims.input, dims.output, dims.stride, dims.kernel, dims.padding)):
+        i = at // dims.input[1] if flat_axis == 0 else at % dims.input[1]
+        first = np.arange(o_size).reshape(-1, *(1,) * (1 - flat_axis)) * s - lo
+        assert ((i >= np.maximum(first, 0)) & (i < np.minimum(first + k, size))).all()
+
+
+def test_suites_hold_what_the_project_promises():
+    conv = list(suites.tasks("conv"))
+    assert {t.case for t in conv} == set(cases.layers) and {t.op for t in conv} == set(SLOTS)
+    steps = [t.case for t in suites.tasks("steps")]
+    assert steps == ["mnist@10", "mnist@64", "mnist@256", "lenet5@64", "bnnet@32", "autoencoder@64"]
+    assert len(list(suites.tasks("pool"))) == 24
+
+
+def test_filters_choose_tasks():
+    chosen = list(suites.tasks("conv", ops="conv_*", names="vgg.*,small.line,vgg.64:N=1,H=14", dtypes=("float64",)))
+    assert {t.case for t in chosen} == {"vgg.64", "vgg.128", "vgg.256", "vgg.512", "small.line", "vgg.64:N=1,H=14"}
+    assert {t.op for t in chosen} == {"conv_input_grad", "conv_weight_grad"} and {t.dtype for t in chosen} == {"float64"}
+
+
+def test_the_work_of_a_task_is_counted_from_its_dims():
+    assert work(Task("conv", "conv", "small.hand")) == {"flops": 2 * 4 * 4, "bytes": 4 * (9 + 4 + 4)}
+    pool = dims_of(Task("pool", "max_pool", "24.2s2"))
+    assert work(Task("pool", "max_pool", "24.2s2"))["bytes"] == pool.bytes() + 8 * np.prod(pool.y_shape)
+
+
+# -- the contest ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("op", SLOTS)
+def test_rows_of_a_task(contest, op):
+    task = Task("conv", op, "small.ragged")
+    chosen, patches, kn2row = contest.run(task, [Contestant(OURS, a) for a in ("auto", "im2col", "kn2row")])[:3] \
+        if tc.choose(op, cases.small["ragged"], np.dtype("float32")).algorithm != "im2col" \
+        else (None, *contest.run(task, [Contestant(OURS, a) for a in ("auto", "kn2row")]))
+    for row in filter(None, (chosen, patches, kn2row)):
+        assert 0 < row["low"] <= row["median"] <= row["high"] and len(row["rounds"]) == 2
+        assert row["flops"] == cases.small["ragged"].flops and row["threads"] == 1 and row["first"] > 0
+    assert kn2row["algorithm"] == "kn2row" and not kn2row["chosen"] and kn2row["scratch"] > 0
+    assert contest.failures == []
+
+
+def test_auto_and_the_algorithm_it_chose_are_one_row(contest):
+    name = tc.choose("conv", cases.small["hand"], np.dtype("float32")).algorithm
+    rows = contest.run(Task("conv", "conv", "small.hand"), [Contestant(OURS, "auto"), Contestant(OURS, name)])
+    assert [(row["algorithm"], row["chosen"]) for row in rows] == [(name, True)]
+
+
+def test_a_refusal_is_a_row_with_its_reason(contest):
+    rows = contest.run(Task("conv", "conv", "vgg.64:N=1"), [Contestant(OURS, "toeplitz")])
+    assert "non-zeros, the limit is" in rows[0]["refused"] and "median" not in rows[0]
+
+
+def test_a_wrong_answer_is_a_failure_and_no_row(tmp_path):
+    path = tmp_path / "broken.py"
+    path.write_text(BROKEN)
+    with Contest([], 1, rounds=1, progress=lambda text: None) as contest:
+        assert contest.workers[OURS].ask("load", path=str(path)) == {"kernels": [["conv_input_grad", "tailless"]]}
+        rows = contest.run(Task("conv", "conv_input_grad", "small.half"), [Contestant(OURS, a) for a in ("kn2row", "tailless")])
+        assert [row["algorithm"] for row in rows] == ["kn2row"]
+        assert len(contest.failures) == 1
+        assert re.search(r"'tailless'.*first mismatch at \[\d+, \d+, 5, \d+\]: 0.0 instead of -?\d", contest.failures[0])
+
+
+@needs_torch
+def test_pytorch_is_judged_and_agrees():
+    """The three maps over small cases and the poolings: PyTorch is asked for the same thing, or the judge would say so."""
+    with Contest(["torch"], 1, rounds=1, progress=lambda text: None) as contest:
+        refused = {"one_sided", "line_dilated", "dilated_output_padding"}  # uneven padding, and fewer rows than fit
+        for name in cases.small:
+            for op in SLOTS:
+                row, = contest.run(Task("conv", op, f"small.{name}"), [Contestant("torch")])
+                assert ("refused" in row) == (name in refused), (name, op, row)
+        for op in suites.POOLING:
+            rows = contest.run(Task("pool", op, "24.3s1"), [Contestant("torch")])
+            assert rows and rows[0]["error"] < 16
+        assert contest.failures == []
+
+
+@needs_torch
+def test_a_foreign_answer_that_is_wrong_is_seen(contest, tmp_path):
+    task = Task("conv", "conv", "small.half")
+    right = tc.choose("conv", dims_of(task), np.dtype("float32")).fn(*operands(task), dims_of(task))
+    np.save(tmp_path / "right.npy", right)
+    right[1, 2, 3, 4] += 0.01
+    np.save(tmp_path / "wrong.npy", right)
+    ask = contest.workers[OURS].ask
+    assert ask("judge", task=asdict(task), path=str(tmp_path / "right.npy"))["error"] < 16
+    assert "first mismatch at [1, 2, 3, 4]" in ask("judge", task=asdict(task), path=str(tmp_path / "wrong.npy"))["wrong"]
+
+
+def test_a_training_step_with_a_wrong_gradient_is_seen(contest, tmp_path):
+    task = Task("steps", "step", "mnist@2")
+    losses = nets.first_losses(task, tc.nn, tc.optim, tc.from_numpy, "float64")
+    np.save(tmp_path / "right.npy", losses)
+    np.save(tmp_path / "wrong.npy", [losses[0], *[losses[0]] * (nets.LOSSES - 1)])  # as if no step had been taken
+    ask = contest.workers[OURS].ask
+    assert "error" in ask("judge", task=asdict(task), path=str(tmp_path / "right.npy"))
+    assert "where float64 gives" in ask("judge", task=asdict(task), path=str(tmp_path / "wrong.npy"))["wrong"]
+
+
+def test_a_process_that_dies_says_its_last_words():
+    worker = Worker("no_such_library", 1)
+    with pytest.raises(RuntimeError, match=r"(?s)the process of no_such_library ended.*No module named"):
+        worker.ask("hello")
+    worker.process.wait()
+
+
+def test_what_a_library_prints_does_not_reach_the_replies(tmp_path):
+    path = tmp_path / "loud.py"
+    path.write_text("print('{not json')\n" + BROKEN)
+    with Worker(OURS, 1) as worker:
+        assert worker.ask("load", path=str(path))["kernels"]
+
+
+def test_peak_memory_is_seen(contest):
+    if not Path("/proc/self/clear_refs").exists():
+        pytest.skip("peak memory is read from Linux's /proc")
+    with Worker(OURS, 1) as worker:
+        found = worker.ask("memory", task=asdict(Task("memory", "conv", "vgg.64:N=1")), algorithm="kn2row")
+    stated = tc.choose("conv", conv_case("vgg.64:N=1"), np.dtype("float32"), algorithm="kn2row").scratch(
+        conv_case("vgg.64:N=1"), np.dtype("float32"))
+    assert 0.2 * stated < found["peak"] < 2 * stated
+
+
+def test_libraries_that_are_missing_are_named():
+    have, lack = installed(["torch", "jax"])
+    assert set(have) | set(lack) == {"torch", "jax"} and all(find_spec(name) for name in have)
+    with pytest.raises(ValueError, match="no side of the bench speaks for 'theano'"):
+        installed(["theano"])
+
+
+def test_a_first_result_in_a_fresh_process(monkeypatch):
+    monkeypatch.setattr(startup, "WARM", 1)
+    task = Task("conv", "conv", "small.half")
+    for cold in (False, True):
+        facts, seconds = startup.first(task, OURS, "kn2row", 1, 1, cold)
+        assert facts["algorithm"] == "kn2row" and len(seconds) == 1 and seconds[0] > 0.01
+    assert startup.first(task, OURS, "no_such", 1, 1, cold=False) == ({"refused": "conv has no algorithm 'no_such'"}, [])
+    assert len(startup.seconds_of("import tinyconv", 1)) == 1
+
+
+# -- the machine ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(machine.njit is None, reason="")
+def test_the_peak_is_measured_on_multiply_adds_that_happen():
+    """Each chain runs acc = acc/2 + 1, whose limit is 2, and the chains are added up."""
+    out = np.zeros(2)
+    machine._spin4(2, 100, out)
+    assert out.tolist() == [2.0 * machine.CHAINS] * 2
+    assert machine.peak("float32", seconds=0.01) > machine.peak("float64", seconds=0.01) / 2 > 0
+
+
+# -- figures -------------------------------------------------------------------------------------------------------
+
+
+def made_up(seconds, **changes):
+    row = {"suite": "conv", "op": "conv", "case": "vgg.64", "dtype": "float32", "library": OURS, "algorithm": "im2col",
+           "chosen": False, "threads": 2, "flops": 10**9, "bytes": 10**7, "scratch": 10**6, "first": 1.0}
+    return {**row, **summary([[s] for s in seconds]), **changes}
+
+
+def a_record():
+    rows = []
+    for op in SLOTS:
+        rows += [made_up([2e-3] * 4, op=op), made_up([1e-3, 1.1e-3, 1e-3, 1e-3], op=op, algorithm="simd", chosen=True),
+                 made_up([3e-3, 2.2e-3, 2e-3, 2e-3], op=op, library="torch", algorithm="")]
+        rows.append({**rows[0], "op": op, "algorithm": "fft", "refused": "it is only an example"})
+        del rows[-1]["median"]
+    return {**record.new("conv"), "rows": rows, "peaks": {"float32@2": 4e11}, "bandwidth": {"2": 2e10},
+            "libraries": {OURS: "0.1.0", "torch": "2.13"}}
+
+
+def test_ratios_are_taken_within_rounds():
+    """The machine was twice as slow in the second half: the ratio does not see it."""
+    assert ratio(made_up([2, 2, 4, 4, 4]), made_up([1, 1, 2, 2, 2])) == 2.0
+    assert summary([[1.0, 3.0], [2.0]]) == {"median": 2.0, "low": 1.5, "high": 2.5, "calls": 3, "rounds": [2.0, 2.0]}
+
+
+def test_the_table_fits_a_terminal_and_shows_the_gain():
+    screen = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    for table in report.tables(a_record()):
+        screen.print(table)
+    text = screen.export_text()
+    assert max(map(len, text.splitlines())) <= 80 and "…" not in text
+    assert re.search(r"\*simd +1\.00 ms +\d+% +1000\.0 +250% +2\.00 +2\.00", text)
+    assert re.search(r"geometric mean of \* +2\.00 +2\.00", text) and "1 thread\n" not in text
+
+
+def test_a_chosen_algorithm_that_loses_is_shown_as_such():
+    rows = [made_up([2.0] * 3, chosen=True), made_up([1.0] * 3, library="torch", algorithm="")]
+    grid = report.grids({**a_record(), "rows": rows})[0]
+    assert [line.loses for line in grid.lines] == [True, False] and grid.means[0][-1] == "0.50"
+
+
+def test_the_roof_is_the_tighter_of_two_bounds():
+    full = a_record()
+    assert report.roof(made_up([1.0]), full) == 10**9 / 4e11
+    assert report.roof(made_up([1.0], flops=10), full) == 10**7 / 2e10
+
+
+def test_compared_records():
+    old, new = a_record(), a_record()
+    new["rows"] = [{**row, **{k: row[k] * (0.5 if row["op"] == "conv" else 1.5 if row["op"] == "conv_input_grad" else 1.02)
+                              for k in ("median", "low", "high") if k in row}} for row in new["rows"]]
+    verdicts = {(c["op"], c["verdict"]) for c in record.compare(old, new)}
+    assert verdicts == {("conv", "faster"), ("conv_input_grad", "slower"), ("conv_weight_grad", "same")}
+    noisy = {"rows": [{**made_up([1.0] * 4), "low": 0.5, "high": 2.5}]}
+    assert record.compare(noisy, {"rows": [made_up([2.0] * 4)]})[0]["verdict"] == "same"
+
+
+def test_records_are_written_whole(tmp_path):
+    record.save(a_record(), tmp_path / "new" / "conv.json")
+    assert record.load(tmp_path / "new" / "conv.json")["rows"] == a_record()["rows"]
+    assert [p.name for p in (tmp_path / "new").iterdir()] == ["conv.json"]
+    (tmp_path / "bad.json").write_text("{")
+    with pytest.raises(ValueError, match=r"bad\.json cannot be read"):
+        record.load(tmp_path / "bad.json")
+
+
+def test_the_page_needs_nothing_else(tmp_path):
+    page = pytest.importorskip("tinyconv.bench.page")
+    pytest.importorskip("matplotlib", reason="the page is drawn by matplotlib")
+    written = page.draw(a_record(), tmp_path, "conv")
+    assert [p.name for p in written] == ["conv-gains.png", "conv-roofline.png", "conv.html"]
+    text = (tmp_path / "conv.html").read_text()
+    assert text.count("<svg") == 2 and "it is only an example" in text and "vgg.64" in text
+    assert not re.search(r"(src|href)=[\"']?(https?:|/)", text.replace("xlink:href=\"#", ""))
+
+
+# -- the command ---------------------------------------------------------------------------------------------------
+
+
+def run(*args):
+    import typer
+
+    app = typer.Typer()
+    app.command()(command)
+    return CliRunner().invoke(app, [str(a) for a in args])
+
+
+def test_the_command_records_and_compares(tmp_path):
+    done = run("conv", "--case", "small.half", "--op", "conv", "--library", "none", "--threads", 1, "--rounds", 1,
+               "--algorithm", "kn2row,reference", "--out", tmp_path)
+    assert done.exit_code == 0, done.output
+    path = next(tmp_path.glob("*/last.json"))
+    rows = json.loads(path.read_text())["rows"]
+    assert {"kn2row", "reference"} < {row["algorithm"] for row in rows} and "kn2row" in done.output
+    compared = run("--compare", path, path)
+    assert compared.exit_code == 0 and f"{len(rows)} of {len(rows)} rows" in compared.output
+
+
+def test_the_worked_example_is_right_and_timed(tmp_path):
+    done = run("--kernel", EXAMPLE, "--case", "small.half", "--library", "none", "--threads", 1, "--rounds", 1,
+               "--out", tmp_path)
+    assert done.exit_code == 0, done.output
+    assert "conv by 'mine' is right on 36 small cases" in done.output and "it knows no groups" in done.output
+    rows = json.loads(next(tmp_path.glob("*/last.json")).read_text())["rows"]
+    assert {"mine", "im2col"} <= {row["algorithm"] for row in rows} and {row["op"] for row in rows} == {"conv"}
+
+
+def test_a_wrong_kernel_of_ones_own_fails_the_bench(tmp_path):
+    path = tmp_path / "broken.py"
+    path.write_text(BROKEN)
+    done = run("--kernel", path, "--library", "none", "--threads", 1, "--out", tmp_path)
+    assert done.exit_code == 1
+    said = " ".join(done.output.split())
+    assert re.search(r"WRONG conv_input_grad by 'tailless' on \w+ \(float32\): first mismatch at \[.*\]: 0\.0 instead of", said)
+    assert not list(tmp_path.glob("*/last.json"))
+
+
+@pytest.mark.parametrize(("args", "says"), [
+    (["speed"], "no suite speed; there are: conv, pool"),
+    (["conv", "--case", "vgg.63"], "no case 'vgg.63'; there are"),
+    (["--compare", "a.json", "b.json"], "a.json cannot be read"),
+    (["--library", "theano"], "no side of the bench speaks for 'theano'"),
+    (["--kernel", "nowhere.py"], "nowhere.py"),
+])
+def test_bad_input_gets_one_clear_error(args, says):
+    done = run(*args)
+    assert done.exit_code == 2 and says in " ".join(done.output.split())

@@ -18,6 +18,7 @@ OPS = {"blas", "dims", "registry", "forms", "random", "ops"} | TAPE
 NETS = OPS | {"autograd", "nn", "optim"}
 MAY_IMPORT = {
     "dims": set(),
+    "arithmetic": {"dims"},
     "cases": {"dims"},
     "registry": {"dims"},
     "random": set(),
@@ -30,14 +31,15 @@ MAY_IMPORT = {
     "forms": TAPE,
     "autograd": TAPE,
     "ops": OPS,
-    "nn": NETS - {"optim"},
+    "nn": NETS - {"optim"} | {"arithmetic"},
     "optim": NETS - {"nn"} | {"kernels"},
     "data": NETS | {"names", "data"},
     "models": NETS | {"names", "models"},
     "train": NETS | {"names", "cases", "kernels", "data", "models", "train"},
-    "plot": NETS | {"names", "cases", "kernels", "data", "models", "train", "plot"},
+    "plot": NETS | {"arithmetic", "names", "cases", "kernels", "data", "models", "train", "plot"},
+    "explore": {"data"},
     "bench": NETS | {"cases", "kernels", "bench"},
-    "cli": NETS | {"names", "cases", "kernels", "data", "models", "train", "plot", "bench", "cli"},
+    "cli": NETS | {"arithmetic", "names", "cases", "kernels", "data", "models", "train", "plot", "explore", "bench", "cli"},
     "__main__": {"cli"},
 }
 FILES = sorted(p for p in HOUSE.rglob("*.py") if p != HOUSE / "__init__.py")

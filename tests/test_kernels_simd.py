@@ -109,6 +109,14 @@ def test_every_tile_of_weight_gradients(monkeypatch, forget, number):
         check("conv_weight_grad", dims)
 
 
+@pytest.mark.parametrize("number", range(len(tile.DOT_TILES)))
+def test_every_tile_of_weight_gradients_by_images(monkeypatch, forget, number):
+    monkeypatch.setattr(simd, "weight_grad", lambda dims, L: simd_weights._by_images(dims, number, L))
+    for dims in (conv_dims((19, 5, 7, 9), (7, 5, 3, 2), stride=(2, 1), dilation=(1, 3)), cases.layers["lenet.c1"],
+                 conv_dims((16, 6, 9), (9, 2, 3), groups=3), conv_dims((3, 4, 5, 6), (3, 4, 5, 6))):
+        check("conv_weight_grad", dims)
+
+
 def test_all_small_cases_by_images_too(monkeypatch, forget):
     monkeypatch.setattr(simd_images, "image_cost", lambda *a: (-1.0, 5))
     for dims in (d for d in cases.small.values() if d.N):  # an empty batch has no image to take

@@ -176,7 +176,7 @@ def _weight_plan(dims: ConvDims, src: _Source, P: int, table: np.ndarray, chunks
     tiles, positions = -(-len(table) // P), prod(src.out)
     wanted = -(-TASKS // len(blocks))
     small = tiles * P * sum(block[-1] for block in blocks) <= SMALL
-    slices = min(len(chunks), wanted) if small else 1  # a slice reads its positions once, a part all of them
+    slices = max(1, min(len(chunks), wanted)) if small else 1  # a slice reads its positions once, a part all of them
     parts = min(tiles, -(-wanted // slices))
     if not small:
         slices = max(1, min(len(chunks), wanted // parts))
@@ -193,5 +193,5 @@ def _weight_plan(dims: ConvDims, src: _Source, P: int, table: np.ndarray, chunks
     strides = (src.image * side_by_side, dims.O * positions * side_by_side, positions * side_by_side,
                src.Ci * prod(src.kernel), slices, tiles * P, side_by_side, dims.O)
     return WeightPlan(src.pads, src.size, np.array(packs, np.int64).reshape(-1, 4), y_size, xo, yo, table,
-                      np.array([task[2:] for task in tasks]), np.array(chunks), np.array(gathers), sums_size, np.array(strides),
-                      (int(blocks[0][0] >= DOT),), keep)
+                      np.array([task[2:] for task in tasks]), np.array(chunks, np.int64).reshape(-1, 5), np.array(gathers),
+                      sums_size, np.array(strides), (int(blocks[0][0] >= DOT),), keep)

@@ -14,9 +14,10 @@ from rich.console import Console
 
 from . import page, report, startup, suites
 from . import record as records
-from .contest import OURS, Contest, Contestant, Worker, installed
+from .contest import LIBRARIES, OURS, Contest, Contestant, Worker, installed
 from .task import Task
 
+OTHERS = LIBRARIES[1:]
 console = Console()
 
 
@@ -25,7 +26,7 @@ def bench(
     op: Annotated[str, typer.Option(help="operations, by name or pattern, with commas")] = "*",
     case: Annotated[str, typer.Option(help="cases, by name or pattern, with commas; vgg.64:N=1,H=14 resizes one")] = "*",
     algorithm: Annotated[str, typer.Option(help="algorithms beside the chosen one, with commas, or all")] = "",
-    library: Annotated[str, typer.Option(help="other libraries, with commas; none for ours alone")] = "torch",
+    library: Annotated[str, typer.Option(help="other libraries, with commas; none for ours alone")] = ",".join(OTHERS),
     dtype: Annotated[str, typer.Option(help="float32, float64, or both with a comma")] = "float32",
     threads: Annotated[str, typer.Option(help="numbers of threads, with commas; as many as cores by default")] = "",
     rounds: Annotated[int, typer.Option(min=1, help="turns of each contestant")] = 9,
@@ -46,9 +47,9 @@ def bench(
         if unknown := set(names) - set(suites.SUITES):
             raise ValueError(f"no suite {', '.join(sorted(unknown))}; there are: {', '.join(suites.SUITES)}")
         have, lack = installed([name for name in library.split(",") if name != "none"])
-        for name in lack:
-            console.print(f"{name} is not installed: left out", style="yellow")
-        whole = (op, case, algorithm, kernel, quick, library) == ("*", "*", "", None, False, "torch")
+        if lack:
+            console.print(f"not installed, so left out: {', '.join(lack)}", style="yellow")
+        whole = (op, case, algorithm, kernel, quick, library) == ("*", "*", "", None, False, ",".join(OTHERS))
         made = []
         for name in names:
             record = records.new(name)
@@ -133,10 +134,13 @@ def _show(record: dict) -> None:
     for table in report.tables(record, console.width):
         console.print()
         console.print(table)
+    left_out: dict[tuple[str, str], list[str]] = {}
     for row in record["rows"]:
         if "refused" in row:
-            console.print(f"left out: {row['op']} {row['case']} by {row['library']} {row['algorithm']}: {row['refused']}",
-                          style="dim", highlight=False)
+            left_out.setdefault((row["algorithm"] or row["library"], row["refused"]), []).append(f"{row['op']} {row['case']}")
+    for (name, why), tasks in left_out.items():
+        console.print(f"left out of {name}, {why}: {', '.join(tasks[:3])}" + f" and {len(tasks) - 3} more" * (len(tasks) > 3),
+                      style="dim", highlight=False)
     for failure in record["failures"]:
         console.print(f"WRONG {failure}", style="red", highlight=False)
 

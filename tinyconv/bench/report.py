@@ -138,7 +138,7 @@ def _grid(record: dict, title: tuple, tasks: dict[Key, list[dict]], wide: bool) 
             loses = chosen and any((gain(row, rows, rival) or 1) < 1 for rival in rivals(rows))
             lines.append(Line(cells, chosen, "median" in row and row["median"] == best, loses))
     means = []
-    for label, mean in (("geometric mean of *", geomean), ("least of *", min)):
+    for label, mean in (("geometric mean", geomean), ("least", min)):
         cells = [_times(mean(found)) if head[:2] == "x " and (found := gains(tasks, head[2:])) else "" for head, _ in columns]
         if any(cells):
             means.append([label, "", *cells])
@@ -166,7 +166,8 @@ def _columns(record: dict, tasks: dict[Key, list[dict]], wide: bool) -> list[tup
     if wide and any("first" in row for row in rows):
         columns.append(("first call", lambda row, _: duration(row["first"])))
     patches = ["im2col"] if any(find(group, OURS, "im2col") for group in tasks.values()) else []
-    return columns + [(f"x {rival}", _gain_over(rival)) for rival in patches + rivals(rows)]
+    shown = patches + rivals(rows)
+    return columns + [(f"x {rival}", _gain_over(rival)) for rival in (shown if wide else shown[:2])]
 
 
 def _gain_over(rival: str) -> Show:

@@ -36,7 +36,8 @@ def tasks(suite: str, ops: str = "*", names: str = "*", dtypes: tuple[str, ...] 
     found = [t for dtype in dtypes for t in _all(suite, dtype, quick)]
     extra = []
     for name in _split(names):
-        if not any(fnmatch(t.case, name) for t in found) and suite not in ("pool", "steps", "startup"):
+        elsewhere = "@" in name or name in POOLS or suite in ("pool", "steps", "startup")  # a case of another suite's kind
+        if not elsewhere and not any(fnmatch(t.case, name) for t in found):
             conv_case(name)  # raises, with the names there are
             extra += [Task(suite, op, name, dtype) for dtype in dtypes for op in SLOTS]
     for t in found + extra:

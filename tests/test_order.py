@@ -30,8 +30,10 @@ def test_values_and_gradients_are_those_of_the_order_as_written(activation):
     assert _cheapest_order(list(model)) == [pool, activation]
     g = rng.standard_normal(pool(tc.tensor(x)).shape)
     got, want = gradients(model, x, g), gradients(lambda x: pool(activation(x)), x, g)
+    # where f rounds, f' = y(1-y) or 1-y*y is off by a few eps of 1, times a cotangent, in each of 4 windows at most
+    bound = 0 if exact else 16 * np.finfo(float).eps * np.abs(g).max()
     for a, b in zip(got, want):
-        np.testing.assert_allclose(a, b, rtol=0 if exact else 8 * np.finfo(float).eps)
+        np.testing.assert_allclose(a, b, rtol=0, atol=bound)
 
 
 def test_what_falls_or_gives_more_than_the_maximum_stays():

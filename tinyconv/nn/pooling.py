@@ -38,6 +38,10 @@ class _MaxPool(_Pool):
         self.kernel_size, self.stride, self.padding = kernel_size, kernel_size if stride is None else stride, padding
         self.dilation, self.return_indices, self.ceil_mode, self.algorithm = dilation, return_indices, ceil_mode, algorithm
 
+    @property
+    def takes_maximum(self) -> bool:  # type: ignore[override]
+        return not self.return_indices
+
     def forward(self, x: Tensor) -> Any:
         self._check(x)
         return pool.max_pool(x, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode, self.return_indices,

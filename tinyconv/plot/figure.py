@@ -25,9 +25,17 @@ def new_figure(width: float, height: float) -> Any:
 
 
 def write_figure(figure: Any, path: str | Path) -> None:
-    """The figure as a PNG, which takes the place of `path` at once. Raises: DataError where it cannot be written."""
-    with replacing(Path(path)) as file:
-        figure.savefig(file, format="png", dpi=160)
+    """The figure as SVG where the suffix says so, else as PNG; it takes the place of `path` at once.
+
+    Raises: DataError where it cannot be written.
+    """
+    import matplotlib
+
+    with replacing(Path(path)) as file, matplotlib.rc_context({"svg.hashsalt": "tinyconv"}):  # the same ids on every run
+        if Path(path).suffix.lower() == ".svg":
+            figure.savefig(file, format="svg", metadata={"Date": None})
+        else:
+            figure.savefig(file, format="png", dpi=160)
 
 
 def quiet_axes(axes: Any) -> None:

@@ -76,7 +76,9 @@ def toeplitz_matrix(w: np.ndarray, dims: ConvDims) -> np.ndarray:
 
 
 def refuse(dims: ConvDims, dtype: np.dtype) -> str:
-    """Why not: no SciPy, or a matrix too large."""
+    """Why not: complex numbers, no SciPy, or a matrix too large."""
+    if dtype.kind == "c":
+        return f"it sums weight gradients as real numbers, not {dtype}"
     if find_spec("scipy") is None:
         return "it needs SciPy's sparse matrices, and SciPy is not installed"
     count = nonzeros(dims)

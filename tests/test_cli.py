@@ -207,7 +207,7 @@ def test_without_matplotlib_it_trains_and_says_how_to_get_the_pictures(tmp_path)
     (tmp_path / "block" / "matplotlib.py").write_text("raise ImportError\n")
     env = {"PYTHONPATH": os.pathsep.join([str(tmp_path / "block"), str(ROOT)])}
     done = tinyconv_(*QUICK, cwd=tmp_path, **env)
-    assert done.stderr == "tinyconv: pictures need matplotlib: pip install 'tinyconv[plot]'\n"
+    assert done.stderr == "tinyconv: pictures need matplotlib: pip install matplotlib\n"
     assert names(tmp_path / "run") == [name for name in FILES if not name.endswith(".png")]
     assert "filters.png" not in done.stdout
 

@@ -20,7 +20,7 @@ def new_figure(width: float, height: float) -> Any:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise PlotError("pictures need matplotlib: pip install 'tinyconv[plot]'") from error
+        raise PlotError("pictures need matplotlib: pip install matplotlib") from error
     return Figure((width, height), layout="constrained", facecolor="white")
 
 

@@ -26,7 +26,7 @@ def read_picture(path: Path, problem: Problem) -> np.ndarray:
     try:
         from PIL import Image, ImageOps
     except ImportError as error:
-        raise TrainError("reading pictures needs Pillow: pip install 'tinyconv[plot]'") from error
+        raise TrainError("reading pictures needs Pillow: pip install pillow") from error
     try:
         with Image.open(path) as file:
             rgba = ImageOps.exif_transpose(file).convert("RGBA")

@@ -51,7 +51,7 @@ def pack_operand(i, N, x, src, pads, y, packed, packs, strides, L):
 
 @njit
 def pack_image(y, packed, pack, strides, n, L):
-    """A block of channels of image n as (positions, width), channels innermost; absent channels hold anything."""
+    """A block of channels of image n as (positions, width), channels innermost; absent channels hold zeros or copies."""
     start, valid, width, positions = pack[0] + n * strides[1], pack[1], pack[2], strides[2]
     to = pack[3] + n * positions * width
     for o in range(0, width, L):
@@ -59,9 +59,9 @@ def pack_image(y, packed, pack, strides, n, L):
         while p0 + L <= positions:
             turn(y, start + o * positions + p0, positions, rows, packed, to + p0 * width + o, width)
             p0 += L
-        for i in range(rows):
-            for p in range(p0, positions):
-                packed[to + p * width + o + i] = y[start + (o + i) * positions + p]
+        for p in range(p0, positions):
+            for i in range(min(L, width - o)):
+                packed[to + p * width + o + i] = y[start + (o + i) * positions + p] if i < rows else 0
 
 
 @njit

@@ -12,7 +12,7 @@ from .random import default_generator, get_rng_state, manual_seed, set_rng_state
 from .registry import choose, kernel, table, use
 from .tensor import Tensor, from_numpy, tensor
 
-registry.provide("tinyconv.kernels.conv", "conv", "conv_input_grad", "conv_weight_grad")
+registry.provide("tinyconv.kernels.conv", "conv", "conv_input_grad", "conv_weight_grad", "unfold", "fold")
 registry.provide("tinyconv.kernels.pool", "max_pool", "median_pool", "stochastic_pool", "pool_gather", "pool_scatter",
                  "pool_even_gather", "pool_even_scatter", "avg_pool", "avg_pool_adjoint", "lp_pool", "lp_pool_grad")
 registry.provide("tinyconv.kernels.norm", "norm", "norm_grad")

@@ -28,6 +28,7 @@ MAY_IMPORT = {
     "tensor": {"tape"},
     "forms": TAPE,
     "autograd": TAPE,
+    "filters": {"tensor"},
     "ops": OPS,
     "nn": NETS - {"optim"},
     "optim": NETS - {"nn"} | {"kernels"},

@@ -4,7 +4,7 @@ PyTorch's names wherever PyTorch has the thing. Start reading at kernels/conv/re
 convolution), then forms.py (the rule that makes every gradient) and ops/conv.py (the two put together).
 """
 
-from . import autograd, nn, ops, optim, registry
+from . import autograd, filters, nn, ops, optim, registry
 from .autograd import enable_grad, is_grad_enabled, no_grad
 from .ops import *  # noqa: F403
 from .ops import __all__ as _ops
@@ -19,6 +19,6 @@ registry.provide("tinyconv.kernels.norm", "norm", "norm_grad")
 
 __version__ = "0.1.0"
 __all__ = [
-    "Tensor", "autograd", "choose", "default_generator", "enable_grad", "from_numpy", "get_rng_state", "is_grad_enabled",
-    "kernel", "manual_seed", "nn", "no_grad", "ops", "optim", "set_rng_state", "table", "tensor", "use", *_ops,
+    "Tensor", "autograd", "choose", "default_generator", "enable_grad", "filters", "from_numpy", "get_rng_state",
+    "is_grad_enabled", "kernel", "manual_seed", "nn", "no_grad", "ops", "optim", "set_rng_state", "table", "tensor", "use", *_ops,
 ]

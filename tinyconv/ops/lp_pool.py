@@ -41,8 +41,8 @@ def lp_pool(x: Tensor, norm_type: float, kernel_size: Any, stride: Any = None, c
     dims = _dims(x, kernel_size, stride, padding, dilation, ceil_mode)
     if p == inf:
         return _max_pool(abs(x), dims, False, "first", algorithm)
-    meta = {"dims": dims, "p": p, "algorithm": algorithm}
-    return _parts(x, **meta) if _leaves_range(x.data, p) else lp_pool_op(x, **meta)
+    norm = _parts if _leaves_range(x.data, p) else lp_pool_op
+    return norm(x, dims=dims, p=p, algorithm=algorithm)
 
 
 def lp_pool_features(x: Tensor, norm_type: float, kernel_size: int, stride: int | None = None, *,
@@ -92,7 +92,7 @@ def _leaves_range(x: np.ndarray, p: float) -> bool:
     return sizes.size > 0 and not p * max(-log2(sizes.min()), log2(sizes.max())) < EXPONENTS - log2(max(x.size, 1))
 
 
-def _parts(x: Tensor, dims: PoolDims, p: float, algorithm: str | None) -> Tensor:
+def _parts(x: Tensor, dims: Any, p: float, algorithm: str | None) -> Tensor:
     """The norm from patches, each divided by its largest magnitude: any range, and every derivative.
 
     t * norm(x / t) is the same for any t > 0, so the divisor is a constant to the derivative.

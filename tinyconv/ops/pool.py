@@ -89,7 +89,8 @@ def global_max_pool(x: Tensor, return_indices: bool = False, *, ties: str = "fir
 
 def _max_pool(x: Tensor, dims: AnyPool, return_indices: bool, ties: str, algorithm: str | None) -> Any:
     if ties not in ("first", "even"):
-        raise ValueError(f'ties must be "first" (of equal cells the first gets the gradient) or "even" (each a part), got {ties!r}')
+        raise ValueError(f'ties must be "first" (of equal cells the first gets the gradient) or "even" (each gets a part), got '
+                         f"{ties!r}")
     y, at = _largest(x.data, dims, algorithm)
     if ties == "even":
         out = max_pool_even_op.record(y, (x,), {"dims": dims, "algorithm": algorithm})

@@ -42,7 +42,8 @@ def max_unpool(y: Tensor, indices: Tensor, kernel_size: Any, stride: Any = None,
         got = f"{indices.dtype}" if isinstance(indices, Tensor) else type(indices).__name__
         raise TypeError(f"max_unpool wants an integer Tensor of indices, as max_pool(return_indices=True) gives, got {got}")
     if indices.shape != _shape(y):
-        raise ValueError(f"max_unpool wants an index for each value: the values have shape {y.shape}, the indices {indices.shape}")
+        raise ValueError(f"max_unpool wants an index for each value: the values have shape {y.shape}, the indices "
+                         f"{indices.shape}")
     dims = _unpool_dims("max_unpool", y, kernel_size, stride, padding, dilation, output_size)
     at = indices.data.astype(np.int64)  # a copy: the gradient comes from where it pointed, whatever is written to it later
     cells = prod(dims.input)
@@ -55,11 +56,11 @@ def max_unpool(y: Tensor, indices: Tensor, kernel_size: Any, stride: Any = None,
         raise ValueError(f'max_unpool with duplicates="raise": cell {cell} of plane {plane} is named {named.max()} times, by '
                          'windows that overlap; "add" or "mean" says what to make of it')
     x = scatter_op(y, indices=at, dims=dims, algorithm=algorithm)
-    return x if duplicates != "mean" or named is None else x / Tensor.wrap(np.maximum(named, 1).astype(x.dtype).reshape(x.shape))
+    return x if named is None or duplicates == "raise" else x / _divisor(named.reshape(x.shape), x)
 
 
-def unpool(y: Tensor, kernel_size: Any, stride: Any = None, padding: Padding = 0, mode: str = "nearest", output_size: Any = None,
-           *, algorithm: str | None = None) -> Tensor:
+def unpool(y: Tensor, kernel_size: Any, stride: Any = None, padding: Padding = 0, mode: str = "nearest",
+           output_size: Any = None, *, algorithm: str | None = None) -> Tensor:
     """Spread each value of y (N, C, *output) over its window: (N, C, *spatial).
 
     mode: "nearest" (repeat; where windows overlap, their mean), "bed_of_nails" (the first cell, 0 elsewhere), or "average"
@@ -84,7 +85,7 @@ def unpool(y: Tensor, kernel_size: Any, stride: Any = None, padding: Padding = 0
         return avg_pool_adjoint_op(y, divisor_override=None, **sums)
     x = avg_pool_adjoint_op(y, divisor_override=1, **sums)
     held = _held(dims)
-    return x if (held <= 1).all() else x / Tensor.wrap(np.maximum(held, 1).astype(x.dtype))
+    return x if (held <= 1).all() else x / _divisor(held, x)
 
 
 def _unpool_dims(name: str, y: Tensor, kernel_size: Any, stride: Any, padding: Any, dilation: Any, output_size: Any) -> AnyPool:
@@ -108,8 +109,8 @@ def _unpool_dims(name: str, y: Tensor, kernel_size: Any, stride: Any, padding: A
     size = full if wanted is None else wanted
     if any(abs(w - f) >= st for w, f, st in zip(size, full, s)) or min(size) < 1 or min(out) < 1:
         spans = ", ".join(f"{max(f - st + 1, 1)} to {f + st - 1}" for f, st in zip(full, s))
-        raise ValueError(f"{name}: no pooling by kernel {kernel}, stride {s}, padding {pads} and dilation {d} makes {tuple(out)} "
-                         f"of {size}: the size must be stride*(o-1) + dilation*(kernel-1) + 1 - padding = {full}, or by less "
+        raise ValueError(f"{name}: no pooling by kernel {kernel}, stride {s}, padding {pads} and dilation {d} makes "
+                         f"{tuple(out)} of {size}: the size must be stride*(o-1) + dilation*(kernel-1) + 1 - padding = {full}, or by less "
                          f"than the stride more, or (with ceil_mode) less: {spans}")
     return PoolDims(N, C, size, kernel, tuple(out), s, pads, d)
 
@@ -156,3 +157,8 @@ def _named(at: np.ndarray, cells: int) -> np.ndarray:
     flat = at.reshape(planes, prod(at.shape[2:]))
     lines = flat + cells * np.arange(planes)[:, None]
     return np.bincount(lines.ravel(), minlength=planes * cells).reshape(planes, cells)
+
+
+def _divisor(counts: np.ndarray, x: Tensor) -> Tensor:
+    """Counts as divisors of x, 1 where nothing was put."""
+    return Tensor.wrap(np.maximum(counts, 1).astype(x.dtype))

@@ -3,9 +3,9 @@
     y[o] = (sum over the cells i of window o of |x[i]|^p)^(1/p)            p >= 1: below it is no norm
     dx[i] = sum over o of g[o] * sign(x[i]) * (|x[i]| / y[o])^(p-1)         and 0 where y[o] = 0 or x[i] = 0
 
-PyTorch raises x itself to the power, so an odd p gives NaN where a window's sum is negative, and its gradient at 0 is
-NaN; with ceil_mode it also scales windows that hang over the end. Where no x is negative and every window lies inside,
-both agree. Read next: pool.py.
+PyTorch raises x itself to the power, not |x|: for negative x an odd p lets cells cancel and gives NaN for a negative sum
+(the sum itself for p = 1), a broken p gives NaN. With ceil_mode it also scales windows that hang over the end, as if
+they were full. Where every x is positive and every window lies inside, both agree. Read next: pool.py.
 """
 
 from __future__ import annotations

@@ -110,8 +110,8 @@ def _unpool_dims(name: str, y: Tensor, kernel_size: Any, stride: Any, padding: A
     if any(abs(w - f) >= st for w, f, st in zip(size, full, s)) or min(size) < 1 or min(out) < 1:
         spans = ", ".join(f"{max(f - st + 1, 1)} to {f + st - 1}" for f, st in zip(full, s))
         raise ValueError(f"{name}: no pooling by kernel {kernel}, stride {s}, padding {pads} and dilation {d} makes "
-                         f"{tuple(out)} of {size}: the size must be stride*(o-1) + dilation*(kernel-1) + 1 - padding = {full}, or by less "
-                         f"than the stride more, or (with ceil_mode) less: {spans}")
+                         f"{tuple(out)} of {size}: the size must be stride*(o-1) + dilation*(kernel-1) + 1 - padding = {full}, "
+                         f"or by less than the stride more, or (with ceil_mode) less: {spans}")
     return PoolDims(N, C, size, kernel, tuple(out), s, pads, d)
 
 

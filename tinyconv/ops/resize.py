@@ -55,8 +55,9 @@ def _along(x: Any, t: Taps) -> Any:
     if not t.w.any():
         return first
     w = _column(t.w, x, t.axis)
-    second = x.take(t.hi, t.axis) * w
+    second = x.take(t.hi, t.axis)
     second[_at(t.w == 0, t.axis)] = 0  # what has no weight adds nothing, not even if it is infinite
+    second *= w
     first *= 1 - w
     first += second
     return first
@@ -68,7 +69,7 @@ def _along_adjoint(y: Any, t: Taps) -> Any:
     _add(x, y if not t.w.any() else y * (1 - w), t.lo, t.axis)
     if t.w.any():
         some = t.w != 0
-        _add(x, (y * w)[_at(some, t.axis)], t.hi[some], t.axis)
+        _add(x, y[_at(some, t.axis)] * w[some], t.hi[some], t.axis)
     return x
 
 
@@ -95,7 +96,8 @@ def interpolate(x: Tensor, size: Any = None, scale_factor: Any = None, mode: str
 
     mode: "nearest" (cell floor(o / scale)), "nearest-exact" (the cell that holds the centre of the new one), "linear" for
     any number of dimensions, which for 2 and 3 is also called "bilinear" and "trilinear", or "area" (adaptive averages).
-    scale_factor: as given it says where cells lie, too; with recompute_scale_factor the ratio of the sizes does.
+    scale_factor: as given it says where cells lie, too; with recompute_scale_factor the ratio of the sizes does. An axis
+    whose size stays the same is left alone by the linear modes.
     align_corners: of the linear modes; see the head of this file.
     Raises: ValueError for both or neither of size and scale_factor, an empty result, an unknown mode.
 
@@ -164,7 +166,7 @@ def _linear(axis: int, i: int, o: int, step: float, align_corners: bool) -> Taps
     if align_corners:
         place = np.arange(o) * ((i - 1) / (o - 1) if o > 1 else 0.0)
     else:
-        place = np.maximum((np.arange(o) + 0.5) * step - 0.5, 0.0)
+        place = np.arange(o) * 1.0 if i == o else np.maximum((np.arange(o) + 0.5) * step - 0.5, 0.0)
     lo = np.minimum(np.floor(place), i - 1).astype(np.intp)
     w = np.where(lo < i - 1, place - lo, 0.0)  # the last cell has no neighbour
     return Taps(axis, i, lo, np.minimum(lo + 1, i - 1), w)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from numba.core import config
 from rich.console import Console
 
 from . import machine, page, report, startup, suites
@@ -44,6 +45,8 @@ def bench(
         if compare:
             _compare(*compare)
             return
+        if config.DISABLE_JIT:
+            raise ValueError("nothing is timed with the compiler off: unset NUMBA_DISABLE_JIT")
         names = suite or (["conv"] if kernel else list(suites.SUITES))
         if unknown := set(names) - set(suites.SUITES):
             raise ValueError(f"no suite {', '.join(sorted(unknown))}; there are: {', '.join(suites.SUITES)}")

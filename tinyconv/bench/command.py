@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from numba.core import config
 from rich.console import Console
 
+from ..kernels.jit import config
 from . import machine, page, report, startup, suites
 from . import record as records
 from .contest import LIBRARIES, OURS, Contest, Contestant, Worker, installed

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numba.core import config
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -29,6 +30,7 @@ def conv_input_grad(y, w, dims):
     x[:, :, -1:] = 0
     return x
 '''
+compiled = pytest.mark.skipif(config.DISABLE_JIT, reason="without the compiler there is no machine to measure")
 needs_torch = pytest.mark.skipif(find_spec("torch") is None, reason="PyTorch is not installed")
 
 
@@ -219,7 +221,7 @@ def test_a_first_result_in_a_fresh_process(monkeypatch):
 # -- the machine ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(machine.njit is None, reason="")
+@compiled
 def test_the_peak_is_measured_on_multiply_adds_that_happen():
     """Each chain runs acc = acc/2 + 1, whose limit is 2, and the chains are added up."""
     out = np.zeros(2)
@@ -341,6 +343,7 @@ def run(*args):
     return CliRunner().invoke(app, [str(a) for a in args])
 
 
+@compiled
 def test_the_command_records_and_compares(tmp_path):
     done = run("conv", "--case", "small.half", "--op", "conv", "--library", "none", "--threads", 1, "--rounds", 1,
                "--algorithm", "kn2row,reference", "--out", tmp_path)
@@ -352,6 +355,7 @@ def test_the_command_records_and_compares(tmp_path):
     assert compared.exit_code == 0 and f"{len(rows)} of {len(rows)} rows" in compared.output
 
 
+@compiled
 def test_the_worked_example_is_right_and_timed(tmp_path):
     done = run("--kernel", EXAMPLE, "--case", "small.half", "--library", "none", "--threads", 1, "--rounds", 1,
                "--out", tmp_path)
@@ -361,6 +365,7 @@ def test_the_worked_example_is_right_and_timed(tmp_path):
     assert {"mine", "im2col"} <= {row["algorithm"] for row in rows} and {row["op"] for row in rows} == {"conv"}
 
 
+@compiled
 def test_a_wrong_kernel_of_ones_own_fails_the_bench(tmp_path):
     path = tmp_path / "broken.py"
     path.write_text(BROKEN)
@@ -371,6 +376,13 @@ def test_a_wrong_kernel_of_ones_own_fails_the_bench(tmp_path):
     assert not list(tmp_path.glob("*/last.json"))
 
 
+@pytest.mark.skipif(not config.DISABLE_JIT, reason="the compiler is on")
+def test_nothing_is_timed_without_the_compiler():
+    done = run("conv", "--case", "small.half", "--library", "none")
+    assert done.exit_code == 2 and "unset NUMBA_DISABLE_JIT" in done.output
+
+
+@compiled
 @pytest.mark.parametrize(("args", "says"), [
     (["speed"], "no suite speed; there are: conv, pool"),
     (["conv", "--case", "vgg.63"], "no case 'vgg.63'; there are"),

@@ -30,6 +30,7 @@ MAY_IMPORT = {
     "tensor": {"tape"},
     "forms": TAPE,
     "autograd": TAPE,
+    "filters": {"tensor"},
     "ops": OPS,
     "nn": NETS - {"optim"} | {"arithmetic"},
     "optim": NETS - {"nn"} | {"kernels"},

@@ -214,6 +214,29 @@ def test_statistics_in_use_are_not_those_of_a_later_batch():
 # -- layers against PyTorch ----------------------------------------------------------------------------------------------------
 
 
+def test_local_response_norm_within_channels_by_hand():
+    x = leaf([[[1.0, 2.0, 3.0], [0.0, 0.0, 2.0]]])
+    y = norm.local_response_norm(x, 3, alpha=3.0, beta=1.0, k=1.0, within_channel=True)  # 1 + the squares side by side
+    assert np.allclose(y.numpy(), [[[1 / 6, 2 / 15, 3 / 14], [0, 0, 2 / 5]]], rtol=1e-15)
+    y = norm.local_response_norm(x, 2, alpha=2.0, beta=1.0, k=1.0, within_channel=True)  # the cell and the one before it
+    assert np.allclose(y.numpy(), [[[1 / 2, 2 / 6, 3 / 14], [0, 0, 2 / 5]]], rtol=1e-15)
+    image = leaf(np.ones((1, 2, 3, 3)))
+    y = nn.LocalResponseNorm(3, alpha=9.0, beta=0.5, k=0.0, within_channel=True)(image).numpy()
+    assert np.allclose(y[0, 1] ** -2, [[4, 6, 4], [6, 9, 6], [4, 6, 4]], rtol=1e-14)
+    assert repr(nn.LocalResponseNorm(3, within_channel=True)).endswith("k=1.0, within_channel=True)")
+
+
+@pytest.mark.parametrize("size, shape", [(3, (2, 3, 7)), (2, (1, 2, 4, 5)), (3, (1, 2, 3, 4, 2)), (9, (1, 2, 4, 3))])
+def test_local_response_norm_within_channels_derivatives(size, shape):
+    def fn(x):
+        return norm.local_response_norm(x, size, 2.0, 0.75, 1.5, within_channel=True)
+
+    x = leaf(np.random.default_rng(0).standard_normal(shape))
+    gradcheck(fn, x)
+    gradgradcheck(fn, x)
+    assert fn(x[:0]).shape == (0, *shape[1:])
+
+
 LAYERS = [
     ("BatchNorm1d(3)", (4, 3)), ("BatchNorm1d(3)", (4, 3, 5)), ("BatchNorm2d(3, momentum=None)", (2, 3, 4, 3)),
     ("BatchNorm3d(3, eps=0.1, affine=False)", (2, 3, 2, 3, 2)), ("BatchNorm2d(3, track_running_stats=False)", (2, 3, 4, 3)),
@@ -321,6 +344,8 @@ def test_dropout_derivatives():
     (lambda x: norm.layer_norm(x, (3, 4)), "layer_norm over (3, 4) wants an input that ends in these sizes, got (2, 3, 4, 4)"),
     (lambda x: norm.layer_norm(x, 4, tc.Tensor(np.ones(3))), "wants weight of shape (4,), got (3,)"),
     (lambda x: norm.local_response_norm(x, 0), "a size of at least 1, got (2, 3, 4, 4) and 0"),
+    (lambda x: norm.local_response_norm(x, 0, within_channel=True), "a size of at least 1, got (2, 3, 4, 4) and 0"),
+    (lambda x: norm.local_response_norm(x[:, :, 0, 0], 3, within_channel=True), "an input (N, C, *spatial)"),
     (lambda x: norm.dropout(x, 1.5), "between 0 and 1, got 1.5"),
     (lambda x: nn.Dropout(-0.1), "between 0 and 1, got -0.1"),
     (lambda x: norm.dropout2d(x[0, 0, 0]), "(N, C, *spatial), got float64 of shape (4,)"),

@@ -1,6 +1,6 @@
 """Convolution arithmetic, one dimension at a time: which rule gives a size, what a stride leaves over, what a cell sees.
 
-All geometry is that of the forward convolution, in the order of dims.py: (i or o, k, s, lo, hi, d), where a pair lo, hi is
+All geometry is that of the forward convolution, in the order of `dims`: (i or o, k, s, lo, hi, d), where a pair lo, hi is
 the padding before and after. Dimensions do not mix, so a 2-D problem is two of these.
 The relationships are those of Dumoulin and Visin, "A guide to convolution arithmetic for deep learning" (2018), by number;
 where padding is one-sided, lo + hi stands for the guide's 2p.

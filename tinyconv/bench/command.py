@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from ..kernels.jit import config
 from . import machine, page, report, startup, suites
 from . import record as records
 from .contest import LIBRARIES, OURS, Contest, Contestant, Worker, installed
@@ -44,6 +45,8 @@ def bench(
         if compare:
             _compare(*compare)
             return
+        if config.DISABLE_JIT:
+            raise ValueError("nothing is timed with the compiler off: unset NUMBA_DISABLE_JIT")
         names = suite or (["conv"] if kernel else list(suites.SUITES))
         if unknown := set(names) - set(suites.SUITES):
             raise ValueError(f"no suite {', '.join(sorted(unknown))}; there are: {', '.join(suites.SUITES)}")

@@ -63,15 +63,16 @@ def seconds_of(statement: str, threads: int, times: int) -> list[float]:
 
 
 def first(task: Task, library: str, algorithm: str, threads: int, times: int, cold: bool) -> tuple[dict, list[float]]:
-    """From the start of a process to the end of the first call, several times; a first one that warms the cache is left out."""
+    """From the start of a process to the end of the first call, several times; the first of several only warms the cache."""
     seconds: list[float] = []
     facts: dict = {}
-    for n in range(times + (not cold)):
+    unseen = int(not cold and times > 1)
+    for n in range(times + unseen):
         with tempfile.TemporaryDirectory() as folder, \
                 Worker(library, threads, **({"NUMBA_CACHE_DIR": folder} if cold else {})) as worker:
             facts = worker.ask("prepare", key="first", task=task.__dict__, algorithm=algorithm)
             if "once" not in facts:
                 return facts, []
-            if cold or n:
+            if n >= unseen:
                 seconds.append(perf_counter() - worker.started - facts["once"])
     return facts, seconds

@@ -148,16 +148,20 @@ class LayerNorm(Module):
 
 
 class LocalResponseNorm(Module):
-    """x / (k + alpha/size * sum of x^2 over `size` neighbouring channels)^beta; see ops.norm.local_response_norm."""
+    """x / (k + alpha/size * sum of x^2 over `size` neighbouring channels)^beta; see ops.norm.local_response_norm.
 
-    def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0):
-        self.size, self.alpha, self.beta, self.k = size, alpha, beta, k
+    within_channel: neighbours in the plane instead, size along each axis.
+    """
+
+    def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0, *, within_channel: bool = False):
+        self.size, self.alpha, self.beta, self.k, self.within_channel = size, alpha, beta, k, within_channel
 
     def forward(self, x: Tensor) -> Tensor:
-        return norm.local_response_norm(x, self.size, self.alpha, self.beta, self.k)
+        return norm.local_response_norm(x, self.size, self.alpha, self.beta, self.k, within_channel=self.within_channel)
 
     def extra_repr(self) -> str:
-        return f"{self.size}, alpha={self.alpha}, beta={self.beta}, k={self.k}"
+        within = ", within_channel=True" if self.within_channel else ""
+        return f"{self.size}, alpha={self.alpha}, beta={self.beta}, k={self.k}{within}"
 
 
 class Dropout(Module):

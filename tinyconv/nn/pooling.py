@@ -5,47 +5,54 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from ..dims import Padding
-from ..ops import pool
+from ..ops import lp_pool, pool
 from ..tensor import Tensor
-from .module import Module
+from .module import Module, Parameter
 
 __all__ = [
     "AdaptiveAvgPool1d", "AdaptiveAvgPool2d", "AdaptiveAvgPool3d", "AdaptiveMaxPool1d", "AdaptiveMaxPool2d",
-    "AdaptiveMaxPool3d", "AvgPool1d", "AvgPool2d", "AvgPool3d", "MaxPool1d", "MaxPool2d", "MaxPool3d",
+    "AdaptiveMaxPool3d", "AvgPool1d", "AvgPool2d", "AvgPool3d", "GlobalAvgPool", "GlobalMaxPool", "LPPool1d", "LPPool2d",
+    "LPPool3d", "LPPoolFeatures", "MaxPool1d", "MaxPool2d", "MaxPool3d", "MedianPool", "MixedPool", "StochasticPool",
 ]
 
 Size = int | Sequence[int]
 
 
+def check_rank(layer: Any, x: Tensor) -> None:
+    """Raises ValueError where x has another number of spatial dimensions than the layer."""
+    if x.data.ndim != layer.rank + 2:
+        raise ValueError(f"{type(layer).__name__} wants an input (N, C, *spatial) of {layer.rank + 2} dimensions, got shape "
+                         f"{x.shape}")
+
+
 class _Pool(Module):
     rank: int
-
-    def _check(self, x: Tensor) -> None:
-        if x.data.ndim != self.rank + 2:
-            raise ValueError(f"{type(self).__name__} wants an input (N, C, *spatial) of {self.rank + 2} dimensions, got shape "
-                             f"{x.shape}")
 
 
 class _MaxPool(_Pool):
     """Largest cell of each window; with return_indices a pair of the values and their positions in the plane.
 
-    stride defaults to kernel_size. Of equal cells the first wins. See ops.pool.max_pool.
+    stride defaults to kernel_size. Of equal cells the "first" gets the gradient, or all "even" parts of it (ties).
+    See ops.pool.max_pool.
     """
 
     def __init__(self, kernel_size: Size, stride: Size | None = None, padding: Padding = 0, dilation: Size = 1,
-                 return_indices: bool = False, ceil_mode: bool = False, *, algorithm: str | None = None):
+                 return_indices: bool = False, ceil_mode: bool = False, *, ties: str = "first", algorithm: str | None = None):
         self.kernel_size, self.stride, self.padding = kernel_size, kernel_size if stride is None else stride, padding
-        self.dilation, self.return_indices, self.ceil_mode, self.algorithm = dilation, return_indices, ceil_mode, algorithm
+        self.dilation, self.return_indices, self.ceil_mode = dilation, return_indices, ceil_mode
+        self.ties, self.algorithm = ties, algorithm
 
     @property
     def takes_maximum(self) -> bool:  # type: ignore[override]
         return not self.return_indices
 
     def forward(self, x: Tensor) -> Any:
-        self._check(x)
+        check_rank(self, x)
         return pool.max_pool(x, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode, self.return_indices,
-                             algorithm=self.algorithm)
+                             ties=self.ties, algorithm=self.algorithm)
 
     def extra_repr(self) -> str:
         return (f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}, dilation={self.dilation}, "
@@ -80,7 +87,7 @@ class _AvgPool(_Pool):
         self.algorithm = algorithm
 
     def forward(self, x: Tensor) -> Tensor:
-        self._check(x)
+        check_rank(self, x)
         return pool.avg_pool(x, self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad,
                              self.divisor_override, algorithm=self.algorithm)
 
@@ -110,7 +117,7 @@ class _AdaptiveMaxPool(_Pool):
         self.output_size, self.return_indices = output_size, return_indices
 
     def forward(self, x: Tensor) -> Any:
-        self._check(x)
+        check_rank(self, x)
         return pool.adaptive_max_pool(x, self.output_size, self.return_indices)
 
     def extra_repr(self) -> str:
@@ -139,7 +146,7 @@ class _AdaptiveAvgPool(_Pool):
         self.output_size = output_size
 
     def forward(self, x: Tensor) -> Tensor:
-        self._check(x)
+        check_rank(self, x)
         return pool.adaptive_avg_pool(x, self.output_size)
 
     def extra_repr(self) -> str:
@@ -159,3 +166,109 @@ class AdaptiveAvgPool2d(_AdaptiveAvgPool):
 class AdaptiveAvgPool3d(_AdaptiveAvgPool):
     rank = 3
     __doc__ = _AdaptiveAvgPool.__doc__
+
+
+class _LPPool(_Pool):
+    """The p-norm of each window, p = norm_type >= 1 (infinity included). See ops.lp_pool.lp_pool."""
+
+    def __init__(self, norm_type: float, kernel_size: Size, stride: Size | None = None, ceil_mode: bool = False,
+                 padding: Padding = 0, *, algorithm: str | None = None):
+        self.norm_type, self.kernel_size, self.stride = norm_type, kernel_size, kernel_size if stride is None else stride
+        self.ceil_mode, self.padding, self.algorithm = ceil_mode, padding, algorithm
+
+    def forward(self, x: Tensor) -> Tensor:
+        check_rank(self, x)
+        return lp_pool.lp_pool(x, self.norm_type, self.kernel_size, self.stride, self.ceil_mode, self.padding,
+                               algorithm=self.algorithm)
+
+    def extra_repr(self) -> str:
+        return (f"norm_type={self.norm_type}, kernel_size={self.kernel_size}, stride={self.stride}, "
+                f"ceil_mode={self.ceil_mode}")
+
+
+class LPPool1d(_LPPool):
+    rank = 1
+    __doc__ = _LPPool.__doc__
+
+
+class LPPool2d(_LPPool):
+    rank = 2
+    __doc__ = _LPPool.__doc__
+
+
+class LPPool3d(_LPPool):
+    rank = 3
+    __doc__ = _LPPool.__doc__
+
+
+class LPPoolFeatures(Module):
+    """The p-norm over windows of kernel_size neighbouring channels, for any rank. See ops.lp_pool.lp_pool_features."""
+
+    def __init__(self, norm_type: float, kernel_size: int, stride: int | None = None):
+        self.norm_type, self.kernel_size, self.stride = norm_type, kernel_size, kernel_size if stride is None else stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        return lp_pool.lp_pool_features(x, self.norm_type, self.kernel_size, self.stride)
+
+    def extra_repr(self) -> str:
+        return f"norm_type={self.norm_type}, kernel_size={self.kernel_size}, stride={self.stride}"
+
+
+class GlobalMaxPool(Module):
+    """Largest cell of each plane, for any rank: (N, C, *spatial) -> (N, C, 1, ...)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return pool.global_max_pool(x)
+
+
+class GlobalAvgPool(Module):
+    """Mean of each plane, for any rank: (N, C, *spatial) -> (N, C, 1, ...)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return pool.global_avg_pool(x)
+
+
+class _Windows(Module):
+    """What the poolings that PyTorch does not have share: windows, for any rank."""
+
+    def __init__(self, kernel_size: Size, stride: Size | None = None, padding: Padding = 0, ceil_mode: bool = False):
+        self.kernel_size, self.stride, self.padding = kernel_size, kernel_size if stride is None else stride, padding
+        self.ceil_mode = ceil_mode
+
+    def extra_repr(self) -> str:
+        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}, ceil_mode={self.ceil_mode}"
+
+
+class MedianPool(_Windows):
+    """Median cell of each window. See ops.pool.median_pool."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return pool.median_pool(x, self.kernel_size, self.stride, self.padding, ceil_mode=self.ceil_mode)
+
+
+class StochasticPool(_Windows):
+    """In training a cell of each window drawn in proportion to relu(x), else what is expected. See ops.pool.stochastic_pool."""
+
+    def __init__(self, kernel_size: Size, stride: Size | None = None, padding: Padding = 0, ceil_mode: bool = False, *,
+                 generator: np.random.Generator | None = None):
+        super().__init__(kernel_size, stride, padding, ceil_mode)
+        self.generator = generator
+
+    def forward(self, x: Tensor) -> Tensor:
+        return pool.stochastic_pool(x, self.kernel_size, self.stride, self.padding, ceil_mode=self.ceil_mode,
+                                    training=self.training, generator=self.generator)
+
+
+class MixedPool(_Windows):
+    """a * max + (1 - a) * average of each window; `a` starts at 0.5 and is learned: one, or one for each of `channels`.
+
+    See ops.pool.mixed_pool.
+    """
+
+    def __init__(self, kernel_size: Size, stride: Size | None = None, padding: Padding = 0, ceil_mode: bool = False, *,
+                 channels: int = 1, dtype: Any = None):
+        super().__init__(kernel_size, stride, padding, ceil_mode)
+        self.a = Parameter(np.full(channels, 0.5, dtype or np.float32))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return pool.mixed_pool(x, self.a, self.kernel_size, self.stride, self.padding, self.ceil_mode)

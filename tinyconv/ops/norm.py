@@ -21,6 +21,7 @@ from ..random import default_generator
 from ..registry import choose
 from ..tensor import Op, Tensor
 from .linalg import align_dtypes
+from .pool import avg_pool
 from .reduce import mean as mean_over
 from .shape import permute, reshape
 
@@ -163,15 +164,21 @@ window_op, _ = adjoint_pair("channel_window", _window,
                             "channel_window_adjoint", lambda y, before, after: _window(y, after, before))
 
 
-def local_response_norm(x: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Tensor:
+def local_response_norm(x: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0, *,
+                        within_channel: bool = False) -> Tensor:
     """x / (k + alpha/size * sum of x^2 over `size` neighbouring channels)^beta: x (N, C, *spatial).
 
     The sum runs over channels c - size//2 to c + (size-1)//2. As in PyTorch alpha is divided by size, which the paper does
     not: its alpha is alpha/size here. Source: Krizhevsky, Sutskever and Hinton (2012), section 3.3.
+    within_channel: the sum runs over `size` cells along each spatial axis of the same channel instead, and alpha is divided
+    by their number, size^n; outside of the image x is 0.
     """
-    if x.data.ndim < 2 or size < 1:
+    if x.data.ndim < (3 if within_channel else 2) or size < 1:
         raise ValueError(f"local_response_norm wants an input (N, C, *spatial) and a size of at least 1, got {x.shape} and "
                          f"{size}")
+    if within_channel:
+        around = ((size // 2, (size - 1) // 2),) * (x.data.ndim - 2)
+        return x * (avg_pool(x * x, size, 1, around) * alpha + k) ** -beta
     reach = {"before": size // 2, "after": (size - 1) // 2}
     scale = k + alpha / size * _window(x.data * x.data, **reach)
     meta = {"reach": reach, "alpha": alpha / size, "beta": beta, "k": k, "scale": scale}

@@ -37,5 +37,10 @@ LADDER = (
     Kernel("conv", "simd", simd.conv, refuse=simd.refuse, scratch=simd.scratch_bytes(simd.forward), fuses=BIAS_RELU),
     Kernel("conv_input_grad", "simd", simd.conv_input_grad, refuse=simd.refuse, scratch=simd.scratch_bytes(simd.input_grad)),
     Kernel("conv_weight_grad", "simd", simd.conv_weight_grad, refuse=simd.refuse, scratch=simd.scratch_bytes(simd.weight_grad)),
+    # the copy that im2col makes, and its adjoint, on their own
+    Kernel("unfold", "reference", reference.unfold),
+    Kernel("unfold", "im2col", im2col.im2col, refuse=floats_only),
+    Kernel("fold", "reference", reference.fold),
+    Kernel("fold", "im2col", im2col.col2im, refuse=floats_only),
 )
 register(*LADDER)

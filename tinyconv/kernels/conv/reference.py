@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import product
+from math import prod
 
 import numpy as np
 
@@ -40,6 +41,25 @@ def conv_weight_grad(x: np.ndarray, y: np.ndarray, dims: ConvDims) -> np.ndarray
     for o, c, tap, at_x, at_y in positions(dims):
         w[o, c % w.shape[1], *tap] += np.sum(x[:, c, *at_x] * y[:, o, *at_y])
     return w
+
+
+def unfold(x: np.ndarray, dims: ConvDims) -> np.ndarray:
+    """The patches of x as columns: cols[n, (c, kh, kw), (oh, ow)] = x[n, c, ih, iw], and 0 where that lies outside."""
+    cols = np.zeros((dims.N, dims.C, *dims.kernel, *dims.output), x.dtype)
+    for o, c, tap, at_x, at_y in positions(dims):
+        if o % (dims.O // dims.groups) == 0:  # a patch is the same for every output channel
+            cols[:, c, *tap, *at_y] = x[:, c, *at_x]
+    return cols.reshape(dims.N, dims.C * prod(dims.kernel), prod(dims.output))
+
+
+def fold(cols: np.ndarray, dims: ConvDims) -> np.ndarray:
+    """The adjoint of unfold: x[n, c, ih, iw] = sum of the entries of cols (N, C*K, P) that were copied from it."""
+    x = np.zeros(dims.x_shape, cols.dtype)
+    cols = cols.reshape(dims.N, dims.C, *dims.kernel, *dims.output)
+    for o, c, tap, at_x, at_y in positions(dims):
+        if o % (dims.O // dims.groups) == 0:
+            x[:, c, *at_x] += cols[:, c, *tap, *at_y]
+    return x
 
 
 def positions(dims: ConvDims) -> Iterator[tuple]:

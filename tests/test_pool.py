@@ -283,7 +283,8 @@ def test_only_infinities():
 
 LAYERS = [
     nn.MaxPool2d(3, 2, 1), nn.MaxPool2d(2, ties="even"), nn.AvgPool2d(3, 2, 1), nn.AdaptiveAvgPool2d(3),
-    nn.AdaptiveMaxPool2d(3), nn.LPPool2d(2, 2), nn.LPPool2d(1.5, 3, 2, padding=1), nn.LPPool2d(9, 2), nn.LPPool2d(INF, 2), nn.LPPoolFeatures(3, 2, 1),
+    nn.AdaptiveMaxPool2d(3), nn.LPPool2d(2, 2),
+    nn.LPPool2d(1.5, 3, 2, padding=1), nn.LPPool2d(9, 2), nn.LPPool2d(INF, 2), nn.LPPoolFeatures(3, 2, 1),
     nn.MedianPool(3, 2, 1), nn.StochasticPool(2).eval(), nn.MixedPool(2), nn.GlobalMaxPool(), nn.GlobalAvgPool(),
 ]
 

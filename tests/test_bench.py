@@ -3,11 +3,12 @@
 import json
 import re
 from dataclasses import asdict
-from importlib.util import find_spec
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numba.core import config
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -29,6 +30,7 @@ def conv_input_grad(y, w, dims):
     x[:, :, -1:] = 0
     return x
 '''
+compiled = pytest.mark.skipif(config.DISABLE_JIT, reason="without the compiler there is no machine to measure")
 needs_torch = pytest.mark.skipif(find_spec("torch") is None, reason="PyTorch is not installed")
 
 
@@ -213,13 +215,13 @@ def test_a_first_result_in_a_fresh_process(monkeypatch):
         facts, seconds = startup.first(task, OURS, "kn2row", 1, 1, cold)
         assert facts["algorithm"] == "kn2row" and len(seconds) == 1 and seconds[0] > 0.01
     assert startup.first(task, OURS, "no_such", 1, 1, cold=False) == ({"refused": "conv has no algorithm 'no_such'"}, [])
-    assert len(startup.seconds_of("import tinyconv", 1)) == 1
+    assert len(startup.seconds_of("import tinyconv", 1, 2)) == 2
 
 
 # -- the machine ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(machine.njit is None, reason="")
+@compiled
 def test_the_peak_is_measured_on_multiply_adds_that_happen():
     """Each chain runs acc = acc/2 + 1, whose limit is 2, and the chains are added up."""
     out = np.zeros(2)
@@ -256,12 +258,12 @@ def test_ratios_are_taken_within_rounds():
 
 def test_the_table_fits_a_terminal_and_shows_the_gain():
     screen = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
-    for table in report.tables(a_record()):
+    for _, table in report.tables(a_record()):
         screen.print(table)
     text = screen.export_text()
     assert max(map(len, text.splitlines())) <= 80 and "…" not in text
     assert re.search(r"\*simd +1\.00 ms +\d+% +1000\.0 +250% +2\.00 +2\.00", text)
-    assert re.search(r"geometric mean of \* +2\.00 +2\.00", text) and "1 thread\n" not in text
+    assert re.search(r"geometric mean +2\.00 +2\.00", text)
 
 
 def test_a_chosen_algorithm_that_loses_is_shown_as_such():
@@ -305,6 +307,31 @@ def test_the_page_needs_nothing_else(tmp_path):
     assert not re.search(r"(src|href)=[\"']?(https?:|/)", text.replace("xlink:href=\"#", ""))
 
 
+def test_tables_of_a_readme_are_those_recorded(tmp_path):
+    """Generated, checked, and seen to be stale after an edit; losses are shown in their place."""
+    spec = spec_from_file_location("tables", EXAMPLE.with_name("tables.py"))
+    tables = module_from_spec(spec)
+    spec.loader.exec_module(tables)
+    full = a_record()
+    full["rows"][0:3] = [made_up([1e-3] * 4), made_up([2e-3] * 4, algorithm="simd", chosen=True),
+                         made_up([1e-3] * 4, library="torch", algorithm="")]
+    record.save(full, tmp_path / "results" / "a-machine" / "conv.json")
+    record.save(full, tmp_path / "results" / "a-machine" / "last.json")
+    readme = tmp_path / "README.md"
+    readme.write_text(f"before\n{tables.BEGIN}\nold\n{tables.END}\nafter\n")
+    with pytest.raises(SystemExit, match=r"run python bench/tables\.py"):
+        tables.main(True, readme, tmp_path / "results")
+    tables.main(False, readme, tmp_path / "results")
+    tables.main(True, readme, tmp_path / "results")
+    text = readme.read_text()
+    assert text.startswith("before\n") and text.endswith("after\n") and "old" not in text
+    assert f"{full['machine']['cpu']}, {full['machine']['cores']} cores" in text and text.count("vgg.64") == 7
+    assert "| `conv` | 2 | 1 | 0.50 (0.50, vgg.64) | 0.50 (0.50, vgg.64) | 125% |" in text
+    assert "| vgg.64 | 2 | 2.00 ms (0.50) | 1.00 ms (**2.00**) | 1.00 ms (**2.00**) |" in text
+    with pytest.raises(ValueError, match="needs the marks"):
+        tables.replaced("no marks", "")
+
+
 # -- the command ---------------------------------------------------------------------------------------------------
 
 
@@ -316,6 +343,7 @@ def run(*args):
     return CliRunner().invoke(app, [str(a) for a in args])
 
 
+@compiled
 def test_the_command_records_and_compares(tmp_path):
     done = run("conv", "--case", "small.half", "--op", "conv", "--library", "none", "--threads", 1, "--rounds", 1,
                "--algorithm", "kn2row,reference", "--out", tmp_path)
@@ -327,6 +355,7 @@ def test_the_command_records_and_compares(tmp_path):
     assert compared.exit_code == 0 and f"{len(rows)} of {len(rows)} rows" in compared.output
 
 
+@compiled
 def test_the_worked_example_is_right_and_timed(tmp_path):
     done = run("--kernel", EXAMPLE, "--case", "small.half", "--library", "none", "--threads", 1, "--rounds", 1,
                "--out", tmp_path)
@@ -336,6 +365,7 @@ def test_the_worked_example_is_right_and_timed(tmp_path):
     assert {"mine", "im2col"} <= {row["algorithm"] for row in rows} and {row["op"] for row in rows} == {"conv"}
 
 
+@compiled
 def test_a_wrong_kernel_of_ones_own_fails_the_bench(tmp_path):
     path = tmp_path / "broken.py"
     path.write_text(BROKEN)
@@ -346,9 +376,17 @@ def test_a_wrong_kernel_of_ones_own_fails_the_bench(tmp_path):
     assert not list(tmp_path.glob("*/last.json"))
 
 
+@pytest.mark.skipif(not config.DISABLE_JIT, reason="the compiler is on")
+def test_nothing_is_timed_without_the_compiler():
+    done = run("conv", "--case", "small.half", "--library", "none")
+    assert done.exit_code == 2 and "unset NUMBA_DISABLE_JIT" in done.output
+
+
+@compiled
 @pytest.mark.parametrize(("args", "says"), [
     (["speed"], "no suite speed; there are: conv, pool"),
     (["conv", "--case", "vgg.63"], "no case 'vgg.63'; there are"),
+    (["conv", "--case", "resnext*"], "nothing to time: no case of conv matches --op * and --case resnext*"),
     (["--compare", "a.json", "b.json"], "a.json cannot be read"),
     (["--library", "theano"], "no side of the bench speaks for 'theano'"),
     (["--kernel", "nowhere.py"], "nowhere.py"),

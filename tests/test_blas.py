@@ -28,16 +28,16 @@ def test_a_small_product_runs_on_one_thread_and_the_setting_comes_back(monkeypat
     monkeypatch.setattr(blas.np, "matmul", lambda *args: seen.append(threads()) or real(*args))
     with threadpool_limits(2, user_api="blas"):
         before = threads()
-        blas.matmul(np.ones((3, 4)), np.ones((4, 5)))
+        blas.matmul(np.ones((64, 640)), np.ones((640, 100)))
         with pytest.raises(ValueError):
-            blas.matmul(np.ones((3, 4)), np.ones((3, 5)))
+            blas.matmul(np.ones((64, 640)), np.ones((64, 100)))
         assert threads() == before
     assert seen == [[1] * len(before)] * 2
 
 
 def test_bits_do_not_depend_on_the_threads_of_blas():
     rng = np.random.default_rng(0)
-    a, b = rng.standard_normal((40, 500)).astype(np.float32), rng.standard_normal((500, 64)).astype(np.float32)
+    a, b = rng.standard_normal((40, 5000)).astype(np.float32), rng.standard_normal((5000, 64)).astype(np.float32)
     results = []
     for n in (1, 2):
         with threadpool_limits(n, user_api="blas"):

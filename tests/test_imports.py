@@ -12,16 +12,18 @@ import tinyconv
 HOUSE = Path(tinyconv.__file__).parent
 
 # each room, and the rooms that it may import from; DESIGN's table, with what each room needs spelled out
-KERNELS = {"dims", "registry", "kernels"}
+KERNELS = {"dims", "memory", "registry", "kernels"}
 TAPE = {"tape", "tensor"}
 OPS = {"blas", "dims", "registry", "forms", "random", "ops"} | TAPE
 NETS = OPS | {"autograd", "nn", "optim"}
 MAY_IMPORT = {
     "dims": set(),
+    "arithmetic": {"dims"},
     "cases": {"dims"},
     "registry": {"dims"},
     "random": set(),
     "blas": set(),
+    "memory": set(),
     "names": set(),
     "kernels": KERNELS,
     "tape": set(),
@@ -30,14 +32,15 @@ MAY_IMPORT = {
     "autograd": TAPE,
     "filters": {"tensor"},
     "ops": OPS,
-    "nn": NETS - {"optim"},
+    "nn": NETS - {"optim"} | {"arithmetic"},
     "optim": NETS - {"nn"} | {"kernels"},
     "data": NETS | {"names", "data"},
     "models": NETS | {"names", "models"},
     "train": NETS | {"names", "cases", "kernels", "data", "models", "train"},
-    "plot": NETS | {"names", "cases", "kernels", "data", "models", "train", "plot"},
+    "plot": NETS | {"arithmetic", "names", "cases", "kernels", "data", "models", "train", "plot"},
+    "explore": {"data"},
     "bench": NETS | {"cases", "kernels", "bench"},
-    "cli": NETS | {"names", "cases", "kernels", "data", "models", "train", "plot", "bench", "cli"},
+    "cli": NETS | {"arithmetic", "names", "cases", "kernels", "data", "models", "train", "plot", "explore", "bench", "cli"},
     "__main__": {"cli"},
 }
 FILES = sorted(p for p in HOUSE.rglob("*.py") if p != HOUSE / "__init__.py")

@@ -1,7 +1,7 @@
 """Every operation: its value against NumPy, its first and second derivatives against differences, its errors.
 
 Values are compared in float64 to 1e-12 (a few roundings of sums of at most 60 terms). Derivatives: `gradcheck` and
-`gradgradcheck` in random directions, at points away from kinks. What PyTorch has is compared with it in test_torch_*.
+`gradgradcheck` in random directions, at points away from kinks. test_ops_torch.py holds them against PyTorch.
 """
 
 import numpy as np
@@ -450,103 +450,3 @@ A = tc.zeros(2, 3)
 def test_errors(call, error, says):
     with pytest.raises(error, match=says):
         call()
-
-
-# -- as in PyTorch -------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def torch():
-    return pytest.importorskip("torch", reason="compares with PyTorch, which is not installed")
-
-
-POINTS = np.array([-np.inf, -2.0, -1.0, -0.5, -0.0, 0.0, 0.5, 1.0, 2.0, 30.0])
-SAME_IN_TORCH = {
-    "abs": lambda x, lib: x.abs(),
-    "relu": lambda x, lib: lib.relu(x),
-    "clip": lambda x, lib: x.clip(-0.5, 1.0),
-    "clip float to one side": lambda x, lib: x.clamp(max=0.0),
-    "sqrt": lambda x, lib: x.abs().sqrt(),
-    "x**0": lambda x, lib: x**0,
-    "x**1": lambda x, lib: x**1,
-    "x**2": lambda x, lib: x**2,
-    "x**-1": lambda x, lib: x**-1,
-    "x**0.5": lambda x, lib: x.abs() ** 0.5,
-    "0**x": lambda x, lib: lib.zeros(9, dtype=getattr(lib, "float64", "float64")) ** x[1:].abs(),
-    "maximum": lambda x, lib: lib.maximum(x, lib.tensor(np.zeros(10))),
-    "minimum": lambda x, lib: lib.minimum(x, x),
-    "where": lambda x, lib: lib.where(x > 0, x, x * x),
-    "softmax": lambda x, lib: lib.softmax(x[1:], 0) * x[1:],
-    "log_softmax": lambda x, lib: lib.log_softmax(x[1:], 0) * x[1:],
-    "logsumexp": lambda x, lib: lib.logsumexp(x, 0),
-    "amax of ties": lambda x, lib: lib.amax(x[4:6], 0),
-    "max of ties": lambda x, lib: x[4:6].max(),
-    "max(dim) of ties": lambda x, lib: x[4:6].max(0)[0],
-    "min(dim) of ties": lambda x, lib: x[4:6].min(0)[0],
-    "var": lambda x, lib: x[1:].var(),
-    "var correction": lambda x, lib: lib.var(x[1:], 0, correction=0, keepdim=True),
-    "std": lambda x, lib: x[1:].std(),
-    "std of equals": lambda x, lib: x[4:6].std(),
-    "tanh": lambda x, lib: x.tanh(),
-    "sigmoid": lambda x, lib: x.sigmoid(),
-    "log1p": lambda x, lib: lib.log1p(x[3:]),
-    "rsqrt": lambda x, lib: lib.rsqrt(x[6:]),
-    "pow": lambda x, lib: x[4:] ** x[4:],
-    "gather": lambda x, lib: lib.gather(x[1:], 0, lib.tensor([0, 3, 3])),
-    "unused": lambda x, lib: x[:0].sum() + x[2],
-}
-
-
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy's, of divisions by 0
-@pytest.mark.parametrize("name", SAME_IN_TORCH)
-def test_torch_agrees_at_special_points(torch, name):
-    """Value, gradient and gradient of the gradient, at zeros, ties, bounds and infinities: 4 eps of the largest term."""
-    fn = SAME_IN_TORCH[name]
-    ours, theirs = tc.tensor(POINTS, requires_grad=True), torch.tensor(POINTS, requires_grad=True)
-    y, want = fn(ours, tc), fn(theirs, torch)
-    np.testing.assert_allclose(y.data, want.detach().numpy(), rtol=1e-14, atol=1e-15)
-    (g,) = grad(y, ours, np.ones(y.shape), create_graph=True)
-    (g_want,) = torch.autograd.grad(want, theirs, torch.ones_like(want), create_graph=True)
-    np.testing.assert_allclose(g.data, g_want.detach().numpy(), rtol=1e-13, atol=1e-14)
-    if g.requires_grad and g_want.requires_grad:
-        (h,) = grad(g, ours, np.ones(g.shape), allow_unused=True)
-        (h_want,) = torch.autograd.grad(g_want, theirs, torch.ones_like(g_want), allow_unused=True)
-        h, h_want = (np.zeros(10) if t is None else np.asarray(t) for t in (h, h_want))
-        # at infinities and 0 the two differ in what 0 * infinity is; for 0**x PyTorch has no second derivative but NaN
-        finite = np.isfinite(POINTS) & (POINTS != 0) & np.isfinite(h_want)
-        np.testing.assert_allclose(h[finite], h_want[finite], rtol=1e-12, atol=1e-13)
-
-
-def test_torch_agrees_on_pad(torch):
-    draw = np.random.default_rng(3)
-    for _ in range(60):
-        x = draw.standard_normal((2, 3, *draw.integers(3, 6, 2)))
-        mode = str(draw.choice(["constant", "reflect", "replicate", "circular"]))
-        low = -1 if mode == "constant" else 0
-        widths = tuple(int(n) for n in draw.integers(low, 3, 4))
-        ours, theirs = tc.tensor(x, requires_grad=True), torch.tensor(x, requires_grad=True)
-        y, want = tc.pad(ours, widths, mode), torch.nn.functional.pad(theirs, widths, mode)
-        np.testing.assert_array_equal(y.data, want.detach().numpy())
-        seed = draw.standard_normal(y.shape)
-        y.backward(seed)
-        want.backward(torch.tensor(seed))
-        np.testing.assert_allclose(ours.grad.data, theirs.grad.numpy(), rtol=1e-13, atol=1e-14)
-
-
-def test_torch_agrees_on_dtypes(torch):
-    """Of two operands of every pair of dtypes, tensors with and without dimensions and bare numbers."""
-    kinds = ["bool", "uint8", "int8", "int32", "int64", "float16", "float32", "float64"]
-    fns = {"+": lambda a, b: a + b, "*": lambda a, b: a * b, "/": lambda a, b: a / b, "r/": lambda a, b: b / a,
-           "-": lambda a, b: a - b, "r-": lambda a, b: b - a, "**": lambda a, b: a**b, "<": lambda a, b: a < b}
-    for symbol, fn in fns.items():
-        for a in kinds:
-            for b in [(k, n) for k in kinds for n in ((2,), ())] + [(True, None), (2, None), (2.5, None)]:
-                bools = "bool" in (a, b[0]) or b[0] is True
-                if bools and symbol in ("-", "r-", "**"):
-                    continue  # PyTorch refuses these
-                ours, theirs = (lib.ones(2, dtype=dtype) for lib, dtype in ((tc, a), (torch, getattr(torch, a))))
-                if b[1] is None:
-                    other = other_theirs = b[0]
-                else:
-                    other, other_theirs = tc.ones(b[1], dtype=b[0]), torch.ones(b[1], dtype=getattr(torch, b[0]))
-                assert f"torch.{fn(ours, other).dtype}" == str(fn(theirs, other_theirs).dtype), (symbol, a, b)

@@ -94,7 +94,7 @@ def test_the_wrong_things_are_told():
 
 def test_without_matplotlib_it_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(plot.PlotError, match=r"pip install 'tinyconv\[plot\]'"):
+    with pytest.raises(plot.PlotError, match="pip install matplotlib"):
         plot.learning_curve(HISTORY, "x.png")
 
 

@@ -131,6 +131,12 @@ def test_the_three_sets_are_parts_of_the_data_and_never_mix(data):
     assert (data.test[0] == digits(train=False)[0]).all()
 
 
+def test_what_is_held_back_is_stratified_and_drawn_by_the_seed(data):
+    assert (np.bincount(data.validation[1]) >= 13).all()  # 137 of ten classes
+    again, other = (load(replace(QUICK, seed=seed)).validation[0] for seed in (0, 1))
+    assert (again == data.validation[0]).all() and (other != again).any()
+
+
 def test_holding_back_everything_is_told():
     with pytest.raises(TrainError, match="validation=1437 leaves nothing to train on: digits has 1437"):
         load(configure(validation=1437))

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+TINY = 1 << 18  # multiply-adds, up to which OpenBLAS takes one thread unasked
 LARGE = 100_000_000  # multiply-adds, about 1 ms of one core, from which BLAS may use its own threads
 
 _turn = threading.Lock()  # the number of BLAS threads belongs to the process
@@ -28,7 +29,8 @@ def _libraries() -> list:
 
 def matmul(a: np.ndarray, b: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
     """a @ b, as np.matmul: (..., M, K) by (..., K, N)."""
-    if a.size * b.shape[-1] >= LARGE:
+    work = a.size * b.shape[-1]
+    if work <= TINY or work >= LARGE:
         return np.matmul(a, b, out)
     with _turn:
         before: list[tuple[Any, int]] = [(blas, blas.get_num_threads()) for blas in _libraries()]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
@@ -12,12 +11,16 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from . import page, report, startup, suites
+from ..kernels.jit import config
+from . import machine, page, report, startup, suites
 from . import record as records
-from .contest import OURS, Contest, Contestant, Worker, installed
+from .contest import LIBRARIES, OURS, Contest, Contestant, Worker, installed
 from .task import Task
 
+OTHERS = LIBRARIES[1:]
+FIRST_CALLS = ("direct", "im2col", "simd", "aot")  # algorithms whose first call is timed, beside the chosen one
 console = Console()
+errors = Console(stderr=True)
 
 
 def bench(
@@ -25,7 +28,7 @@ def bench(
     op: Annotated[str, typer.Option(help="operations, by name or pattern, with commas")] = "*",
     case: Annotated[str, typer.Option(help="cases, by name or pattern, with commas; vgg.64:N=1,H=14 resizes one")] = "*",
     algorithm: Annotated[str, typer.Option(help="algorithms beside the chosen one, with commas, or all")] = "",
-    library: Annotated[str, typer.Option(help="other libraries, with commas; none for ours alone")] = "torch",
+    library: Annotated[str, typer.Option(help="other libraries, with commas; none for ours alone")] = ",".join(OTHERS),
     dtype: Annotated[str, typer.Option(help="float32, float64, or both with a comma")] = "float32",
     threads: Annotated[str, typer.Option(help="numbers of threads, with commas; as many as cores by default")] = "",
     rounds: Annotated[int, typer.Option(min=1, help="turns of each contestant")] = 9,
@@ -42,55 +45,62 @@ def bench(
         if compare:
             _compare(*compare)
             return
+        if config.DISABLE_JIT:
+            raise ValueError("nothing is timed with the compiler off: unset NUMBA_DISABLE_JIT")
         names = suite or (["conv"] if kernel else list(suites.SUITES))
         if unknown := set(names) - set(suites.SUITES):
             raise ValueError(f"no suite {', '.join(sorted(unknown))}; there are: {', '.join(suites.SUITES)}")
         have, lack = installed([name for name in library.split(",") if name != "none"])
-        for name in lack:
-            console.print(f"{name} is not installed: left out", style="yellow")
-        whole = (op, case, algorithm, kernel, quick, library) == ("*", "*", "", None, False, "torch")
-        made = []
-        for name in names:
-            record = records.new(name)
-            for count in [int(t) for t in threads.split(",") if t] or [os.cpu_count() or 1]:
-                tasks = list(suites.tasks(name, op, case, tuple(dtype.split(",")), quick or kernel is not None))
-                wanted = tuple(filter(None, algorithm.split(",")))
-                _run(record, tasks, have, wanted, count, 3 if quick else rounds, kernel, quick)
-            made.append(record)
-            _show(record)
-            if whole:
-                _keep(record, records.folder(out), name)
-        if not whole:
-            _keep({**made[0], "suite": "last", "rows": [row for record in made for row in record["rows"]]},
-                  records.folder(out), "last")
-        if any(record["failures"] for record in made):
+        if lack:
+            console.print(f"not installed, so left out: {', '.join(lack)}", style="yellow")
+        few, dtypes = quick or kernel is not None, tuple(dtype.split(","))
+        tasks = {name: list(suites.tasks(name, op, case, dtypes, few)) for name in names}
+        if not any(tasks.values()) and "startup" not in names:
+            raise ValueError(f"nothing to time: no case of {', '.join(names)} matches --op {op} and --case {case}")
+        wanted = tuple(filter(None, algorithm.split(",")))
+        made = {name: records.new(name) for name in names}
+        for count in [int(t) for t in threads.split(",") if t] or [machine.cores()]:
+            _run(made, tasks, have, wanted, count, 3 if quick else rounds, kernel, quick)
+        whole = (op, case, algorithm, kernel, quick, library) == ("*", "*", "", None, False, ",".join(OTHERS))
+        folder = records.folder(out)
+        for name, record in made.items() if whole else [("last", records.joined("last", list(made.values())))]:
+            _keep(record, folder, name)
+        if any(record["failures"] for record in made.values()):
             raise typer.Exit(1)
     except ValueError as error:
-        console.print(str(error), style="red")
+        errors.print(str(error), style="red", highlight=False)
         raise typer.Exit(2) from error
 
 
-def _run(record: dict, tasks: list[Task], libraries: list[str], algorithms: tuple[str, ...], threads: int, rounds: int,
-         kernel: Path | None, quick: bool) -> None:
-    """Add the rows of one suite with one number of threads to a record."""
+def _run(made: dict[str, dict], tasks: dict[str, list[Task]], libraries: list[str], algorithms: tuple[str, ...], threads: int,
+         rounds: int, kernel: Path | None, quick: bool) -> None:
+    """Add to each suite's record its rows with this number of threads, and show them."""
     with console.status("starting") as status, Contest(libraries, threads, rounds, progress=status.update) as contest:
         ours = contest.workers[OURS]
-        record["libraries"].update(contest.versions)
-        if kernel:
-            mine = _load(ours, kernel)
-            algorithms = (*algorithms, "im2col", *mine)
-            tasks = [t for t in tasks if any(t.op == op for ops in mine.values() for op in ops)]
-        facts = ours.ask("measure", dtypes=sorted({t.dtype for t in tasks} | {"float32"}))
-        record["peaks"].update({f"{name}@{threads}": value for name, value in facts["peaks"].items()})
-        record["bandwidth"][str(threads)] = facts["bandwidth"]
+        mine = _load(ours, kernel) if kernel else {}
+        kinds = sorted({task.dtype for suite in tasks.values() for task in suite} | {"float32"})
+        status.update("measuring the machine")
+        facts = ours.ask("measure", dtypes=kinds)
         ladder = ours.ask("ladder")
-        for task in tasks:
-            who = suites.contestants(task, ladder, libraries, algorithms)
-            record["rows"] += _memory(task, who, threads, status.update) if task.suite == "memory" else contest.run(task, who)
-        if record["suite"] == "startup":
-            fastest = [a for a in ladder["conv"] if a in (algorithms or ("direct", "im2col", "simd", "aot"))]
-            record["rows"] += startup.rows(libraries, fastest, threads, quick, status.update)
-        record["failures"] += contest.failures
+        here = {**records.new(""), "libraries": contest.versions, "bandwidth": {str(threads): facts["bandwidth"]},
+                "peaks": {f"{kind}@{threads}": value for kind, value in facts["peaks"].items()}}
+        for line in report.lines(here):
+            console.print(line, highlight=False)
+        for name, record in made.items():
+            for part in ("libraries", "peaks", "bandwidth"):
+                record[part].update(here[part])
+            rows: list[dict] = []
+            for task in tasks[name]:
+                if not mine or any(task.op in ops for ops in mine.values()):
+                    who = suites.contestants(task, ladder, libraries, (*algorithms, "im2col", *mine) if mine else algorithms)
+                    rows += _memory(task, who, threads, status.update) if name == "memory" else contest.run(task, who)
+            if name == "startup":
+                timed = [a for a in ladder["conv"] if a in (algorithms or (() if quick else FIRST_CALLS))]
+                rows += startup.rows(libraries, timed, threads, quick, status.update)
+            record["rows"] += rows
+            record["failures"] += contest.failures
+            _show({**record, "rows": rows, "failures": contest.failures})
+            contest.failures = []
 
 
 def _memory(task: Task, contestants: list[Contestant], threads: int, progress: Callable[[Any], None]) -> Iterator[dict]:
@@ -128,15 +138,16 @@ def _load(ours: Worker, path: Path) -> dict[str, list[str]]:
 
 
 def _show(record: dict) -> None:
-    for line in report.lines(record):
-        console.print(line, highlight=False)
-    for table in report.tables(record, console.width):
-        console.print()
+    for title, table in report.tables(record, console.width):
+        console.print(f"\n{title}", style="italic", highlight=False)
         console.print(table)
+    left_out: dict[tuple[str, str], list[str]] = {}
     for row in record["rows"]:
         if "refused" in row:
-            console.print(f"left out: {row['op']} {row['case']} by {row['library']} {row['algorithm']}: {row['refused']}",
-                          style="dim", highlight=False)
+            left_out.setdefault((row["algorithm"] or row["library"], row["refused"]), []).append(f"{row['op']} {row['case']}")
+    for (name, why), tasks in left_out.items():
+        console.print(f"left out of {name}, {why}: {', '.join(tasks[:3])}" + f" and {len(tasks) - 3} more" * (len(tasks) > 3),
+                      style="dim", highlight=False)
     for failure in record["failures"]:
         console.print(f"WRONG {failure}", style="red", highlight=False)
 
@@ -153,4 +164,5 @@ def _keep(record: dict, folder: Path, stem: str) -> None:
 
 
 def _compare(old: Path, new: Path) -> None:
+    console.print("old / new, beyond the noise", style="italic")
     console.print(report.changes(records.compare(records.load(old), records.load(new))))

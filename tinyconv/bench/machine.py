@@ -15,11 +15,12 @@ from typing import Any
 
 import numba
 import numpy as np
-from llvmlite import binding, ir
+from llvmlite import ir
 from numba import prange, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from ..kernels.host import VECTOR_BYTES
 from ..kernels.jit import njit
 
 CHAINS = 12  # independent sums: two units of latency 4 need 8, and 12 and two constants still fit 16 registers
@@ -37,16 +38,15 @@ def cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def vector_bytes() -> int:
-    """Bytes in a vector register of this host."""
-    has = binding.get_host_cpu_features()
-    return 64 if has.get("avx512f") else 32 if has.get("avx") else 16
+def cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @intrinsic(prefer_literal=True)
 def _chains(typingctx: Any, size: Any, steps: Any) -> Any:
     """steps rounds of CHAINS vector multiply-adds of float32 or float64 (size 4 or 8), all in registers; one number out."""
-    real, lanes = (ir.FloatType(), vector_bytes() // 4) if size.literal_value == 4 else (ir.DoubleType(), vector_bytes() // 8)
+    real, lanes = (ir.FloatType(), VECTOR_BYTES // 4) if size.literal_value == 4 else (ir.DoubleType(), VECTOR_BYTES // 8)
 
     def codegen(context: Any, b: Any, sig: Any, args: Any) -> Any:
         vec, i64 = ir.VectorType(real, lanes), ir.IntType(64)
@@ -101,7 +101,7 @@ def peak(dtype: str = "float32", seconds: float = 0.5) -> float:
     spin, threads, steps = (_spin4 if size == 4 else _spin8), numba.get_num_threads(), 400_000
     out = np.zeros(threads)
     best = _best(lambda: spin(threads, steps, out), seconds)
-    return 2.0 * CHAINS * (vector_bytes() // size) * steps * threads / best
+    return 2.0 * CHAINS * (VECTOR_BYTES // size) * steps * threads / best
 
 
 def bandwidth(seconds: float = 0.5) -> float:
@@ -122,5 +122,5 @@ def _best(fn: Any, seconds: float) -> float:
 
 def describe() -> dict:
     """What a record says about the machine it was measured on."""
-    return {"cpu": cpu_name(), "cores": os.cpu_count(), "vector_bits": 8 * vector_bytes(), "system": platform.system(),
+    return {"cpu": cpu_name(), "cores": cores(), "vector_bits": 8 * VECTOR_BYTES, "system": platform.system(),
             "python": platform.python_version(), "numpy": np.__version__, "numba": numba.__version__}

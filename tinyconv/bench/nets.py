@@ -15,6 +15,9 @@ from .task import Task
 
 TOLERANCE = 1e-4  # relative; a step in float32 is some 1e-6 off, a wrong gradient moves the loss by 1e-2 and more
 LOSSES = 4  # steps whose losses are compared
+MOMENTUM = 0.9
+STILL = 1e-7  # a rate so small that thousands of timed steps on one batch change nothing
+MOVING = 0.02  # a rate that makes each of the first steps count
 
 INPUTS = {"mnist": (1, 28, 28), "lenet5": (1, 32, 32), "bnnet": (3, 32, 32), "autoencoder": (1, 28, 28)}
 BATCHES = {"mnist": (10, 64, 256), "lenet5": (64,), "bnnet": (32,), "autoencoder": (64,)}
@@ -45,34 +48,41 @@ def network(nn: Any, name: str) -> Any:
     raise ValueError(f"no network {name!r}; there are: {', '.join(INPUTS)}")
 
 
-def _ready(task: Task, nn: Any, optim: Any, wrap: Callable, dtype: str, lr: float) -> Callable[[], Any]:
-    """One training step on the task's batch, a function that returns its loss as a tensor of the library."""
-    name, _, batch = task.case.partition("@")
+def batch(task: Task, dtype: str) -> tuple[np.ndarray, np.ndarray]:
+    """The images of the task's batch, and what they should give: labels, or for an autoencoder the images again."""
+    name, _, count = task.case.partition("@")
+    x = task.rng.standard_normal((int(count), *INPUTS[name]), np.float32).astype(dtype)
+    return x, x if name == "autoencoder" else task.rng.integers(0, 10, int(count))
+
+
+def weights(task: Task, shapes: dict[str, tuple[int, ...]], dtype: str) -> dict[str, np.ndarray]:
+    """First values of the parameters with these names: normal weights scaled by their fan-in, zero biases."""
     rng = task.rng
-    x = rng.standard_normal((int(batch), *INPUTS[name]), np.float32)
-    labels = rng.integers(0, 10, int(batch))
-    net = network(nn, name)
-    net.train()
-    state = {}
-    for key, value in net.state_dict().items():
-        if key.endswith("weight") and len(value.shape) > 1:
-            fan_in = int(np.prod(value.shape[1:]))
-            state[key] = wrap((rng.standard_normal(tuple(value.shape)) * fan_in**-0.5).astype(dtype))
+    drawn = {}
+    for key, shape in shapes.items():
+        if key.endswith("weight") and len(shape) > 1:
+            drawn[key] = (rng.standard_normal(shape) / np.sqrt(np.prod(shape[1:]))).astype(dtype)
         elif key.endswith("bias"):
-            state[key] = wrap(np.zeros(tuple(value.shape), dtype))
-        else:
-            state[key] = value
+            drawn[key] = np.zeros(shape, dtype)
+    return drawn
+
+
+def _step(task: Task, nn: Any, optim: Any, wrap: Callable, dtype: str, lr: float) -> Callable[[], Any]:
+    """One training step on the task's batch, a function that returns its loss as a tensor of the library."""
+    name = task.case.partition("@")[0]
+    net = network(nn, name)
     if dtype == "float64":
         net.double()
-    net.load_state_dict(state)
-    images, target = wrap(x.astype(dtype)), wrap(labels)
-    optimiser = optim.SGD(net.parameters(), lr=lr, momentum=0.9)
-    functional = nn.functional
+    state = net.state_dict()
+    drawn = weights(task, {key: tuple(value.shape) for key, value in state.items()}, dtype)
+    net.load_state_dict({**state, **{key: wrap(value) for key, value in drawn.items()}})
+    images, target = map(wrap, batch(task, dtype))
+    optimiser = optim.SGD(net.parameters(), lr=lr, momentum=MOMENTUM)
+    loss_of = nn.functional.mse_loss if name == "autoencoder" else nn.functional.cross_entropy
 
     def step() -> Any:
         optimiser.zero_grad()
-        out = net(images)
-        loss = functional.mse_loss(out, images) if name == "autoencoder" else functional.cross_entropy(out, target)
+        loss = loss_of(net(images), target)
         loss.backward()
         optimiser.step()
         return loss
@@ -81,11 +91,11 @@ def _ready(task: Task, nn: Any, optim: Any, wrap: Callable, dtype: str, lr: floa
 
 
 def build_step(task: Task, nn: Any, optim: Any, wrap: Callable) -> Callable[[], Any]:
-    """A training step to be timed, at a rate so small that thousands of steps on one batch change nothing."""
-    return _ready(task, nn, optim, wrap, task.dtype, lr=1e-7)
+    """A training step to be timed."""
+    return _step(task, nn, optim, wrap, task.dtype, STILL)
 
 
 def first_losses(task: Task, nn: Any, optim: Any, wrap: Callable, dtype: str) -> np.ndarray:
-    """The losses of the first steps, at a rate that makes each step count."""
-    step = _ready(task, nn, optim, wrap, dtype, lr=0.02)
+    """The losses of the first steps, to be judged."""
+    step = _step(task, nn, optim, wrap, dtype, MOVING)
     return np.array([float(step().item()) for _ in range(LOSSES)])

@@ -78,10 +78,10 @@ def _has_ladder(tasks: Tasks) -> bool:
 
 def _gains(figure: Any, tasks: Tasks, record: dict) -> None:
     """Bars: how many times faster the chosen algorithm is than each rival, a panel for each operation."""
-    ops = list(dict.fromkeys(op for op, *_ in tasks))
+    ops = list(dict.fromkeys(key.op for key in tasks))
     axes = figure.subplots(1, len(ops), sharex=True, squeeze=False)[0]
     for ax, op in zip(axes, ops):
-        mine = {key: rows for key, rows in tasks.items() if key[0] == op}
+        mine = {key: rows for key, rows in tasks.items() if key.op == op}
         foreign = list(dict.fromkeys(name for rows in mine.values() for name in report.rivals(rows)))
         _grouped_bars(ax, list(mine), foreign, partial(_chosen_gain, mine), start=1.0)
         ax.axvline(1, color="black", linewidth=0.8)
@@ -106,7 +106,7 @@ def _bars(figure: Any, tasks: Tasks, record: dict) -> None:
     names = _slowest_first(tasks)
     axes = figure.subplots(1, len(ops), sharex=True, squeeze=False)[0]
     for ax, op in zip(axes, ops):
-        mine = {key: rows for key, rows in tasks.items() if key[0] == op and "flops" in rows[0]}
+        mine = {key: rows for key, rows in tasks.items() if key.op == op and "flops" in rows[0]}
         _grouped_bars(ax, list(mine), names, partial(_speed, mine))
         ax.set(title=op, xlabel="GFLOP/s", xscale="log")
     _share_labels(axes)
@@ -138,7 +138,8 @@ def _grouped_bars(ax: Any, keys: list[report.Key], names: list[str], value: Call
         at = np.arange(len(keys)) - 0.4 + (n + 0.5) * step
         ends = np.array([value(key, name) for key in keys])
         ax.barh(at, ends - start, step, left=start, color=PALETTE[n % len(PALETTE)], label=name)
-    ax.set_yticks(range(len(keys)), [key[1] + ("" if key[2] == "float32" else f" {key[2]}") for key in keys], fontsize=7)
+    labels = [key.case + f" {key.dtype}" * (key.dtype != "float32") for key in keys]
+    ax.set_yticks(range(len(keys)), labels, fontsize=7)
     ax.invert_yaxis()
     ax.tick_params(axis="x", labelsize=7)
 
@@ -151,12 +152,12 @@ def _share_labels(axes: Any) -> None:
 def _roofline(figure: Any, tasks: Tasks, record: dict) -> None:
     """Points: the speed of each contestant over the flops it does for each byte it must move, under the machine's roof."""
     ax = figure.subplots()
-    (dtype, threads) = next((key[2], key[3]) for key in tasks)
+    dtype, threads = next((key.dtype, key.threads) for key in tasks)
     peak, moved = record["peaks"][f"{dtype}@{threads}"] / 1e9, record["bandwidth"][str(threads)] / 1e9
     points: dict[str, list[tuple[float, float]]] = {}
-    for (_, _, kind, count), rows in tasks.items():
+    for key, rows in tasks.items():
         for row in rows:
-            if "flops" in row and (kind, count) == (dtype, threads):
+            if "flops" in row and (key.dtype, key.threads) == (dtype, threads):
                 label = "chosen" if row["chosen"] and row["library"] == OURS else row["algorithm"] or row["library"]
                 points.setdefault(label, []).append((row["flops"] / row["bytes"], row["flops"] / row["median"] / 1e9))
     for n, (label, found) in enumerate(points.items()):

@@ -20,6 +20,12 @@ def new(suite: str) -> dict[str, Any]:
             "peaks": {}, "bandwidth": {}, "rows": [], "failures": []}
 
 
+def joined(suite: str, parts: list[dict]) -> dict[str, Any]:
+    """Several records of one run as one."""
+    rows = [row for part in parts for row in part["rows"]]
+    return {**parts[0], "suite": suite, "rows": rows, "failures": [f for part in parts for f in part["failures"]]}
+
+
 def folder(base: Path | None = None) -> Path:
     """The folder of this machine's records: bench/results/MACHINE in a clone, tinyconv-bench/MACHINE elsewhere."""
     base = base or Path("bench/results" if Path("bench/results").is_dir() else "tinyconv-bench")

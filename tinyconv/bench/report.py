@@ -10,15 +10,24 @@ from rich.table import Table
 
 from .contest import OURS, ratio
 
-Key = tuple[str, str, str, int]
 WIDE = 110  # columns of a terminal that has room for every figure
 
 
+class Key(NamedTuple):
+    """What a group of rows has in common: a task, and a number of threads."""
+
+    suite: str
+    op: str
+    case: str
+    dtype: str
+    threads: int
+
+
 def by_task(rows: Iterable[dict]) -> dict[Key, list[dict]]:
-    """The rows of each (op, case, dtype, threads), in their order."""
+    """The rows of each task and number of threads, in their order."""
     tasks: dict[Key, list[dict]] = {}
     for row in rows:
-        tasks.setdefault((row["op"], row["case"], row["dtype"], row["threads"]), []).append(row)
+        tasks.setdefault(Key(*(row[name] for name in Key._fields)), []).append(row)
     return tasks
 
 
@@ -116,17 +125,16 @@ class Grid(NamedTuple):
 
 
 def grids(record: dict, wide: bool = False) -> list[Grid]:
-    """One table for each operation, dtype and number of threads."""
-    groups: dict[tuple, dict[Key, list[dict]]] = {}
+    """One table for each suite, operation, dtype and number of threads."""
+    groups: dict[Key, dict[Key, list[dict]]] = {}
     for key, rows in by_task(row for row in record["rows"] if "refused" not in row).items():
         if len(rows) - len(rivals(rows)) > 2:  # a ladder is read from its foot
             rows.sort(key=lambda row: (row["library"] != OURS, -row.get("median", 0.0)))
-        groups.setdefault((key[0], *key[2:]), {})[key] = rows
+        groups.setdefault(key._replace(case=""), {})[key] = rows
     return [_grid(record, title, tasks, wide) for title, tasks in groups.items()]
 
 
-def _grid(record: dict, title: tuple, tasks: dict[Key, list[dict]], wide: bool) -> Grid:
-    op, dtype, threads = title
+def _grid(record: dict, title: Key, tasks: dict[Key, list[dict]], wide: bool) -> Grid:
     columns = _columns(record, tasks, wide)
     lines = []
     for key, rows in tasks.items():
@@ -134,16 +142,17 @@ def _grid(record: dict, title: tuple, tasks: dict[Key, list[dict]], wide: bool) 
         for row in rows:
             chosen = row["chosen"] and row["library"] == OURS
             name = ("*" if chosen else " ") + (row["algorithm"] or row["library"])
-            cells = [key[1] if row is rows[0] else "", name, *(show(row, rows) for _, show in columns)]
+            cells = [key.case if row is rows[0] else "", name, *(show(row, rows) for _, show in columns)]
             loses = chosen and any((gain(row, rows, rival) or 1) < 1 for rival in rivals(rows))
             lines.append(Line(cells, chosen, "median" in row and row["median"] == best, loses))
     means = []
-    for label, mean in (("geometric mean of *", geomean), ("least of *", min)):
+    for label, mean in (("geometric mean", geomean), ("least", min)):
         cells = [_times(mean(found)) if head[:2] == "x " and (found := gains(tasks, head[2:])) else "" for head, _ in columns]
         if any(cells):
             means.append([label, "", *cells])
     heads = ["case", "by", *(head for head, _ in columns)]
-    return Grid(f"{op}, {dtype}, {threads} thread{'s' * (threads > 1)}", heads, lines, means)
+    name = title.op if title.suite in (title.op, "conv", "pool", "steps") else f"{title.suite}: {title.op}"
+    return Grid(f"{name}, {title.dtype}, {title.threads} thread{'s' * (title.threads > 1)}", heads, lines, means)
 
 
 def _columns(record: dict, tasks: dict[Key, list[dict]], wide: bool) -> list[tuple[str, Show]]:
@@ -166,7 +175,8 @@ def _columns(record: dict, tasks: dict[Key, list[dict]], wide: bool) -> list[tup
     if wide and any("first" in row for row in rows):
         columns.append(("first call", lambda row, _: duration(row["first"])))
     patches = ["im2col"] if any(find(group, OURS, "im2col") for group in tasks.values()) else []
-    return columns + [(f"x {rival}", _gain_over(rival)) for rival in patches + rivals(rows)]
+    shown = patches + rivals(rows)
+    return columns + [(f"x {rival}", _gain_over(rival)) for rival in (shown if wide else shown[:2])]
 
 
 def _gain_over(rival: str) -> Show:
@@ -181,24 +191,24 @@ def _times(value: float | None) -> str:
     return "" if value is None else f"{value:.2f}" if value < 99.95 else f"{value:.0f}"
 
 
-def tables(record: dict, width: int = 80) -> list[Table]:
-    """The grids as tables for a terminal of this width: the best of a task bold, a chosen one that loses red."""
+def tables(record: dict, width: int = 80) -> list[tuple[str, Table]]:
+    """The grids, each with its title, for a terminal of this width: the best of a task bold, a chosen one that loses red."""
     made = []
     for grid in grids(record, width >= WIDE):
-        table = Table(title=grid.title, title_justify="left", box=None, pad_edge=False)
+        table = Table(box=None, pad_edge=False)
         for n, head in enumerate(grid.heads):
             table.add_column(head, justify="left" if n < 2 else "right", no_wrap=True)
         for line in grid.lines:
             table.add_row(*line.cells, style="red" if line.loses else "bold" if line.best else None)
         for cells in grid.means:
             table.add_row(*cells, style="italic")
-        made.append(table)
+        made.append((grid.title, table))
     return made
 
 
 def changes(found: list[dict]) -> Table:
     """The rows of two records that differ beyond the noise, and how many do not."""
-    table = Table(title="old / new beyond the noise", title_justify="left", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
     for head in ("", "case", "by", "old", "new", "x"):
         table.add_column(head, justify="left" if head in ("", "case", "by") else "right", no_wrap=True)
     for c in found:

@@ -23,10 +23,10 @@ WARM, COLD = 5, 3  # processes that are started with either cache
 def rows(libraries: list[str], algorithms: list[str], threads: int, quick: bool,
          progress: Callable[[str], None]) -> Iterator[dict]:
     """The rows of the suite: an import, a first result and a first step for every library (and algorithm of ours)."""
-    bare = seconds_of("pass", threads)[WARM // 2]
+    bare = seconds_of("pass", threads, WARM)[WARM // 2]
     for library in (OURS, *libraries):
         progress(f"import {library}")
-        seconds = [max(t - bare, 0.0) for t in seconds_of(f"import {library}", threads)]
+        seconds = [max(t - bare, 0.0) for t in seconds_of(f"import {library}", threads, 1 if quick else WARM)]
         yield {**_row("import", library, threads), **summary([[s] for s in seconds])}
     others = [(library, "") for library in libraries]
     for case, task, contestants in (("first call", FIRST, [*((OURS, a) for a in ("auto", *algorithms)), *others]),
@@ -35,8 +35,8 @@ def rows(libraries: list[str], algorithms: list[str], threads: int, quick: bool,
         for library, algorithm in contestants:
             if algorithm == chosen:
                 continue
-            for cache, times in (("warm", 2 if quick else WARM), ("cold", 1 if quick else COLD)):
-                if cache == "warm" or library == OURS:  # the others keep no cache on disk
+            for cache, times in (("warm", 1 if quick else WARM), ("cold", 0 if quick else COLD)):
+                if times and (cache == "warm" or library == OURS):  # the others keep no cache on disk
                     progress(f"{case} of {library} {algorithm}, {cache} cache")
                     facts, seconds = first(task, library, algorithm, threads, times, cold=cache == "cold")
                     chosen = facts.get("algorithm") if algorithm == "auto" else chosen
@@ -52,10 +52,10 @@ def _row(case: str, library: str, threads: int) -> dict:
             "algorithm": "", "chosen": library == OURS}
 
 
-def seconds_of(statement: str, threads: int) -> list[float]:
+def seconds_of(statement: str, threads: int, times: int) -> list[float]:
     """Seconds of processes that do one statement; the first of them, which fills the disk cache, is not counted."""
     seconds = []
-    for _ in range(WARM + 1):
+    for _ in range(times + 1):
         start = perf_counter()
         subprocess.run([sys.executable, "-c", statement], check=True, env=environment(threads))
         seconds.append(perf_counter() - start)
@@ -63,15 +63,16 @@ def seconds_of(statement: str, threads: int) -> list[float]:
 
 
 def first(task: Task, library: str, algorithm: str, threads: int, times: int, cold: bool) -> tuple[dict, list[float]]:
-    """From the start of a process to the end of the first call, several times; a first one that warms the cache is left out."""
+    """From the start of a process to the end of the first call, several times; the first of several only warms the cache."""
     seconds: list[float] = []
     facts: dict = {}
-    for n in range(times + (not cold)):
+    unseen = int(not cold and times > 1)
+    for n in range(times + unseen):
         with tempfile.TemporaryDirectory() as folder, \
                 Worker(library, threads, **({"NUMBA_CACHE_DIR": folder} if cold else {})) as worker:
             facts = worker.ask("prepare", key="first", task=task.__dict__, algorithm=algorithm)
             if "once" not in facts:
                 return facts, []
-            if cold or n:
+            if n >= unseen:
                 seconds.append(perf_counter() - worker.started - facts["once"])
     return facts, seconds

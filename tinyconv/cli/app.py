@@ -9,6 +9,7 @@ import typer
 from typer import Argument, Option
 
 from .. import __version__
+from . import study
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False,
                   help="Train small convolutional networks, and see how convolution is computed.")
@@ -107,3 +108,8 @@ def info() -> None:
     from .info import info
 
     info()
+
+
+app.add_typer(study.shape, name="shape")
+app.command()(study.draw)
+app.command()(study.explore)

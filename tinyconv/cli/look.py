@@ -17,6 +17,7 @@ from .screen import console
 
 SHADES = " ░▒▓█"
 BAR = 30  # columns
+WIDE = 32
 
 
 def evaluate(path: Path, best: bool, data_dir: Path | None) -> None:
@@ -63,6 +64,11 @@ def bar(share: float) -> str:
 
 
 def drawing(image: np.ndarray, scale: int) -> str:
-    """An image (H, W) as text, two columns a pixel where it is small."""
-    levels = np.minimum(image.astype(int) * len(SHADES) // (scale + 1), len(SHADES) - 1)
-    return "\n".join("".join(SHADES[v] * 2 for v in row) for row in levels)
+    """An image (H, W) as text of at most WIDE columns. A character is twice as high as wide: it is half a pixel, or two."""
+    H, W = image.shape
+    if 2 * W <= WIDE:
+        image = image.repeat(2, 1)
+    else:
+        image = image[:H // 2 * 2].reshape(H // 2, 2, W).mean(1)
+    levels = image.astype(int) * len(SHADES) // (scale + 1)
+    return "\n".join("".join(SHADES[v] for v in row) for row in levels)

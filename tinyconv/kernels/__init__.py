@@ -1,1 +1,5 @@
-"""Arrays in, arrays out: the kernels of convolution (conv/) and pooling (pool/), and what they share."""
+"""Arrays in, arrays out: the kernels of convolution (conv/), pooling (pool/) and normalisation (norm/), and what they share."""
+
+from ..memory import keep_freed_memory
+
+keep_freed_memory()

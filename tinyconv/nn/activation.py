@@ -12,6 +12,8 @@ __all__ = ["LeakyReLU", "LogSoftmax", "ReLU", "SiLU", "Sigmoid", "Softmax", "Sof
 class ReLU(Module):
     """max(x, 0); the gradient at 0 is 0."""
 
+    never_falls = True
+
     def forward(self, x: Tensor) -> Tensor:
         return pointwise.relu(x)
 
@@ -21,6 +23,7 @@ class LeakyReLU(Module):
 
     def __init__(self, negative_slope: float = 0.01):
         self.negative_slope = negative_slope
+        self.never_falls = negative_slope >= 0
 
     def forward(self, x: Tensor) -> Tensor:
         return pointwise.leaky_relu(x, self.negative_slope)
@@ -32,12 +35,16 @@ class LeakyReLU(Module):
 class Sigmoid(Module):
     """1 / (1 + exp(-x))."""
 
+    never_falls = True
+
     def forward(self, x: Tensor) -> Tensor:
         return pointwise.sigmoid(x)
 
 
 class Tanh(Module):
     """The hyperbolic tangent."""
+
+    never_falls = True
 
     def forward(self, x: Tensor) -> Tensor:
         return pointwise.tanh(x)

@@ -66,10 +66,19 @@ class Sequential(_Listed):
         return Sequential(named)
 
     def forward(self, x: Any) -> Tensor:
-        for module in vars(self).values():
-            if isinstance(module, Module):
-                x = module(x)
+        for module in _cheapest_order([m for m in vars(self).values() if isinstance(m, Module)]):
+            x = module(x)
         return x
+
+
+def _cheapest_order(modules: list[Module]) -> list[Module]:
+    """Activations that never fall commute with a maximum, max(f(a), f(b)) = f(max(a, b)): they go after the pooling, where
+    fewer elements are left. Values and gradients are those of the order as written, to rounding."""
+    order = list(modules)
+    for i in range(1, len(order)):
+        if order[i].takes_maximum and order[i - 1].never_falls:
+            order[i - 1], order[i] = order[i], order[i - 1]
+    return order
 
 
 class ModuleList(_Listed):

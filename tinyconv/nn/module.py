@@ -14,6 +14,9 @@ import numpy as np
 
 from ..tensor import Tensor, no_grad
 
+if TYPE_CHECKING:
+    from .summary import Summary
+
 __all__ = ["Buffer", "IncompatibleKeys", "Module", "Parameter"]
 
 
@@ -57,6 +60,8 @@ class Module:
     """
 
     training = True
+    never_falls = False  # an activation f with f(a) <= f(b) wherever a <= b
+    takes_maximum = False  # a pooling that gives the largest of each window, and nothing else
 
     if TYPE_CHECKING:  # parts set by register_buffer, or by name
 
@@ -227,6 +232,12 @@ class Module:
         return self.to(np.float64)
 
     # -- how it looks --------------------------------------------------------------------------------------------
+
+    def summary(self, *input_sizes: tuple[int, ...]) -> Summary:
+        """Of one sample of these sizes, (C, H, W) without the batch: every layer's sizes, costs and receptive field."""
+        from .summary import summary
+
+        return summary(self, *input_sizes)
 
     def extra_repr(self) -> str:
         """What stands between the brackets of the module's repr, besides its children."""

@@ -45,6 +45,10 @@ class _MaxPool(_Pool):
         self.dilation, self.return_indices, self.ceil_mode = dilation, return_indices, ceil_mode
         self.ties, self.algorithm = ties, algorithm
 
+    @property
+    def takes_maximum(self) -> bool:  # type: ignore[override]
+        return not self.return_indices
+
     def forward(self, x: Tensor) -> Any:
         check_rank(self, x)
         return pool.max_pool(x, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode, self.return_indices,

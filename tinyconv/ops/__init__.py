@@ -33,7 +33,8 @@ def _method(op: Op) -> Any:
 
 
 def _in_place(fn: Any) -> Any:
-    """t += u writes into t where neither is on the tape (or under no_grad); where the tape records, it is t = t + u.
+    """t += u writes into t where neither is on the tape (or under no_grad); where the tape records, it is t = t + u, a new
+    tensor, and views of the old one keep their values.
 
     Raises: RuntimeError for a leaf that requires a gradient, ValueError or TypeError where t cannot hold the result.
     """

@@ -14,6 +14,7 @@ from typing import Any, TypeGuard
 import numpy as np
 
 from ..forms import self_adjoint, trilinear
+from ..registry import choose
 from ..tensor import Op, Tensor
 from .create import zeros_like
 from .dtypes import Operand, align_dtypes, as_tensor, floating, is_scalar, number
@@ -67,7 +68,10 @@ def _softplus(x: Any) -> Any:
 
 sigmoid = Op("sigmoid", real(_sigmoid), [lambda g, y, x: g * (y * (1.0 - y))], keeps="y")
 softplus = Op("softplus", real(_softplus), [lambda g, y, x: g * sigmoid(x)], keeps="x")
-relu = Op("relu", lambda x: np.maximum(x, 0), [lambda g, y, x: mask_op(g, keep=y.data > 0)], keeps="y")
+relu = Op("relu", lambda x: np.maximum(x, 0), [lambda g, y, x: relu_grad(g, y)], keeps="y")
+# linear in g; what y lets through has no derivative in y
+relu_grad: Op = Op("relu_grad", lambda g, y: choose("relu_grad", g.shape, g.dtype).fn(g, y, g.shape),
+                   [lambda gg, out, g, y: relu_grad(gg, y), None], keeps="x")
 clip_op = Op("clip", lambda x, min, max: np.clip(x, min, max),
              [lambda g, y, x, min, max: mask_op(g, keep=_inside(x.data, min, max))], keeps="x")
 

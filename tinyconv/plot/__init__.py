@@ -1,12 +1,21 @@
-"""Pictures of a run: how it learnt, and what its first layer looks for. Needs matplotlib, which comes with the extra `plot`.
+"""Pictures: how a run learnt and what its first layer looks for, and how a convolution or a pooling is computed.
 
     learning_curve(training.history, "learning_curve.png")
+    draw(conv_scene(conv_dims((1, 1, 5, 5), (1, 1, 3, 3), stride=2, padding=1)), "conv.svg")
 
-Every function here writes one PNG, in one step. Read next: curve.py.
+Needs matplotlib, which comes with the extra `plot`. Every function here writes one file, in one step.
+Read next: curve.py; geometry.py.
 """
 
 from .curve import learning_curve
+from .draw import draw
 from .figure import PlotError
+from .geometry import conv_scene, pool_scene, transposed_scene, unpool_scene
+from .guide import draw_guide
+from .matrix import positions, toeplitz
 from .tiles import filters
 
-__all__ = ["PlotError", "filters", "learning_curve"]
+__all__ = [
+    "PlotError", "conv_scene", "draw", "draw_guide", "filters", "learning_curve", "pool_scene", "positions", "toeplitz",
+    "transposed_scene", "unpool_scene",
+]

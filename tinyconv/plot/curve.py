@@ -8,6 +8,8 @@ from typing import Any, Protocol
 
 from .figure import BLUE, INK, ORANGE, new_figure, quiet_axes, write_figure
 
+TICKS = (0, 1, 2, 5, 10, 20, 50, 100)  # percent
+
 
 class Line(Protocol):
     """What is drawn of an epoch; train.Epoch has it."""
@@ -39,8 +41,10 @@ def learning_curve(history: Sequence[Line], path: str | Path, title: str = "") -
     _panel(right, "misread, %", epochs, [100 * (1 - e.accuracy) for e in history],
            [100 * (1 - e.validation_accuracy) for e in history])
     right.set_yscale("symlog", linthresh=1, linscale=0.5)  # the last percent is what takes the time; 0 has its place too
-    right.set_ylim(0, 110)
-    right.set_yticks([0, 1, 2, 5, 10, 20, 50, 100], ["0", "1", "2", "5", "10", "20", "50", "100"])
+    most = 100 * (1 - min(min(e.accuracy, e.validation_accuracy) for e in history))
+    ticks = [t for t in TICKS if t <= most] + [t for t in TICKS if t > most][:1]
+    right.set_yticks(ticks, [str(t) for t in ticks])
+    right.set_ylim(0, ticks[-1])
     right.minorticks_off()
     left.legend(frameon=False, fontsize=9, labelcolor=INK)
     if title:

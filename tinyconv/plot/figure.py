@@ -20,14 +20,22 @@ def new_figure(width: float, height: float) -> Any:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise PlotError("pictures need matplotlib: pip install 'tinyconv[plot]'") from error
+        raise PlotError("pictures need matplotlib: pip install matplotlib") from error
     return Figure((width, height), layout="constrained", facecolor="white")
 
 
 def write_figure(figure: Any, path: str | Path) -> None:
-    """The figure as a PNG, which takes the place of `path` at once. Raises: DataError where it cannot be written."""
-    with replacing(Path(path)) as file:
-        figure.savefig(file, format="png", dpi=160)
+    """The figure as SVG where the suffix says so, else as PNG; it takes the place of `path` at once.
+
+    Raises: DataError where it cannot be written.
+    """
+    import matplotlib
+
+    with replacing(Path(path)) as file, matplotlib.rc_context({"svg.hashsalt": "tinyconv"}):  # the same ids on every run
+        if Path(path).suffix.lower() == ".svg":
+            figure.savefig(file, format="svg", metadata={"Date": None})
+        else:
+            figure.savefig(file, format="png", dpi=160)
 
 
 def quiet_axes(axes: Any) -> None:

@@ -26,7 +26,7 @@ def read_picture(path: Path, problem: Problem) -> np.ndarray:
     try:
         from PIL import Image, ImageOps
     except ImportError as error:
-        raise TrainError("reading pictures needs Pillow: pip install 'tinyconv[plot]'") from error
+        raise TrainError("reading pictures needs Pillow: pip install pillow") from error
     try:
         with Image.open(path) as file:
             rgba = ImageOps.exif_transpose(file).convert("RGBA")
@@ -60,6 +60,7 @@ def _framed(ink: np.ndarray, size: tuple[int, int], frame: int, Image: Any) -> n
     scale = frame / max(ink.shape)
     h, w = (max(1, round(n * scale)) for n in ink.shape)
     small = np.asarray(Image.fromarray(ink).resize((w, h), Image.Resampling.BILINEAR))  # Pillow averages as it shrinks
+    small = np.clip(small / small.max(), 0, 1)  # a thin stroke has paled
     out = np.zeros(size, np.float32)
     top, left = (_start(small.sum(1 - axis), size[axis]) for axis in (0, 1))
     out[top:top + h, left:left + w] = small

@@ -168,7 +168,7 @@ def _kernel_spectra(w: np.ndarray, dims: ConvDims) -> np.ndarray:
 
 def _inverse(hat: np.ndarray, dims: ConvDims) -> np.ndarray:
     """Back from _spectra: (F, G, N, c) -> (N, G*c, *lengths)."""
-    F, G, N, c = hat.shape
+    _, G, N, c = hat.shape
     return _transform("irfftn", hat.transpose(2, 1, 3, 0).reshape(N, G * c, *_frequencies(dims)), dims)
 
 

@@ -20,6 +20,7 @@ from ...dims import ConvDims, Ints
 from ..tile import ROW_TILES
 from .simd_plan import IMAGES, TASK_COLUMNS, TASKS, Plan, three_axes
 
+SLOWER = 1.2  # than the count says: the source is read from the second-level cache, a line a step and block
 LARGEST = 1 << 20  # steps that the tables of one plan may hold
 
 Reach = list[list[tuple[int, int]]]  # for every position of an axis: (tap, position in the source) of what reaches it
@@ -72,7 +73,7 @@ def image_cost(dims: ConvDims, channels: Ints, src_plane: int, axes: list[Reach]
         each = steps * max(1.05 * R * K / 2, (R + K + 2) / 2, 4) + positions * (60 + 10 * R * K)
         costs.append((each * -(-blocks // R) * -(-Co // K), i))
     cost, tile = min(costs)
-    return dims.groups * (cost + blocks * Ci * src_plane * 9), tile
+    return SLOWER * dims.groups * (cost + blocks * Ci * src_plane * 9), tile
 
 
 def image_plan(dims: ConvDims, channels: Ints, w_steps: Ints, src_plane: Ints, axes: list[Reach], tile: int, cost: float,
@@ -80,6 +81,7 @@ def image_plan(dims: ConvDims, channels: Ints, w_steps: Ints, src_plane: Ints, a
     """Tables for src (N, groups*Ci, *src_plane) and dst (N, groups*Co, positions)."""
     (Ci, Co), (w_in, w_out), (R, K) = channels, w_steps, ROW_TILES[tile]
     plane, taps, positions = prod(src_plane), min(w_steps), prod(map(len, axes))
+    pitch = plane | 1  # lines from channel to channel: were they even, the channels of a position would share cache sets
     kernel = three_axes(dims)[1]
     c = np.arange(Ci)[:, None]
     starts: dict[tuple, tuple[int, int]] = {}
@@ -90,7 +92,7 @@ def image_plan(dims: ConvDims, channels: Ints, w_steps: Ints, src_plane: Ints, a
             steps = [(((a * kernel[1]) + b) * kernel[2] + e, (i * src_plane[1] + j) * src_plane[2] + m)
                      for (a, i), (b, j), (e, m) in product(*key)]
             k, off = np.array(steps, np.int64).reshape(-1, 2).T
-            offs.append(((c * plane + off) * L).ravel())
+            offs.append(((c * pitch + off) * L).ravel())
             order.append((c * taps + k).ravel())
             starts[key] = total, Ci * len(steps)
             total += Ci * len(steps)
@@ -108,15 +110,15 @@ def image_plan(dims: ConvDims, channels: Ints, w_steps: Ints, src_plane: Ints, a
             packs.append((g * Co * T + o * w_out, w_out, valid, K, w0, T, 0, g * Co + o,
                           *((1, 0, T) if w_in < w_out else (Ci, w_in, w_out))))
             for n in range(0, blocks, R):
-                tasks += [(n, IMAGES + tile, T, a, w0, n, b, 0, 0, (g * Co + o) * positions, valid, g * Ci * plane * L, 1, 0)
+                tasks += [(n, IMAGES + tile, T, a, w0, n, b, 0, 0, (g * Co + o) * positions, valid, g * Ci * pitch * L, 1, 0)
                           for a, b in pairwise(cuts)]
     tasks.sort(key=lambda task: task[0])
-    pads = np.array([blocks * dims.groups * Ci, 1, 1, plane, 1, 1, 0, plane, 0, 0, 0])
+    pads = np.array([blocks * dims.groups * Ci, 1, 1, plane, 1, 1, 0, pitch, 0, 0, 0])
     every = np.arange(T)  # packed weights hold every tap
-    return Plan(pads, blocks * dims.groups * Ci * plane * L, np.array(packs), channel_blocks * (T + 1) * K,
+    return Plan(pads, blocks * dims.groups * Ci * pitch * L, np.array(packs), channel_blocks * (T + 1) * K,
                 np.concatenate(offs), every // taps * w_in + every % taps if w_in >= w_out else every, np.concatenate(order),
                 np.array(table), np.array([task[1:] for task in tasks]).reshape(-1, TASK_COLUMNS),
-                np.array((dims.groups * Ci * plane * L, dims.groups * Co * positions, positions, dims.N, dims.groups * Ci)),
+                np.array((dims.groups * Ci * pitch * L, dims.groups * Co * positions, positions, dims.N, dims.groups * Ci)),
                 (R * K + 1) * L * L, cost, (2,), False)
 
 

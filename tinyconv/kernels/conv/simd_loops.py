@@ -42,7 +42,7 @@ def pack_item(i, x, src, pads, w, bias, packed, packs, taps, strides, L, turned)
     else:
         block, c = divmod(i - blocks, strides[4])
         pack_images(x, (block * L * strides[4] + c) * pads[3], strides[4] * pads[3], min(L, strides[3] - block * L), pads[3],
-                    src, (i - blocks) * pads[3] * L, L)
+                    src, (i - blocks) * pads[7] * L, L)
 
 
 @njit
@@ -115,7 +115,8 @@ def split_row(x, a, W, src, b, m, row, w0, L):
 
 @njit
 def pack_weights(w, bias, packed, pack, taps, L, block):
-    """One block of weights as (T, width), channels innermost, and the bias as row T; absent channels hold anything.
+    """One block of weights as (T, width), channels innermost, and the bias as row T. Absent channels hold zeros or
+    copies: leftovers would do as well, were not some of them denormal numbers, which cost a hundred times a number.
 
     w is read as `outer` matrices (channels, columns), of which the listed columns are wanted, turned L by L.
     """
@@ -137,9 +138,9 @@ def pack_weights(w, bias, packed, pack, taps, L, block):
                 if room:
                     turn(w, at, step, rows, block, 0, L)
                 else:
-                    for i in range(rows):
-                        for j in range(n):
-                            block[j * L + i] = w[at + i * step + j]
+                    for j in range(n):
+                        for i in range(L):
+                            block[j * L + i] = w[at + i * step + j] if i < rows else 0
                 while t < wanted:
                     tap = t if up else wanted - 1 - t
                     j = taps[first + tap] - k

@@ -10,7 +10,7 @@ from numba import prange
 from ..invoke import invoke
 from ..jit import njit
 from ..tile import CHANNEL_TILES, DOT_TILES, copy, dot_tile, tap_tile, turn
-from .simd_loops import BASES, CHANNEL_G, CHANNEL_P, CHANNEL_R, pad_plane
+from .simd_loops import BASES, CHANNEL_G, CHANNEL_P, CHANNEL_R, pack_images, pad_plane
 
 DOT = len(CHANNEL_TILES)
 DOT_K, DOT_P = (tuple(c) for c in zip(*DOT_TILES))
@@ -31,9 +31,19 @@ def correlate_weights(pack, runs, gather, N, x, src, pads, y, packed, packs, xo,
 
 @njit
 def pack_operand(i, N, x, src, pads, y, packed, packs, strides, L):
-    """A block of channels of an image of y, or a plane of x."""
+    """A block of channels of an image of y, or a plane of x; by images, L planes of either side by side."""
     blocks = packs.shape[0]
-    if i < blocks * N:
+    if pads[6] == 0:
+        C, O, plane, positions = pads[11], strides[7], pads[3], strides[2] // L
+        planes = pads[0] // (C + O) * C
+        if i < planes:
+            n, c = divmod(i, C)
+            pack_images(x, (n * L * C + c) * plane, C * plane, min(L, N - n * L), plane, src, i * plane * L, L)
+        else:
+            n, o = divmod(i - planes, O)
+            pack_images(y, (n * L * O + o) * positions, O * positions, min(L, N - n * L), positions, packed,
+                        (i - planes) * positions * L, L)
+    elif i < blocks * N:
         pack_image(y, packed, packs[i // N], strides, i % N, L)
     else:
         pad_plane(x, src, pads, L, i - blocks * N)
@@ -41,7 +51,7 @@ def pack_operand(i, N, x, src, pads, y, packed, packs, strides, L):
 
 @njit
 def pack_image(y, packed, pack, strides, n, L):
-    """A block of channels of image n as (positions, width), channels innermost; absent channels hold anything."""
+    """A block of channels of image n as (positions, width), channels innermost; absent channels hold zeros or copies."""
     start, valid, width, positions = pack[0] + n * strides[1], pack[1], pack[2], strides[2]
     to = pack[3] + n * positions * width
     for o in range(0, width, L):
@@ -49,9 +59,9 @@ def pack_image(y, packed, pack, strides, n, L):
         while p0 + L <= positions:
             turn(y, start + o * positions + p0, positions, rows, packed, to + p0 * width + o, width)
             p0 += L
-        for i in range(rows):
-            for p in range(p0, positions):
-                packed[to + p * width + o + i] = y[start + (o + i) * positions + p]
+        for p in range(p0, positions):
+            for i in range(min(L, width - o)):
+                packed[to + p * width + o + i] = y[start + (o + i) * positions + p] if i < rows else 0
 
 
 @njit
@@ -72,11 +82,13 @@ def run_taps(i, src, y, packed, xo, yo, table, tasks, chunks, strides, keep, L, 
 
 @njit
 def run_dots(i, src, y, packed, xo, yo, table, tasks, chunks, strides, keep, L, all_bases, sums):
-    """A task by rows; its sums, vectors still, lie in `sums` between the chunks of positions."""
+    """A task by rows or images; its sums, vectors still, lie in `sums` between the chunks of positions."""
     task, bases = tasks[i], all_bases[i]
     size, y0, lo, hi, origin, to = task[0] - DOT, task[1], task[2], task[3], task[4], task[5]
     K, P = DOT_K[size], DOT_P[size]
-    at = bases[BASES:]
+    at, rows = bases[BASES:], y
+    if strides[6] > 1:
+        rows = packed
     sums[to:to + (hi - lo) * K * L] = 0
     for c in range(task[6], task[7]):
         n = chunks[c, 0]
@@ -85,7 +97,7 @@ def run_dots(i, src, y, packed, xo, yo, table, tasks, chunks, strides, keep, L, 
         for first in range(lo, hi, P):
             for p in range(P):
                 bases[p] = n * strides[0] + origin + table[min(first + p, table.shape[0] - 1), 0]
-            dot_tile(size, src, bases, xo, y, at, yo, chunks[c, 1], chunks[c, 2], chunks[c, 3], chunks[c, 4], keep, sums,
+            dot_tile(size, src, bases, xo, rows, at, yo, chunks[c, 1], chunks[c, 2], chunks[c, 3], chunks[c, 4], keep, sums,
                      to + (first - lo) * K * L)
 
 

@@ -1,4 +1,4 @@
-"""Plans of simd.py for the weight gradient, in two designs; the cheaper by a count of issue slots is taken.
+"""Plans of simd.py for the weight gradient, in three designs; the cheapest by a count of issue slots is taken.
 
     dw[o, tap] = sum over n, position  y[n, o, position] * x[n, base(tap) + offs(position)]
 
@@ -6,10 +6,12 @@ By channels: y is packed with its channels innermost, and the channel tile runs 
 and taps in that of positions. Nothing is wasted where O is a multiple of the vector.
 By rows: vectors of positions of x against vectors of y, both read where they lie; the lanes of a sum are added up at the
 end. For first layers, whose few channels would leave most of a vector empty, and for depthwise ones.
+By images: the same with images in the lanes, both operands turned over first, so that no row is cut. Without padding.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
 from math import prod
@@ -22,6 +24,8 @@ from .simd_plan import TASKS, Layout, Phase, neighbours, three_axes
 
 DOT = len(CHANNEL_TILES)  # tiles are numbered: first the channel tiles, then the dot tiles
 DEPTH, ROW_DEPTH = 224, 64  # positions summed, or vectors of them, before a task moves on to other taps: they stay in cache
+
+SMALL = 16384  # sums that stay in the first two levels of cache and are cheap to add up
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,7 +43,7 @@ class WeightPlan:
     chunks: np.ndarray  # image, first in xo, how many; by rows, the same of the vectors that end a row
     gathers: np.ndarray  # for every block of channels: sums from, first channel, valid, width; by rows, tile
     sums_size: int
-    strides: np.ndarray  # image to image of x and y, channel to channel of y, numbers in a row of w, slices, taps in one
+    strides: np.ndarray  # image to image of x, y, channel to channel of y; a row of w, slices, taps of one, images, O
     kinds: tuple[int, ...]  # 0 by channels, 1 by rows
     keep: int  # by rows: lanes of a vector that ends a row
 
@@ -77,14 +81,24 @@ def weight_grad_plan(dims: ConvDims, L: int) -> WeightPlan:
     """Tables of conv_weight_grad(x, y) for vectors of L numbers."""
     _, kernel, out, *_ = three_axes(dims)
     rows, Co, positions = dims.C // dims.groups * kernel[0] * kernel[1], dims.O // dims.groups, prod(out)
-    R = (Co + L - 1) // L
+    R, taps = (Co + L - 1) // L, rows * kernel[2]
     G, cost = min(((g, -(-(-(-kernel[2] // g) * rows) // p) * max(p * g / 2, 4 / min(R, 2)) * (1.1 if g == 1 else 1))
                    for g, p in enumerate(CHANNEL_GROUPS[:kernel[2]], 1)), key=lambda c: c[1])
-    by_channels = positions * R * (cost + L / 2)
-    vectors = positions // out[2] * -(-out[2] // L)
-    tile, cost = min(((i, -(-Co // k) * -(-rows * kernel[2] // p) * max(0.6 * k * p, 0.9 * k + 1.2 * p))
-                      for i, (k, p) in enumerate(DOT_TILES)), key=lambda c: c[1])
-    return _by_channels(dims, G, L) if by_channels <= vectors * cost else _by_rows(dims, tile, L)
+    by_channels = dims.N * dims.groups * positions * R * (cost + L / 2)
+    lanes = 3 * L * prod(dims.w_shape)  # to add up the lanes of every sum
+    row_tile, cost = _dots(Co, taps, lambda k, p: max(0.75 * k * p, 1.1 * k + 1.5 * p))  # most loads straddle a line
+    by_rows = dims.N * dims.groups * positions // out[2] * -(-out[2] // L) * cost + lanes
+    image_tile, cost = _dots(Co, taps, lambda k, p: max(0.6 * k * p, 0.6 * (k + p)))
+    turned = dims.C * prod(dims.input) + dims.O * positions
+    by_images = -(-dims.N // L) * (dims.groups * positions * cost + 9 * turned) + lanes
+    if any(map(any, dims.padding)) or by_images > min(by_rows, by_channels):
+        return _by_rows(dims, row_tile, L) if by_rows < by_channels else _by_channels(dims, G, L)
+    return _by_images(dims, image_tile, L)
+
+
+def _dots(Co: int, taps: int, slots: Callable[[int, int], float]) -> tuple[int, float]:
+    """The dot tile that covers Co channels and so many taps in the fewest issue slots, and their count for each vector."""
+    return min(((i, -(-Co // k) * -(-taps // p) * slots(k, p)) for i, (k, p) in enumerate(DOT_TILES)), key=lambda c: c[1])
 
 
 def _by_channels(dims: ConvDims, G: int, L: int) -> WeightPlan:
@@ -136,12 +150,36 @@ def _by_rows(dims: ConvDims, tile: int, L: int) -> WeightPlan:
     return _weight_plan(dims, src, P, table, chunks, blocks, [], 0, xo, yo, out[2] % L)
 
 
+def _by_images(dims: ConvDims, tile: int, L: int) -> WeightPlan:
+    """Blocks of K channels; every tap for itself; a vector is one position of L images, the last block of them cut."""
+    src = _Source(dims, 1)
+    Co, positions, (K, P), whole = dims.O // dims.groups, prod(src.out), DOT_TILES[tile], dims.N // L
+    taps = src.kernel_rows()[:, None, :] + [(j * src.d[2], j) for j in range(src.kernel[2])]
+    table = np.insert(taps.reshape(-1, 2), 2, 1, axis=1) * (L, 1, 1)
+    xo = ((src.rows()[:, None] + np.arange(src.out[2]) * src.s[2]) * L).ravel()
+    deep = -(-positions // max(1, round(positions / ROW_DEPTH)))
+    chunks = []
+    for n in range(-(-dims.N // L)):
+        for p in range(0, positions, deep):
+            many = min(deep, positions - p)
+            chunks.append((n, p, many, 0, 0) if n < whole else (n, 0, 0, p, many))
+    blocks = [(DOT + tile, o * positions * L, g * src.Ci * src.plane * L, o, min(K, (g + 1) * Co - o), K, K * L)
+              for g in range(dims.groups) for o in range(g * Co, (g + 1) * Co, K)]
+    src.pads[0], src.pads[3], src.pads[6] = -(-dims.N // L) * (dims.C + dims.O), src.plane, 0
+    src.size, y_size = -(-dims.N // L) * src.image * L, -(-dims.N // L) * dims.O * positions * L
+    return _weight_plan(dims, src, P, table, chunks, blocks, [], y_size, xo, np.arange(positions) * L, dims.N % L, L)
+
+
 def _weight_plan(dims: ConvDims, src: _Source, P: int, table: np.ndarray, chunks: list, blocks: list, packs: list,
-                 y_size: int, xo: np.ndarray, yo: np.ndarray, keep: int) -> WeightPlan:
+                 y_size: int, xo: np.ndarray, yo: np.ndarray, keep: int, side_by_side: int = 1) -> WeightPlan:
     """Tasks: blocks of channels x parts of the taps x slices of the positions, whose sums are added up in order."""
     tiles, positions = -(-len(table) // P), prod(src.out)
-    parts = min(tiles, -(-TASKS // len(blocks)))
-    slices = max(1, min(len(chunks), TASKS // (len(blocks) * parts)))
+    wanted = -(-TASKS // len(blocks))
+    small = tiles * P * sum(block[-1] for block in blocks) <= SMALL
+    slices = max(1, min(len(chunks), wanted)) if small else 1  # a slice reads its positions once, a part all of them
+    parts = min(tiles, -(-wanted // slices))
+    if not small:
+        slices = max(1, min(len(chunks), wanted // parts))
     gathers, tasks, sums_size = [], [], 0
     for tile, y_from, origin, o, valid, width, each in blocks:
         gathers.append((sums_size, o, valid, width, tile))
@@ -152,7 +190,8 @@ def _weight_plan(dims: ConvDims, src: _Source, P: int, table: np.ndarray, chunks
                 tasks.append((j, i, tile, y_from, *part, origin, sums_size + (i * tiles * P + part[0]) * each, *span, valid))
         sums_size += slices * tiles * P * each
     tasks.sort(key=lambda task: task[:2])
-    strides = (src.image, dims.O * positions, positions, src.Ci * prod(src.kernel), slices, tiles * P)
+    strides = (src.image * side_by_side, dims.O * positions * side_by_side, positions * side_by_side,
+               src.Ci * prod(src.kernel), slices, tiles * P, side_by_side, dims.O)
     return WeightPlan(src.pads, src.size, np.array(packs, np.int64).reshape(-1, 4), y_size, xo, yo, table,
-                      np.array([task[2:] for task in tasks]), np.array(chunks), np.array(gathers), sums_size, np.array(strides),
-                      (int(blocks[0][0] >= DOT),), keep)
+                      np.array([task[2:] for task in tasks]), np.array(chunks, np.int64).reshape(-1, 5), np.array(gathers),
+                      sums_size, np.array(strides), (int(blocks[0][0] >= DOT),), keep)

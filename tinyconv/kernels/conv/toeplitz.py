@@ -21,7 +21,7 @@ import numpy as np
 
 from ...dims import ConvDims
 
-LIMIT = 1 << 23  # non-zeros of C, 20 bytes each in float32
+LIMIT = 1 << 23  # non-zeros of C, 32 bytes each in float32
 
 
 class Structure(NamedTuple):
@@ -76,7 +76,9 @@ def toeplitz_matrix(w: np.ndarray, dims: ConvDims) -> np.ndarray:
 
 
 def refuse(dims: ConvDims, dtype: np.dtype) -> str:
-    """Why not: no SciPy, or a matrix too large."""
+    """Why not: complex numbers, no SciPy, or a matrix too large."""
+    if dtype.kind == "c":
+        return f"it sums weight gradients as real numbers, not {dtype}"
     if find_spec("scipy") is None:
         return "it needs SciPy's sparse matrices, and SciPy is not installed"
     count = nonzeros(dims)
@@ -84,8 +86,8 @@ def refuse(dims: ConvDims, dtype: np.dtype) -> str:
 
 
 def scratch(dims: ConvDims, dtype: np.dtype) -> int:
-    """Bytes of C and of its structure, at most."""
-    return nonzeros(dims) * (dtype.itemsize + 4 * np.dtype(np.int32).itemsize)
+    """Bytes of C's structure, kept for the next call, and of its weights or of the products that meet in it, at most."""
+    return nonzeros(dims) * (12 + max(4 * dtype.itemsize, dtype.itemsize + 16))
 
 
 def nonzeros(dims: ConvDims) -> int:

@@ -83,6 +83,8 @@ def scratch_x(dims: ConvDims, dtype: np.dtype) -> int:
 
 def scratch_w(dims: ConvDims, dtype: np.dtype) -> int:
     """Bytes of y stretched and turned, of x padded and turned, and of what the convolution of them needs."""
+    if not dims.N:
+        return 0
     long = _long(dims)
     wide = tuple(d * (k - 1) + n for k, d, n in zip(dims.kernel, dims.dilation, long))
     Cg, Og = dims.C // dims.groups, dims.O // dims.groups

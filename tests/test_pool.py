@@ -231,6 +231,12 @@ def test_a_norm_of_any_order_in_any_range():
             assert np.allclose(g.numpy(), [[[want, -want, want, 0]]], rtol=1e-4 * (1 + 100 * (size == 1e-40))), (p, size)
 
 
+def test_the_gradient_of_the_smallest_numbers_is_finite():
+    x = tc.tensor(np.full((1, 1, 4), 1.4e-45, np.float32), requires_grad=True)
+    for p in (1, 2, 7, 8, 9):
+        assert np.isfinite(grad(F.lp_pool1d(x, p, 4).sum(), x)[0].numpy()).all()
+
+
 def test_large_powers_of_windows_of_unlike_size():
     x = tc.tensor(np.array([[[1e3, 1e3, 1e-3, 1e-3]]]))
     assert np.allclose(F.lp_pool1d(x, 200, 2).numpy(), [[[1e3 * 2 ** (1 / 200), 1e-3 * 2 ** (1 / 200)]]], rtol=1e-14)
@@ -283,7 +289,8 @@ def test_only_infinities():
 
 LAYERS = [
     nn.MaxPool2d(3, 2, 1), nn.MaxPool2d(2, ties="even"), nn.AvgPool2d(3, 2, 1), nn.AdaptiveAvgPool2d(3),
-    nn.AdaptiveMaxPool2d(3), nn.LPPool2d(2, 2), nn.LPPool2d(1.5, 3, 2, padding=1), nn.LPPool2d(9, 2), nn.LPPool2d(INF, 2), nn.LPPoolFeatures(3, 2, 1),
+    nn.AdaptiveMaxPool2d(3), nn.LPPool2d(2, 2),
+    nn.LPPool2d(1.5, 3, 2, padding=1), nn.LPPool2d(9, 2), nn.LPPool2d(INF, 2), nn.LPPoolFeatures(3, 2, 1),
     nn.MedianPool(3, 2, 1), nn.StochasticPool(2).eval(), nn.MixedPool(2), nn.GlobalMaxPool(), nn.GlobalAvgPool(),
 ]
 

@@ -307,6 +307,21 @@ def test_the_page_needs_nothing_else(tmp_path):
     assert not re.search(r"(src|href)=[\"']?(https?:|/)", text.replace("xlink:href=\"#", ""))
 
 
+def test_pictures_of_ladders_and_growth(tmp_path):
+    page = pytest.importorskip("tinyconv.bench.page")
+    pytest.importorskip("matplotlib", reason="the pictures are drawn by matplotlib")
+    rows = [made_up([seconds], suite="growth", case=f"vgg.64:N={n}", algorithm=name, chosen=name == "simd")
+            for n in (1, 2, 4) for name, seconds in (("simd", n * 1e-3), ("im2col", n * 2e-3), ("direct", n * 1e-2))]
+    figures = dict(page.figures({**a_record(), "rows": rows}))
+    assert set(figures) == {"roofline", "ladder", "growth"}
+    lines = figures["growth"].axes[0].get_lines()
+    assert [line.get_label() for line in lines] == ["conv chosen", "conv im2col", "conv direct"]
+    assert [list(line.get_xdata()) for line in lines] == [[1, 2, 4]] * 3 and list(lines[0].get_ydata()) == [1, 2, 4]
+    bars = figures["ladder"].axes[0].containers
+    assert [bar.get_label() for bar in bars] == ["direct", "im2col", "simd"]  # slowest first
+    assert [round(patch.get_width()) for patch in bars[2]] == [1000, 500, 250]  # GFLOP/s
+
+
 def test_tables_of_a_readme_are_those_recorded(tmp_path):
     """Generated, checked, and seen to be stale after an edit; losses are shown in their place."""
     spec = spec_from_file_location("tables", EXAMPLE.with_name("tables.py"))

@@ -133,7 +133,7 @@ def _chosen_gain(tasks: Tasks, key: report.Key, rival: str) -> float:
 
 def _bars(figure: Any, tasks: Tasks, record: dict) -> None:
     """Bars: GFLOP/s of every algorithm on every case, on a logarithmic scale, a panel for each map."""
-    ops = list(dict.fromkeys(op for op, *_ in tasks))
+    ops = list(dict.fromkeys(key.op for key in tasks))
     names = _slowest_first(tasks)
     axes = figure.subplots(1, len(ops), sharex=True, squeeze=False)[0]
     for ax, op in zip(axes, ops):

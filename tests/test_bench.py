@@ -371,6 +371,15 @@ def test_the_command_records_and_compares(tmp_path):
 
 
 @compiled
+def test_filters_alone_choose_the_suite(tmp_path):
+    done = run("--op", "conv_input_grad", "--case", "small.half", "--algorithm", "reference", "--library", "none", "--threads", 1,
+               "--rounds", 1, "--out", tmp_path)
+    assert done.exit_code == 0, done.output
+    rows = json.loads(next(tmp_path.glob("*/last.json")).read_text())["rows"]
+    assert {(row["suite"], row["op"], row["case"]) for row in rows} == {("conv", "conv_input_grad", "small.half")}
+
+
+@compiled
 def test_the_worked_example_is_right_and_timed(tmp_path):
     done = run("--kernel", EXAMPLE, "--case", "small.half", "--library", "none", "--threads", 1, "--rounds", 1,
                "--out", tmp_path)

@@ -40,7 +40,8 @@ def bench(
 ) -> None:
     """Time every algorithm and library on the same problems, in turns, after judging every answer.
 
-    A whole suite is recorded under its name, any part of one (filters, --quick, --kernel) as "last".
+    Without a suite, filters choose among conv, pool and steps. A whole suite is recorded under its name, any part of one
+    (filters, --quick, --kernel) as "last".
     """
     try:
         if compare:
@@ -48,7 +49,8 @@ def bench(
             return
         if config.DISABLE_JIT:
             raise ValueError("nothing is timed with the compiler off: unset NUMBA_DISABLE_JIT")
-        names = suite or (["conv"] if kernel else list(suites.SUITES))
+        filtered = (op, case, algorithm) != ("*", "*", "")
+        names = suite or (["conv"] if kernel else ["conv", "pool", "steps"] if filtered else list(suites.SUITES))
         if unknown := set(names) - set(suites.SUITES):
             raise ValueError(f"no suite {', '.join(sorted(unknown))}; there are: {', '.join(suites.SUITES)}")
         have, lack = installed([name for name in library.split(",") if name != "none"])
@@ -59,7 +61,7 @@ def bench(
         if not any(tasks.values()) and "startup" not in names:
             raise ValueError(f"nothing to time: no case of {', '.join(names)} matches --op {op} and --case {case}")
         wanted = tuple(filter(None, algorithm.split(",")))
-        made = {name: records.new(name) for name in names}
+        made = {name: records.new(name) for name in names if tasks[name] or name == "startup"}
         for count in [int(t) for t in threads.split(",") if t] or [machine.cores()]:
             _run(made, tasks, have, wanted, count, 3 if quick else rounds, kernel, quick)
         whole = (op, case, algorithm, kernel, quick, library) == ("*", "*", "", None, False, ",".join(OTHERS))

@@ -16,7 +16,7 @@ import tinyconv as tc
 from tinyconv import cases
 from tinyconv.bench import machine, nets, record, report, startup, suites
 from tinyconv.bench.command import bench as command
-from tinyconv.bench.contest import OURS, Contest, Contestant, Worker, installed, ratio, summary
+from tinyconv.bench.contest import LIBRARIES, OURS, Contest, Contestant, Worker, installed, ratio, summary
 from tinyconv.bench.task import POOLS, SLOTS, Task, conv_case, dims_of, operands, work
 
 EXAMPLE = Path(__file__).parents[1] / "bench" / "my_kernel.py"
@@ -153,6 +153,18 @@ def test_pytorch_is_judged_and_agrees():
             rows = contest.run(Task("pool", op, "24.3s1"), [Contestant("torch")])
             assert rows and rows[0]["error"] < 16
         assert contest.failures == []
+
+
+@pytest.mark.parametrize("library", LIBRARIES[2:])
+def test_other_libraries_are_judged_and_agree(library):
+    """On what they do not refuse; each is an optional part of the extra "bench"."""
+    if find_spec(library) is None:
+        pytest.skip(f"{library} is not installed")
+    with Contest([library], 1, rounds=1, progress=lambda text: None) as contest:
+        cells = [Task("conv", op, f"small.{name}") for name in cases.small for op in SLOTS]
+        cells += [Task("pool", op, "24.3s1") for op in suites.POOLING] + [Task("steps", "step", "mnist@2")]
+        timed = sum("median" in row for task in cells for row in contest.run(task, [Contestant(library)]))
+        assert contest.failures == [] and timed >= 40
 
 
 @needs_torch
@@ -372,8 +384,8 @@ def test_the_command_records_and_compares(tmp_path):
 
 @compiled
 def test_filters_alone_choose_the_suite(tmp_path):
-    done = run("--op", "conv_input_grad", "--case", "small.half", "--algorithm", "reference", "--library", "none", "--threads", 1,
-               "--rounds", 1, "--out", tmp_path)
+    done = run("--op", "conv_input_grad", "--case", "small.half", "--algorithm", "reference", "--library", "none",
+               "--threads", 1, "--rounds", 1, "--out", tmp_path)
     assert done.exit_code == 0, done.output
     rows = json.loads(next(tmp_path.glob("*/last.json")).read_text())["rows"]
     assert {(row["suite"], row["op"], row["case"]) for row in rows} == {("conv", "conv_input_grad", "small.half")}

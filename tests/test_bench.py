@@ -16,7 +16,7 @@ import tinyconv as tc
 from tinyconv import cases
 from tinyconv.bench import machine, nets, record, report, startup, suites
 from tinyconv.bench.command import bench as command
-from tinyconv.bench.contest import OURS, Contest, Contestant, Worker, installed, ratio, summary
+from tinyconv.bench.contest import LIBRARIES, OURS, Contest, Contestant, Worker, installed, ratio, summary
 from tinyconv.bench.task import POOLS, SLOTS, Task, conv_case, dims_of, operands, work
 
 EXAMPLE = Path(__file__).parents[1] / "bench" / "my_kernel.py"
@@ -153,6 +153,18 @@ def test_pytorch_is_judged_and_agrees():
             rows = contest.run(Task("pool", op, "24.3s1"), [Contestant("torch")])
             assert rows and rows[0]["error"] < 16
         assert contest.failures == []
+
+
+@pytest.mark.parametrize("library", LIBRARIES[2:])
+def test_other_libraries_are_judged_and_agree(library):
+    """On what they do not refuse; each is an optional part of the extra "bench"."""
+    if find_spec(library) is None:
+        pytest.skip(f"{library} is not installed")
+    with Contest([library], 1, rounds=1, progress=lambda text: None) as contest:
+        cells = [Task("conv", op, f"small.{name}") for name in cases.small for op in SLOTS]
+        cells += [Task("pool", op, "24.3s1") for op in suites.POOLING] + [Task("steps", "step", "mnist@2")]
+        timed = sum("median" in row for task in cells for row in contest.run(task, [Contestant(library)]))
+        assert contest.failures == [] and timed >= 40
 
 
 @needs_torch
@@ -307,6 +319,21 @@ def test_the_page_needs_nothing_else(tmp_path):
     assert not re.search(r"(src|href)=[\"']?(https?:|/)", text.replace("xlink:href=\"#", ""))
 
 
+def test_pictures_of_ladders_and_growth(tmp_path):
+    page = pytest.importorskip("tinyconv.bench.page")
+    pytest.importorskip("matplotlib", reason="the pictures are drawn by matplotlib")
+    rows = [made_up([seconds], suite="growth", case=f"vgg.64:N={n}", algorithm=name, chosen=name == "simd")
+            for n in (1, 2, 4) for name, seconds in (("simd", n * 1e-3), ("im2col", n * 2e-3), ("direct", n * 1e-2))]
+    figures = dict(page.figures({**a_record(), "rows": rows}))
+    assert set(figures) == {"roofline", "ladder", "growth"}
+    lines = figures["growth"].axes[0].get_lines()
+    assert [line.get_label() for line in lines] == ["conv chosen", "conv im2col", "conv direct"]
+    assert [list(line.get_xdata()) for line in lines] == [[1, 2, 4]] * 3 and list(lines[0].get_ydata()) == [1, 2, 4]
+    bars = figures["ladder"].axes[0].containers
+    assert [bar.get_label() for bar in bars] == ["direct", "im2col", "simd"]  # slowest first
+    assert [round(patch.get_width()) for patch in bars[2]] == [1000, 500, 250]  # GFLOP/s
+
+
 def test_tables_of_a_readme_are_those_recorded(tmp_path):
     """Generated, checked, and seen to be stale after an edit; losses are shown in their place."""
     spec = spec_from_file_location("tables", EXAMPLE.with_name("tables.py"))
@@ -353,6 +380,15 @@ def test_the_command_records_and_compares(tmp_path):
     assert {"kn2row", "reference"} < {row["algorithm"] for row in rows} and "kn2row" in done.output
     compared = run("--compare", path, path)
     assert compared.exit_code == 0 and f"{len(rows)} of {len(rows)} rows" in compared.output
+
+
+@compiled
+def test_filters_alone_choose_the_suite(tmp_path):
+    done = run("--op", "conv_input_grad", "--case", "small.half", "--algorithm", "reference", "--library", "none",
+               "--threads", 1, "--rounds", 1, "--out", tmp_path)
+    assert done.exit_code == 0, done.output
+    rows = json.loads(next(tmp_path.glob("*/last.json")).read_text())["rows"]
+    assert {(row["suite"], row["op"], row["case"]) for row in rows} == {("conv", "conv_input_grad", "small.half")}
 
 
 @compiled

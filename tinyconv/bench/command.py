@@ -19,6 +19,7 @@ from .task import Task
 
 OTHERS = LIBRARIES[1:]
 FIRST_CALLS = ("direct", "im2col", "simd", "aot")  # algorithms whose first call is timed, beside the chosen one
+EAGER = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}  # glibc gives memory back when it is freed
 console = Console()
 errors = Console(stderr=True)
 
@@ -39,7 +40,8 @@ def bench(
 ) -> None:
     """Time every algorithm and library on the same problems, in turns, after judging every answer.
 
-    A whole suite is recorded under its name, any part of one (filters, --quick, --kernel) as "last".
+    Without a suite, filters choose among conv, pool and steps. A whole suite is recorded under its name, any part of one
+    (filters, --quick, --kernel) as "last".
     """
     try:
         if compare:
@@ -47,7 +49,8 @@ def bench(
             return
         if config.DISABLE_JIT:
             raise ValueError("nothing is timed with the compiler off: unset NUMBA_DISABLE_JIT")
-        names = suite or (["conv"] if kernel else list(suites.SUITES))
+        filtered = (op, case, algorithm) != ("*", "*", "")
+        names = suite or (["conv"] if kernel else ["conv", "pool", "steps"] if filtered else list(suites.SUITES))
         if unknown := set(names) - set(suites.SUITES):
             raise ValueError(f"no suite {', '.join(sorted(unknown))}; there are: {', '.join(suites.SUITES)}")
         have, lack = installed([name for name in library.split(",") if name != "none"])
@@ -58,7 +61,7 @@ def bench(
         if not any(tasks.values()) and "startup" not in names:
             raise ValueError(f"nothing to time: no case of {', '.join(names)} matches --op {op} and --case {case}")
         wanted = tuple(filter(None, algorithm.split(",")))
-        made = {name: records.new(name) for name in names}
+        made = {name: records.new(name) for name in names if tasks[name] or name == "startup"}
         for count in [int(t) for t in threads.split(",") if t] or [machine.cores()]:
             _run(made, tasks, have, wanted, count, 3 if quick else rounds, kernel, quick)
         whole = (op, case, algorithm, kernel, quick, library) == ("*", "*", "", None, False, ",".join(OTHERS))
@@ -107,7 +110,7 @@ def _memory(task: Task, contestants: list[Contestant], threads: int, progress: C
     """The memory of each contestant, in a fresh process."""
     for who in contestants:
         progress(f"memory of {task.name}: {who.library} {who.algorithm}")
-        with Worker(who.library, threads) as worker:
+        with Worker(who.library, threads, **EAGER) as worker:
             facts = worker.ask("memory", task=task.__dict__, algorithm=who.algorithm)
         if "wrong" in facts:
             raise ValueError(f"{task.name} by {who.library} {who.algorithm}: {facts['wrong']}")
@@ -164,5 +167,8 @@ def _keep(record: dict, folder: Path, stem: str) -> None:
 
 
 def _compare(old: Path, new: Path) -> None:
+    found = records.compare(records.load(old), records.load(new))
     console.print("old / new, beyond the noise", style="italic")
-    console.print(report.changes(records.compare(records.load(old), records.load(new))))
+    console.print(report.changes(found))
+    if drift := records.drift(found):
+        console.print(f"the other libraries came out {drift:.2f} times as fast: so much is the machine's doing")

@@ -15,7 +15,7 @@ from typing import Any
 
 import numba
 import numpy as np
-from llvmlite import ir
+from llvmlite import binding, ir
 from numba import prange, types
 from numba.core import cgutils
 from numba.extending import intrinsic
@@ -122,5 +122,6 @@ def _best(fn: Any, seconds: float) -> float:
 
 def describe() -> dict:
     """What a record says about the machine it was measured on."""
-    return {"cpu": cpu_name(), "cores": cores(), "vector_bits": 8 * VECTOR_BYTES, "system": platform.system(),
-            "python": platform.python_version(), "numpy": np.__version__, "numba": numba.__version__}
+    return {"cpu": cpu_name(), "target": binding.get_host_cpu_name(), "cores": cores(), "vector_bits": 8 * VECTOR_BYTES,
+            "system": platform.system(), "python": platform.python_version(), "numpy": np.__version__,
+            "numba": numba.__version__}

@@ -46,17 +46,22 @@ def draw(record: dict, folder: Path, stem: str) -> list[Path]:
 
 
 def figures(record: dict) -> list[tuple[str, Any]]:
-    """The figures of a record, by name."""
+    """The figures of a record, by name: those of its first dtype and its largest number of threads."""
     from matplotlib.figure import Figure
 
-    tasks = report.by_task(row for row in record["rows"] if "median" in row)
+    timed = [row for row in record["rows"] if "median" in row]
+    dtype, threads = next((row["dtype"] for row in timed), ""), max((row["threads"] for row in timed), default=0)
+    tasks = report.by_task(row for row in timed if (row["dtype"], row["threads"]) == (dtype, threads))
     found: list[tuple[str, Any]] = []
-    kinds = (("gains", _has_rivals, _gains), ("roofline", _has_flops, _roofline), ("ladder", _has_ladder, _bars))
+    kinds = (("gains", _has_rivals, _gains), ("roofline", _has_flops, _roofline), ("ladder", _has_ladder, _bars),
+             ("growth", _series, _growth))
     for name, holds, plot in kinds:
         if holds(tasks):
             figure = Figure(figsize=(9, 5), layout="constrained")
             plot(figure, tasks, record)
-            figure.suptitle(f"{record['suite']}: {record['machine']['cpu']}, {record['machine']['cores']} cores", fontsize=9)
+            machine = record["machine"]
+            figure.suptitle(f"{record['suite']}: {machine['cpu']}, {machine['cores']} cores; {dtype}, {threads} "
+                            f"thread{'s' * (threads > 1)}", fontsize=9)
             found.append((name, figure))
     return found
 
@@ -74,6 +79,32 @@ def _has_flops(tasks: Tasks) -> bool:
 
 def _has_ladder(tasks: Tasks) -> bool:
     return any(len({row["algorithm"] for row in rows if row["library"] == OURS}) > 2 for rows in tasks.values())
+
+
+def _series(tasks: Tasks) -> list[tuple[str, str]]:
+    """The (layer, size) whose growth was timed."""
+    found = dict.fromkeys(key.case.partition("=")[0] for key in tasks if key.suite == "growth" and "=" in key.case)
+    return [(name.partition(":")[0], name.partition(":")[2]) for name in found]
+
+
+def _growth(figure: Any, tasks: Tasks, record: dict) -> None:
+    """Lines: the time of each map as one size grows, a panel for each; ours drawn through, the others dashed."""
+    series = _series(tasks)
+    axes = figure.subplots(1, len(series), squeeze=False)[0]
+    for ax, (base, size) in zip(axes, series):
+        lines: dict[tuple[str, str], list[tuple[int, float]]] = {}
+        for key, rows in tasks.items():
+            if key.suite == "growth" and key.case.startswith(f"{base}:{size}="):
+                for row in rows:
+                    name = "chosen" if row["chosen"] and row["library"] == OURS else row["algorithm"] or row["library"]
+                    lines.setdefault((key.op, name), []).append((int(key.case.partition("=")[2]), row["median"] * 1e3))
+        names = list(dict.fromkeys(name for _, name in lines))
+        for (op, name), points in lines.items():
+            style = ("-", "--", ":")[min(names.index(name), 2)]
+            color = PALETTE[list(dict.fromkeys(o for o, _ in lines)).index(op)]
+            ax.plot(*zip(*sorted(points)), style, color=color, marker=".", label=f"{op} {name}")
+        ax.set(xscale="log", yscale="log", title=base, xlabel=size, ylabel="ms" if ax is axes[0] else "")
+    _legend(figure, axes[0])
 
 
 def _gains(figure: Any, tasks: Tasks, record: dict) -> None:
@@ -102,7 +133,7 @@ def _chosen_gain(tasks: Tasks, key: report.Key, rival: str) -> float:
 
 def _bars(figure: Any, tasks: Tasks, record: dict) -> None:
     """Bars: GFLOP/s of every algorithm on every case, on a logarithmic scale, a panel for each map."""
-    ops = list(dict.fromkeys(op for op, *_ in tasks))
+    ops = list(dict.fromkeys(key.op for key in tasks))
     names = _slowest_first(tasks)
     axes = figure.subplots(1, len(ops), sharex=True, squeeze=False)[0]
     for ax, op in zip(axes, ops):
@@ -138,8 +169,7 @@ def _grouped_bars(ax: Any, keys: list[report.Key], names: list[str], value: Call
         at = np.arange(len(keys)) - 0.4 + (n + 0.5) * step
         ends = np.array([value(key, name) for key in keys])
         ax.barh(at, ends - start, step, left=start, color=PALETTE[n % len(PALETTE)], label=name)
-    labels = [key.case + f" {key.dtype}" * (key.dtype != "float32") for key in keys]
-    ax.set_yticks(range(len(keys)), labels, fontsize=7)
+    ax.set_yticks(range(len(keys)), [key.case for key in keys], fontsize=7)
     ax.invert_yaxis()
     ax.tick_params(axis="x", labelsize=7)
 
@@ -155,9 +185,9 @@ def _roofline(figure: Any, tasks: Tasks, record: dict) -> None:
     dtype, threads = next((key.dtype, key.threads) for key in tasks)
     peak, moved = record["peaks"][f"{dtype}@{threads}"] / 1e9, record["bandwidth"][str(threads)] / 1e9
     points: dict[str, list[tuple[float, float]]] = {}
-    for key, rows in tasks.items():
+    for rows in tasks.values():
         for row in rows:
-            if "flops" in row and (key.dtype, key.threads) == (dtype, threads):
+            if "flops" in row:
                 label = "chosen" if row["chosen"] and row["library"] == OURS else row["algorithm"] or row["library"]
                 points.setdefault(label, []).append((row["flops"] / row["bytes"], row["flops"] / row["median"] / 1e9))
     for n, (label, found) in enumerate(points.items()):
@@ -166,7 +196,7 @@ def _roofline(figure: Any, tasks: Tasks, record: dict) -> None:
     reach = np.geomspace(max(low, 0.1), max(high, 2 * peak / moved), 100)
     ax.plot(reach, np.minimum(peak, moved * reach), color="black", linewidth=1)
     ax.set(xscale="log", yscale="log", xlabel="flops for each byte of x, w and y", ylabel="GFLOP/s",
-           title=f"{dtype}, {threads} thread{'s' * (threads > 1)}: peak {peak:.0f} GFLOP/s, bandwidth {moved:.0f} GB/s")
+           title=f"peak {peak:.0f} GFLOP/s, bandwidth {moved:.0f} GB/s")
     ax.legend(fontsize=7)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from math import exp, log
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,8 @@ def folder(base: Path | None = None) -> Path:
     """The folder of this machine's records: bench/results/MACHINE in a clone, tinyconv-bench/MACHINE elsewhere."""
     base = base or Path("bench/results" if Path("bench/results").is_dir() else "tinyconv-bench")
     facts = machine.describe()
-    return base / re.sub(r"[^a-z0-9]+", "-", f"{facts['cpu']} {facts['cores']} cores".lower()).strip("-")
+    name = re.sub(r"\((r|tm)\)|\b(cpu|processor)\b|@ *[\d.]+ *ghz", "", f"{facts['cpu']} {facts['cores']} cores".lower())
+    return base / re.sub(r"[^a-z0-9]+", "-", name).strip("-")
 
 
 def save(record: dict, path: Path) -> None:
@@ -55,6 +57,12 @@ def load(path: Path) -> dict:
 def key(row: dict) -> tuple:
     """What a row is a measurement of."""
     return tuple(row[name] for name in KEY)
+
+
+def drift(changes: list[dict]) -> float | None:
+    """How much faster the other libraries came out, in the mean: the machine's doing, not ours. None without any."""
+    logs = [log(c["gain"]) for c in changes if c["library"] != "tinyconv"]
+    return exp(sum(logs) / len(logs)) if logs else None
 
 
 def compare(old: dict, new: dict) -> list[dict]:

@@ -224,6 +224,6 @@ def lines(record: dict) -> list[str]:
     facts = record["machine"]
     peaks = ", ".join(f"{key.replace('@', ' on ')} threads {value / 1e9:.0f} GFLOP/s" for key, value in record["peaks"].items())
     moved = ", ".join(f"{value / 1e9:.0f} GB/s on {key}" for key, value in record["bandwidth"].items())
-    return [f"{facts['cpu']}, {facts['cores']} cores, {facts['vector_bits']}-bit vectors, {facts['system']}",
+    return [f"{facts['cpu']} ({facts['target']} to the compiler), {facts['cores']} cores, {facts['vector_bits']}-bit vectors",
             f"multiply-add peak {peaks or 'not measured'}; bandwidth {moved or 'not measured'}",
             ", ".join(f"{name} {version}" for name, version in record["libraries"].items()), record["when"]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from fnmatch import fnmatch
 
 from .. import cases
@@ -12,10 +13,10 @@ from .task import POOLING, POOLS, SLOTS, Task, conv_case
 
 QUICK = ("mnist.c1", "vgg.128", "depthwise")  # layers of a --quick bench
 LADDER = ("lenet.c1:N=1", "lenet.c3:N=8", "mnist.c2:N=10", "vgg.128:N=1")
-GROWTH = {  # how time grows, one size at a time
-    "mnist.c2": ("N=1", "N=4", "N=16", "N=256"),
-    "vgg.64": ("C=8", "C=32", "C=128", "H=14", "H=28", "H=112", "k=1", "k=5", "k=7"),
-}
+GROWTH = (  # how time grows: one size of a layer at a time
+    ("mnist.c2", "N", (1, 4, 16, 64, 256)), ("vgg.64", "C", (8, 16, 32, 64, 128)), ("vgg.64", "H", (7, 14, 28, 56, 112)),
+    ("vgg.64", "k", (1, 3, 5, 7)),
+)
 SUITES = {
     "conv": "the three maps of every layer, chosen algorithm beside im2col and the other libraries",
     "pool": "max and average pooling, forward and backward",
@@ -59,13 +60,15 @@ def _all(suite: str, dtype: str, quick: bool) -> Iterator[Task]:
     names = {
         "conv": QUICK if quick else tuple(cases.layers),
         "ladder": LADDER[1:2] if quick else LADDER,
-        "growth": () if quick else tuple(f"{base}:{size}" for base, sizes in GROWTH.items() for size in sizes),
+        "growth": () if quick else tuple(f"{base}:{key}={size}" for base, key, sizes in GROWTH for size in sizes),
         "memory": QUICK[:1] if quick else tuple(cases.layers),
         "startup": (),
     }[suite]
     for name in names:
         for op in tuple(SLOTS)[:1 if quick and suite == "memory" else None]:
             yield Task(suite, op, name, dtype)
+    if suite == "memory" and not quick:
+        yield from (replace(task, suite=suite) for task in _all("steps", dtype, quick))
 
 
 def contestants(task: Task, ladder: dict[str, list[str]], libraries: list[str], algorithms: tuple[str, ...] = ()) \

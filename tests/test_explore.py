@@ -92,6 +92,11 @@ class Chromium:
         move = {"type": "pointerMove", "duration": 0, "x": 0, "y": 0, "origin": origin}
         self.call("POST", "/actions", actions=[{"type": "pointer", "id": "mouse", "actions": [move]}])
 
+    def rest(self):
+        """Move the mouse to the corner: left over a cell, it would light what the page next draws under it."""
+        move = {"type": "pointerMove", "duration": 0, "x": 0, "y": 0, "origin": "viewport"}
+        self.call("POST", "/actions", actions=[{"type": "pointer", "id": "mouse", "actions": [move]}])
+
     def errors(self):
         return [line["message"] for line in self.call("POST", "/se/log", type="browser") if line["level"] == "SEVERE"]
 
@@ -126,6 +131,7 @@ def browser(address):
 @pytest.fixture
 def reset(browser):
     start = {"i": 5, "k": 3, "s": 2, "p": 1, "d": 1, "map": "y", "pool": {"mode": "max", "k": 2, "s": 2, "p": 0}}
+    browser.rest()
     browser.js("state.cotangent = null; explorer.set(arguments[0])", start)
     return browser
 

@@ -72,6 +72,16 @@ def test_maps_are_adjoint(name, case, rng):
     assert abs(forward - both[0]) <= slack and abs(forward - both[1]) <= slack
 
 
+@pytest.mark.parametrize("kernel", RUNGS, ids=label)
+@pytest.mark.parametrize("dims", [
+    conv_dims((2, 3, 2), (4, 3, 1), stride=2, padding=((0, 1),)),  # a phase as large as the input, and not the input
+    conv_dims((2, 1, 3, 5), (2, 1, 1, 1), stride=(1, 3), padding=(0, 3)),
+    conv_dims((1, 1, 1, 3), (1, 1, 1, 1), stride=(1, 4), padding=((0, 0), (1, 1))),  # no window meets the input
+], ids=["phase_is_as_large", "outer_columns", "all_padding"])
+def test_found_by_the_sweep(kernel, dims, rng):
+    agrees(kernel, dims, "float32", rng)
+
+
 @st.composite
 def geometries(draw) -> ConvDims:
     rank = draw(st.integers(1, 3))

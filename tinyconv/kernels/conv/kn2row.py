@@ -104,7 +104,7 @@ def _plane(x: np.ndarray, phase: Ints, dims: ConvDims) -> np.ndarray:
     """Cells phase + j*s of the padded x, end to end: (N, G, C/g, cells); x itself where that is what they are."""
     plane = layout(dims).plane
     cells = x
-    if dims.input != plane or any(lo for lo, _ in dims.padding):
+    if dims.input != plane or max(dims.stride) > 1 or any(lo for lo, _ in dims.padding):
         cells = np.zeros((dims.N, dims.C, *plane), x.dtype)
         into, source = [], []
         for r, n, s, i, (lo, _) in zip(phase, plane, dims.stride, dims.input, dims.padding):

@@ -30,6 +30,7 @@ from .winograd_tiles import SIZES, WIDEST
 BOUND = 64.0
 CACHE = 192 * 1024  # numbers of V in a block of tiles, to stay in the second-level cache beside a block of weights
 LONGEST = 96  # tiles in a block
+TASKS = 8  # blocks wanted, whatever the number of threads
 
 
 class Plan(NamedTuple):
@@ -60,8 +61,8 @@ class Plan(NamedTuple):
     line: int  # one line of a row of tiles
     u_apart: int  # from frequency to frequency
     u_size: int  # a block of weights
-    v_tile: int  # from tile to tile
     v_apart: int
+    v_depth: int  # from vector to vector of input channels
     v_size: int
     m_apart: int
     m_size: int
@@ -98,28 +99,22 @@ def _plan(dims: ConvDims, channels: Ints, src: Ints, dst: Ints, origin: list[int
     side = (m + 2) ** 2
     down, across = -(-OH // m), -(-OW // m)
     depth, channel_blocks = -(-Ci // L), -(-Co // (2 * L))
-    v_tile, every = dims.groups * depth * L, dims.N * down
+    every = dims.N * down
     tiles_first = every * across < Co
-    rows = block_rows(across, min(LONGEST, CACHE // (side * v_tile)), every)
-    v_apart, u_apart, m_apart = odd(rows * across * v_tile, L), odd(Ci * 2 * L, L), odd((rows * across + WIDEST) * 2 * L, L)
+    most = LONGEST if tiles_first else min(LONGEST, CACHE // (side * dims.groups * depth * L), max(every * across // TASKS, 20))
+    blocks = -(-every // max(1, most // across))
+    rows = max(1, -(-every // max(1, blocks)))
+    v_apart, u_apart, m_apart = odd(rows * across * L, L), odd(Ci * 2 * L, L), odd((rows * across + WIDEST) * 2 * L, L)
     line = (across * m + 2 + L) * L
     return Plan(size, m, dims.N, dims.groups, Ci, Co, H, W, OH, OW, *origin, down, across, rows, -(-every // rows), depth,
-                channel_blocks, *w_steps, int(flipped), int(tiles_first), line, u_apart, side * u_apart, v_tile, v_apart,
-                side * v_apart, m_apart, side * m_apart)
+                channel_blocks, *w_steps, int(flipped), int(tiles_first), line, u_apart, side * u_apart, v_apart, side * v_apart,
+                dims.groups * depth * side * v_apart, m_apart, side * m_apart)
 
 
 def tile_size(output: Ints) -> int:
     """The place in SIZES of the tile that multiplies less; of the small one, which rounds less, where they are even."""
     counts = [(m + 2) ** 2 * -(-output[0] // m) * -(-output[1] // m) for m in SIZES]
     return counts.index(min(counts))
-
-
-def block_rows(across: int, most: int, every: int) -> int:
-    """Rows of tiles in a block of about `most` tiles: those whose tiles fill the products best."""
-    def filled(rows: int) -> tuple[float, int]:
-        tiles = rows * across
-        return tiles / -(-tiles // WIDEST), rows
-    return max(range(1, max(1, min(most // across, every)) + 1), key=filled)
 
 
 def odd(numbers: int, L: int) -> int:
@@ -156,10 +151,11 @@ def _convolve(x: np.ndarray, w: np.ndarray, plan: Plan, shape: tuple[int, ...], 
     if bias is not None:
         padded = b.reshape(plan.groups, -1)
         padded[:, :plan.Co] = bias.reshape(plan.groups, plan.Co)
-    offs, bases = np.arange(plan.Ci), np.zeros((workers, WIDEST), np.int64)
+    offs = np.arange(plan.Ci) // L * plan.v_depth + np.arange(plan.Ci) % L
+    bases = np.zeros((workers, WIDEST), np.int64)
     args = v, 0, u, 0, sums[0], lines[0], offs, bases[0], b, int(relu), L, y
     calls = np.array([address(weigh, dtype, 0, plan, w, u, 0, lines[0], L),
-                      address(spread, dtype, 0, plan, x, v, 0, lines[0], L),
+                      address(spread, dtype, 0, 0, plan, x, v, 0, lines[0], L),
                       address(multiply, dtype, 0, 0, plan, *args)])
     convolve(calls, plan, workers, x, w, u, v, sums, lines, offs, bases, b, int(relu), L, y)
     return dst

@@ -1,7 +1,7 @@
 """The compiled drivers of winograd.py: what a thread does with a block of weights, of tiles, and of both.
 
     U  (block of 2L output channels, frequency, input channel, 2L)      `weigh`
-    V  (block of tiles, frequency, tile, input channel)                 `spread`
+    V  (block of tiles, input channel / L, frequency, tile, L)           `spread`
     M  (frequency, tile, 2L), a thread's own                            `multiply`, which turns M to y at once
 
 Frequencies lie an odd number of vectors apart, or all of a tile's would fall into one set of the cache. Every sum is
@@ -25,12 +25,12 @@ def convolve(calls, p, workers, x, w, u, v, sums, lines, offs, bases, bias, relu
     With many tiles a thread walks blocks of them, and all weights are transformed before; with few it walks blocks of
     output channels, whose weights it transforms itself, and all tiles are transformed before.
     """
-    blocks, channels = p.blocks, p.groups * p.channel_blocks
+    blocks, depth, channels = p.blocks, p.groups * p.depth, p.groups * p.channel_blocks
     if p.tiles_first:
         for k in prange(workers):
             t = int(k)
-            for i in range(blocks * t // workers, blocks * (t + 1) // workers):
-                invoke(calls[1], (i, p, x, v, i * p.v_size, lines[t], L))
+            for i in range(blocks * depth * t // workers, blocks * depth * (t + 1) // workers):
+                invoke(calls[1], (i // depth, i % depth, p, x, v, i // depth * p.v_size, lines[t], L))
         for k in prange(workers):
             t = int(k)
             for o in range(channels * t // workers, channels * (t + 1) // workers):
@@ -46,7 +46,8 @@ def convolve(calls, p, workers, x, w, u, v, sums, lines, offs, bases, bias, relu
         for k in prange(workers):
             t = int(k)
             for i in range(blocks * t // workers, blocks * (t + 1) // workers):
-                invoke(calls[1], (i, p, x, v, t * p.v_size, lines[t], L))
+                for b in range(depth):
+                    invoke(calls[1], (i, b, p, x, v, t * p.v_size, lines[t], L))
                 for o in range(channels):
                     invoke(calls[2], (i, o, p, v, t * p.v_size, u, o * p.u_size, sums[t], lines[t], offs, bases[t], bias, relu,
                                       L, y))
@@ -57,48 +58,41 @@ def weigh(o, p, w, u, to, line, L):
     """Block o of the weights to U: 9 taps of L output channels are turned, then transformed."""
     g, block = divmod(o, p.channel_blocks)
     first, step = (8 * L, -L) if p.flipped else (0, L)
-    for half in range(2):
-        o0 = (2 * block + half) * L
-        rows = min(L, p.Co - o0)
-        if rows <= 0:
-            break  # what lies there is multiplied, and never stored
-        base = g * p.Ci * p.Co * 9 + o0 * p.w_out
-        for c in range(p.Ci):
-            at = base + c * p.w_in
+    base = (g * p.Ci * p.Co) * 9
+    for c in range(p.Ci):
+        for half in range(2):
+            o0 = (2 * block + half) * L
+            rows = min(L, p.Co - o0)
+            if rows <= 0:
+                break  # what lies there is multiplied, and never stored
+            at = base + o0 * p.w_out + c * p.w_in
             for k in range(0, 9, L):
                 load(w, at + k, p.w_out, rows, min(L, 9 - k), line, k * L, L)
-            weight_transform(p.size, line, first, step, u, to + c * 2 * L + half * L, p.u_apart)
+            weight_transform(p.size, line, first, step, u, to + (2 * c + half) * L, p.u_apart)
 
 
 @njit
-def spread(i, p, x, v, to, line, L):
-    """Block i of the tiles to V: six lines of L channels are turned and padded, then transformed tile by tile."""
+def spread(i, b, p, x, v, to, line, L):
+    """Block i of the tiles, vector b of channels, to V: six lines are turned and padded, then transformed tile by tile."""
     side, m, pitch = p.m + 2, p.m, p.line
-    left, used = max(0, -p.origin_w), 0
-    start = max(0, p.origin_w)
+    left, start = max(0, -p.origin_w), max(0, p.origin_w)
     right = min(p.W - start, p.across * m + 2 - left)  # columns that are read
+    g, c = divmod(b, p.depth)
+    c0, rows = g * p.Ci + c * L, min(L, p.Ci - c * L)
     for row in range(i * p.rows, min((i + 1) * p.rows, p.N * p.down)):
         n, ti = divmod(row, p.down)
-        for b in range(p.groups * p.depth):
-            g, c = divmod(b, p.depth)
-            c0, rows = g * p.Ci + c * L, min(L, p.Ci - c * L)
-            for a in range(side):
-                h = ti * m + p.origin_h + a
-                at = a * pitch
-                if 0 <= h < p.H and right > 0:
-                    base = ((n * p.groups * p.Ci + c0) * p.H + h) * p.W + start
-                    for j in range(0, right, L):
-                        load(x, base + j, p.H * p.W, rows, min(L, right - j), line, at + (left + j) * L, L)
-                    for j in range(at, at + left * L):
-                        line[j] = 0
-                    used = left + right
-                else:
-                    used = 0
-                for j in range(at + used * L, at + (p.across * m + 2) * L):
-                    line[j] = 0
-            for j in range(p.across):
-                data_transform(p.size, line, j * m * L, pitch, v,
-                               to + ((row - i * p.rows) * p.across + j) * p.v_tile + b * L, p.v_apart)
+        for a in range(side):
+            h, at, used = ti * m + p.origin_h + a, a * pitch, 0
+            if 0 <= h < p.H and right > 0:
+                base = ((n * p.groups * p.Ci + c0) * p.H + h) * p.W + start
+                for j in range(0, right, L):
+                    load(x, base + j, p.H * p.W, rows, min(L, right - j), line, at + (left + j) * L, L)
+                line[at:at + left * L] = 0
+                used = left + right
+            line[at + used * L:at + (p.across * m + 2) * L] = 0
+        for j in range(p.across):
+            data_transform(p.size, line, j * m * L, pitch, v,
+                           to + b * p.v_depth + ((row - i * p.rows) * p.across + j) * L, p.v_apart)
 
 
 @njit
@@ -115,32 +109,38 @@ def load(x, at, step, rows, many, line, to, L):
 @njit
 def multiply(i, o, p, v, v0, u, u0, sums, line, offs, bases, bias, relu, L, y):
     """Block i of the tiles times block o of the weights: (tiles, Ci) x (Ci, 2L) at every frequency, then y."""
-    g, block = divmod(o, p.channel_blocks)
     first, last = i * p.rows, min((i + 1) * p.rows, p.N * p.down)
     tiles = (last - first) * p.across
-    parts = (tiles + WIDEST - 1) // WIDEST
-    side = (p.m + 2) * (p.m + 2)
-    for part in range(parts):
-        t0, t1 = tiles * part // parts, tiles * (part + 1) // parts
-        many = max(t1 - t0, NARROWEST)
-        for t in range(many):
-            bases[t] = v0 + min(t0 + t, t1 - 1) * p.v_tile + g * p.depth * L
-        for f in range(side):
-            product_tile(many, v[f * p.v_apart:], bases, offs, p.Ci, u, u0 + f * p.u_apart, sums,
-                         f * p.m_apart + t0 * 2 * L)
+    parts = (tiles + WIDEST - 1) // WIDEST  # each fills the registers
+    start = v0 + o // p.channel_blocks * p.depth * p.v_depth
+    for f in range((p.m + 2) * (p.m + 2)):
+        for part in range(parts):
+            t0, t1 = tiles * part // parts, tiles * (part + 1) // parts
+            many = max(t1 - t0, NARROWEST)
+            for t in range(many):
+                bases[t] = start + f * p.v_apart + min(t0 + t, t1 - 1) * L
+            product_tile(many, v, bases, offs, p.Ci, u, u0 + f * p.u_apart, sums, f * p.m_apart + t0 * 2 * L)
+    finish(first, last, o, p, sums, line, bias, relu, L, y)
+
+
+@njit
+def finish(first, last, o, p, sums, line, bias, relu, L, y):
+    """The sums of rows first to last of the tiles to y, with bias and relu."""
+    g, block = divmod(o, p.channel_blocks)
     for half in range(2):
         o0 = (2 * block + half) * L
         valid = min(L, p.Co - o0)
-        if valid > 0:
-            for row in range(first, last):
-                n, ti = divmod(row, p.down)
-                for j in range(p.across):
-                    s0 = ((row - first) * p.across + j) * 2 * L + half * L
-                    result_transform(p.size, sums, s0, p.m_apart, bias, o * 2 * L + half * L, relu, line, j * p.m * L,
-                                     p.OW * L, p.OW - j * p.m)
-                many = min(p.m, p.OH - ti * p.m) * p.OW
-                to = ((n * p.groups * p.Co + g * p.Co + o0) * p.OH + ti * p.m) * p.OW
-                store(line, many, valid, y, to, p.OH * p.OW, p.m * p.OW * L, L)
+        if valid <= 0:
+            break
+        for row in range(first, last):
+            n, ti = divmod(row, p.down)
+            for j in range(p.across):
+                s0 = ((row - first) * p.across + j) * 2 * L + half * L
+                result_transform(p.size, sums, s0, p.m_apart, bias, o * 2 * L + half * L, relu, line, j * p.m * L,
+                                 p.OW * L, p.OW - j * p.m)
+            many = min(p.m, p.OH - ti * p.m) * p.OW
+            to = ((n * p.groups * p.Co + g * p.Co + o0) * p.OH + ti * p.m) * p.OW
+            store(line, many, valid, y, to, p.OH * p.OW, p.m * p.OW * L, L)
 
 
 @njit

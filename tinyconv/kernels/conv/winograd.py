@@ -27,7 +27,14 @@ from ..scratch import scratch
 from .winograd_loops import convolve, multiply, spread, weigh
 from .winograd_tiles import SIZES, WIDEST
 
+# The rounding of a sum is some eps times what its parts grow to on the way. By the matrices a number may grow 16-fold along
+# an axis for m = 4, so a hostile tile may be off by 256 times what the direct sum is. Parts of mixed signs grow far less:
+# normal numbers came out 5 to 20 eps off, relative to the largest sum of magnitudes, for 5 to 512 channels.
 BOUND = 64.0
+LEAST = 16  # channels on either side
+PAIRS = 512  # of an input and an output channel
+TILES = 8
+WORK = 3_000_000  # multiply-adds of the direct sum; below, the three transforms take as long as it does
 CACHE = 192 * 1024  # numbers of V in a block of tiles, to stay in the second-level cache beside a block of weights
 LONGEST = 96  # tiles in a block
 TASKS = 8  # blocks wanted, whatever the number of threads
@@ -183,3 +190,23 @@ def takes(dims: ConvDims, dtype: np.dtype) -> str:
     if dims.kernel != (3, 3) or dims.stride != (1, 1) or dims.dilation != (1, 1):
         return "it takes 3x3 kernels of two dimensions, with stride and dilation 1"
     return floats_only(dims, dtype)
+
+
+def refuse(plan_of: Callable[[ConvDims, int], Plan]) -> Callable[[ConvDims, np.dtype], str]:
+    """The refusal of a map: what tiles cannot compute, and where the direct sum was measured to be as fast."""
+    def why(dims: ConvDims, dtype: np.dtype) -> str:
+        cannot = takes(dims, dtype)
+        if cannot:
+            return cannot
+        if dtype != np.float32:
+            return "it trades digits for time, and float64 asks for digits"
+        p = plan_of(dims, lanes(dtype.itemsize))
+        tiles = p.N * p.down * p.across
+        if min(p.Ci, p.Co) < LEAST or p.Ci * p.Co < PAIRS:
+            return f"its transforms do not pay for {p.Ci} to {p.Co} channels: at least {LEAST} each, and {PAIRS} pairs"
+        if tiles < TILES or dims.macs < WORK:
+            return f"its transforms do not pay for {tiles} tiles ({dims.macs} multiply-adds): at least {TILES} ({WORK})"
+        if 2 * 9 * p.OH * p.OW < 3 * (p.m + 2) ** 2 * p.down * p.across:
+            return f"tiles of {p.m}x{p.m} hang too far over a map of {p.OH}x{p.OW}"
+        return ""
+    return why

@@ -63,8 +63,11 @@ def weigh(o, p, w, u, to, line, L):
         for half in range(2):
             o0 = (2 * block + half) * L
             rows = min(L, p.Co - o0)
-            if rows <= 0:
-                break  # what lies there is multiplied, and never stored
+            if rows <= 0:  # it is multiplied, never stored; and what lies there by chance may be slow to multiply
+                for f in range((p.m + 2) * (p.m + 2)):
+                    u_at = to + f * p.u_apart + (2 * c + half) * L
+                    u[u_at:u_at + L] = 0
+                continue
             at = base + o0 * p.w_out + c * p.w_in
             for k in range(0, 9, L):
                 load(w, at + k, p.w_out, rows, min(L, 9 - k), line, k * L, L)
@@ -97,13 +100,13 @@ def spread(i, b, p, x, v, to, line, L):
 
 @njit
 def load(x, at, step, rows, many, line, to, L):
-    """`many` columns of `rows` rows of x to line[to + column*L + row]; columns beyond hold anything, and so do rows."""
+    """`many` columns of `rows` rows of x to line[to + column*L + row]; columns beyond hold anything, absent rows the last."""
     if at + (rows - 1) * step + L <= x.size:
         turn(x, at, step, rows, line, to, L)
         return
-    for r in range(rows):
+    for r in range(L):
         for j in range(many):
-            line[to + j * L + r] = x[at + r * step + j]
+            line[to + j * L + r] = x[at + min(r, rows - 1) * step + j]
 
 
 @njit

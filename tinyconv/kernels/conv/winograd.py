@@ -89,18 +89,19 @@ def conv_input_grad(y: np.ndarray, w: np.ndarray, dims: ConvDims) -> np.ndarray:
 def forward(dims: ConvDims, L: int) -> Plan:
     """The plan of conv(x, w) for vectors of L numbers."""
     Ci, Co = dims.C // dims.groups, dims.O // dims.groups
-    return _plan(dims, (Ci, Co), dims.input, dims.output, [-lo for lo, _ in dims.padding], (9, Ci * 9), False, L)
+    return _plan(dims, (Ci, Co), dims.input, dims.output, (-dims.padding[0][0], -dims.padding[1][0]), (9, Ci * 9), False, L)
 
 
 @lru_cache(maxsize=256)
 def input_grad(dims: ConvDims, L: int) -> Plan:
     """The plan of conv_input_grad(y, w): i = o + k - p backwards is o = i + (2 - k) + p - 2."""
     Ci, Co = dims.O // dims.groups, dims.C // dims.groups
-    return _plan(dims, (Ci, Co), dims.output, dims.input, [lo - 2 for lo, _ in dims.padding], (Co * 9, 9), True, L)
+    origin = dims.padding[0][0] - 2, dims.padding[1][0] - 2
+    return _plan(dims, (Ci, Co), dims.output, dims.input, origin, (Co * 9, 9), True, L)
 
 
-def _plan(dims: ConvDims, channels: Ints, src: Ints, dst: Ints, origin: list[int], w_steps: Ints, flipped: bool, L: int) -> Plan:
-    (Ci, Co), (H, W), (OH, OW) = channels, src, dst
+def _plan(dims: ConvDims, channels: Ints, src: Ints, dst: Ints, origin: Ints, w_steps: Ints, flipped: bool, L: int) -> Plan:
+    (Ci, Co), (H, W), (OH, OW), (origin_h, origin_w), (w_in, w_out) = channels, src, dst, origin, w_steps
     size = tile_size(dst)
     m = SIZES[size]
     side = (m + 2) ** 2
@@ -113,9 +114,10 @@ def _plan(dims: ConvDims, channels: Ints, src: Ints, dst: Ints, origin: list[int
     rows = max(1, -(-every // max(1, blocks)))
     v_apart, u_apart, m_apart = odd(rows * across * L, L), odd(Ci * 2 * L, L), odd((rows * across + WIDEST) * 2 * L, L)
     line = (across * m + 2 + L) * L
-    return Plan(size, m, dims.N, dims.groups, Ci, Co, H, W, OH, OW, *origin, down, across, rows, -(-every // rows), depth,
-                channel_blocks, *w_steps, int(flipped), int(tiles_first), line, u_apart, side * u_apart, v_apart, side * v_apart,
-                dims.groups * depth * side * v_apart, m_apart, side * m_apart)
+    v_depth = side * v_apart
+    return Plan(size, m, dims.N, dims.groups, Ci, Co, H, W, OH, OW, origin_h, origin_w, down, across, rows,
+                -(-every // rows), depth, channel_blocks, w_in, w_out, int(flipped), int(tiles_first), line,
+                u_apart, side * u_apart, v_apart, v_depth, dims.groups * depth * v_depth, m_apart, side * m_apart)
 
 
 def tile_size(output: Ints) -> int:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from itertools import chain
 from typing import Any
 
 from llvmlite import ir
@@ -93,7 +94,7 @@ def data_transform(typingctx, size, src, s0, row, dst, d0, apart):
         def emit(m, rule):
             lines = [e.at(sp, b.mul(rowv, ir.Constant(I64, i))) for i in range(m + 2)]
             square = [[e.load(e.at(line, j * e.L)) for j in range(m + 2)] for line in lines]
-            for f, v in enumerate(sum(twice(Vectors(e), rule, square), [])):
+            for f, v in enumerate(chain(*twice(Vectors(e), rule, square))):
                 e.store(v, e.at(dp, b.mul(apartv, ir.Constant(I64, f))))
 
         switch(b, number, [partial(emit, 2, data_2), partial(emit, 4, data_4)])
@@ -113,7 +114,7 @@ def weight_transform(typingctx, size, src, s0, step, dst, d0, apart):
 
         def emit(rule):
             taps = [e.load(e.at(sp, b.mul(stepv, ir.Constant(I64, k)))) for k in range(9)]
-            for f, v in enumerate(sum(twice(Vectors(e), rule, [taps[:3], taps[3:6], taps[6:]]), [])):
+            for f, v in enumerate(chain(*twice(Vectors(e), rule, [taps[:3], taps[3:6], taps[6:]]))):
                 e.store(v, e.at(dp, b.mul(apartv, ir.Constant(I64, f))))
 
         switch(b, number, [partial(emit, weights_2), partial(emit, weights_4)])

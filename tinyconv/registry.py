@@ -1,7 +1,8 @@
 """Every kernel, by operation, algorithm and device, and the choice between them.
 
 A kernel is a function on arrays and a record of what it can do. Each operation holds a ladder of them, slowest first;
-`choose` takes the highest rung that does not refuse. `use("im2col")` pins one for a while, `algorithm="im2col"` for a call.
+`choose` takes the highest rung that does not refuse. `use("im2col")` pins one for a while, `algorithm="im2col"` for a call,
+and `use(avoid="winograd")` forbids one, as where its rounding matters more than its speed.
 What is missing on a machine (a compiler, a GPU) is a record that refuses with a sentence, never an error at import.
 Read next: kernels/conv/__init__.py, where the ladder of convolution stands as a table.
 """
@@ -65,6 +66,7 @@ _providers: dict[str, str] = {}
 _chosen: dict[tuple, Kernel] = {}  # remembered choices, forgotten when a kernel is registered
 _CHOSEN_MAX = 4096
 _pinned: ContextVar[tuple[str, ...]] = ContextVar("tinyconv.pinned", default=())
+_avoided: ContextVar[frozenset[str]] = ContextVar("tinyconv.avoided", default=frozenset())
 
 
 def provide(module: str, *ops: str) -> None:
@@ -129,20 +131,20 @@ def choose(op: str, dims: Any, dtype: np.dtype, device: str = "cpu", algorithm: 
     `prefer` names one that is taken where the operation has it and it does not refuse.
     Raises: ValueError where the name is unknown, or where the named or pinned kernel refuses (with its reason).
     """
-    pinned = (algorithm,) if algorithm else _pinned.get()
-    key = (op, dims, dtype, device, pinned, prefer)
+    pinned, avoided = ((algorithm,), frozenset[str]()) if algorithm else (_pinned.get(), _avoided.get())
+    key = (op, dims, dtype, device, pinned, avoided, prefer)
     found = _chosen.get(key)
     if found is None:
-        found = _search(op, dims, dtype, device, pinned, algorithm is not None, prefer)
+        found = _search(op, dims, dtype, device, pinned, avoided, algorithm is not None, prefer)
         if len(_chosen) >= _CHOSEN_MAX:
             _chosen.clear()
         _chosen[key] = found
     return found
 
 
-def _search(op: str, dims: Any, dtype: np.dtype, device: str, pinned: tuple[str, ...], named: bool,
-            prefer: str | None) -> Kernel:
-    ladder = [k for k in kernels(op) if k.device == device]
+def _search(op: str, dims: Any, dtype: np.dtype, device: str, pinned: tuple[str, ...],
+            avoided: frozenset[str], named: bool, prefer: str | None) -> Kernel:
+    ladder = [k for k in kernels(op) if k.device == device and k.algorithm not in avoided]
     for k in ladder:
         if k.algorithm == prefer and not k.refuse(dims, dtype):
             return k
@@ -167,23 +169,29 @@ def _search(op: str, dims: Any, dtype: np.dtype, device: str, pinned: tuple[str,
 
 
 @contextmanager
-def use(*algorithms: str) -> Iterator[None]:
+def use(*algorithms: str, avoid: str | tuple[str, ...] = ()) -> Iterator[None]:
     """Pin algorithms for the block: each operation that has one of them uses it, the others choose as ever.
 
+    Those to `avoid` are not chosen in it, unless pinned by a `use` further in, or named in a call.
     Raises: ValueError for a name that no operation has.
 
     >>> with use("im2col"):
     ...     pass  # every convolution here is patches and a matrix product
+    >>> with use(avoid="winograd"):
+    ...     pass  # every convolution here is exact on small integers, and rounds no more than its sums must
     """
+    avoid = (avoid,) if isinstance(avoid, str) else tuple(avoid)
     known = {k.algorithm for op in ops() for k in kernels(op)}
-    for name in algorithms:
+    for name in algorithms + avoid:
         if name not in known:
             raise ValueError(f"no algorithm {name!r}; there are: {', '.join(sorted(known))}")
-    token = _pinned.set(algorithms + _pinned.get())
+    pinned = _pinned.set(algorithms + _pinned.get())
+    avoided = _avoided.set((_avoided.get() - {*algorithms}) | {*avoid})
     try:
         yield
     finally:
-        _pinned.reset(token)
+        _pinned.reset(pinned)
+        _avoided.reset(avoided)
 
 
 def table(op: str | None = None, dims: Any = None, dtype: Any = "float32") -> str:

@@ -88,7 +88,7 @@ def row_tile(typingctx, size, x, bases, offs, wi, o0, T, w, w0, s0, out, at, ste
     return types.void(i, x, bases, offs, wi, i, i, w, i, i, out, at, i, i), codegen
 
 
-class _ChannelTile:
+class ChannelTile:
     """The sums of channel_tile, in registers: position i = p*G + g, vector r is sums[i*R + r]."""
 
     def __init__(self, e: Emitter, shape: tuple[int, int, int], xp: Any, table: Any, op: Any, T: Any, wp: Any) -> None:
@@ -138,7 +138,7 @@ def channel_tile(typingctx, size, x, bases, offs, o0, T, w, w0, out, at, step, v
         def emit(nr, np_, ng):
             start = e.at(wp, b.mul(tv, ir.Constant(I64, nr * e.L)))
             first = [e.load(e.at(start, r * e.L)) for r in range(nr)]
-            sums = _ChannelTile(e, (nr, np_, ng), *ends).run(first * (np_ * ng))
+            sums = ChannelTile(e, (nr, np_, ng), *ends).run(first * (np_ * ng))
             sums = [b.select(b.fcmp_ordered("<", v, floor), floor, v) for v in sums]
             to = [e.at(yp, b.load(e.at(at_, p))) for p in range(np_)]
             rows = 1 << (ng - 1).bit_length()  # a power of two, of which ng are meant
@@ -180,7 +180,7 @@ def tap_tile(typingctx, size, x, bases, offs, o0, T, w, w0, sums, s0):
 
         def emit(*shape):
             at = [e.at(sp, i * e.L) for i in range(shape[0] * shape[1] * shape[2])]
-            for pointer, v in zip(at, _ChannelTile(e, shape, *ends).run([e.load(p) for p in at])):
+            for pointer, v in zip(at, ChannelTile(e, shape, *ends).run([e.load(p) for p in at])):
                 e.store(v, pointer)
 
         switch(b, number, [partial(emit, *shape) for shape in CHANNEL_TILES])

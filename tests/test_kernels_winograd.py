@@ -1,0 +1,197 @@
+"""Winograd's rung: against the definition in float64 within its bound, at every edge of its tiles, and when it is chosen.
+
+The small cases of test_kernels_conv.py are all too small for the rung, so its functions are called here by themselves.
+"""
+
+from __future__ import annotations
+
+import tracemalloc
+from dataclasses import replace
+
+import numba
+import numpy as np
+import pytest
+
+import tinyconv as tc
+from tinyconv import cases
+from tinyconv.dims import ConvDims, conv_dims
+from tinyconv.kernels.conv import reference, winograd
+from tinyconv.kernels.emit import lanes
+from tinyconv.kernels.jit import config
+from tinyconv.kernels.scratch import release
+from tinyconv.registry import choose, kernels, use
+
+pytestmark = pytest.mark.skipif(config.DISABLE_JIT, reason="its tiles exist only as machine code")
+
+F32 = np.dtype("float32")
+MAPS = {"conv": "xw", "conv_input_grad": "yw"}
+EDGES = {
+    "one_cell": conv_dims((1, 1, 1, 1), (1, 1, 3, 3), padding=1),
+    "map_of_one": conv_dims((2, 40, 3, 3), (33, 40, 3, 3)),
+    "tiles_of_two": conv_dims((3, 17, 6, 5), (19, 17, 3, 3), padding=1),
+    "tiles_hang_over": conv_dims((2, 17, 9, 23), (35, 17, 3, 3), padding=1),
+    "one_sided": conv_dims((2, 5, 13, 18), (7, 5, 3, 3), padding=((0, 2), (1, 0))),
+    "far_padding": conv_dims((1, 4, 7, 9), (33, 4, 3, 3), padding=((5, 3), (4, 7))),
+    "batch_1": conv_dims((1, 17, 30, 41), (17, 17, 3, 3)),
+    "groups_of_17": conv_dims((3, 34, 9, 21), (66, 17, 3, 3), padding=1, groups=2),
+    "few_tiles": conv_dims((2, 33, 7, 7), (70, 33, 3, 3), padding=1),
+    "many_tiles": conv_dims((8, 16, 29, 30), (33, 16, 3, 3), padding=1),
+    "smaller_output": replace(conv_dims((2, 6, 12, 15), (8, 6, 3, 3), padding=1), output=(10, 11)),
+    "no_image": conv_dims((0, 3, 5, 5), (2, 3, 3, 3)),
+}
+
+every_map = pytest.mark.parametrize("op", MAPS)
+every_edge = pytest.mark.parametrize("edge", EDGES)
+
+
+def operands(op: str, dims: ConvDims, dtype: str = "float32", seed: int = 0) -> list[np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return [rng.standard_normal(getattr(dims, f"{slot}_shape")).astype(dtype) for slot in MAPS[op]]
+
+
+def within(op: str, args: list[np.ndarray], dims: ConvDims, got: np.ndarray, plus: np.ndarray | float = 0.0,
+           floor: float = -np.inf) -> None:
+    """`got` is the definition in float64 (plus a bias, clipped), within BOUND eps of the largest sum of magnitudes."""
+    wide = [a.astype(np.longdouble if a.dtype == np.float64 else np.float64) for a in args]
+    want = np.maximum(getattr(reference, op)(*wide, dims) + plus, floor)
+    largest = float(getattr(reference, op)(*map(abs, wide), dims).max(initial=0) + np.max(np.abs(plus)))
+    assert got.shape == want.shape and got.dtype == args[0].dtype and got.flags.c_contiguous
+    np.testing.assert_allclose(got, want, rtol=0, atol=winograd.BOUND * np.finfo(got.dtype).eps * largest)
+
+
+@every_map
+@every_edge
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_equals_the_definition_within_its_bound(op, edge, dtype):
+    dims = EDGES[edge]
+    args = operands(op, dims, dtype)
+    before = [a.copy() for a in args]
+    within(op, args, dims, getattr(winograd, op)(*args, dims))
+    assert all((a == b).all() for a, b in zip(args, before)), "an operand was written to"
+
+
+def test_edges_reach_both_tiles_and_both_orders():
+    plans = [plan_of(dims, lanes(4)) for dims in EDGES.values() for plan_of in (winograd.forward, winograd.input_grad)]
+    assert {(p.m, p.tiles_first) for p in plans} == {(m, first) for m in (2, 4) for first in (0, 1)}
+    assert max(p.blocks for p in plans) > 1 and max(p.channel_blocks for p in plans) > 1
+
+
+@pytest.mark.parametrize("op", MAPS)
+@pytest.mark.parametrize("channels", [64, 512])
+def test_the_bound_has_room_for_deep_layers(op, channels):
+    """Long sums round more: half the bound is enough for those of 512 channels, of normal numbers."""
+    dims = conv_dims((1, channels, 8, 9), (40, channels, 3, 3), padding=1)
+    if op == "conv_input_grad":
+        dims = conv_dims((1, 40, 8, 9), (channels, 40, 3, 3), padding=1)
+    args = operands(op, dims)
+    want, largest = (getattr(reference, op)(*(f(a.astype(np.float64)) for a in args), dims) for f in (np.asarray, abs))
+    error = abs(getattr(winograd, op)(*args, dims) - want).max() / largest.max() / np.finfo("float32").eps
+    assert error < winograd.BOUND / 2
+
+
+@every_edge
+def test_bias_and_relu_are_fused(edge):
+    dims = EDGES[edge]
+    x, w = operands("conv", dims)
+    bias = np.random.default_rng(4).standard_normal(dims.O).astype("float32")
+    column = bias.reshape(-1, 1, 1)
+    within("conv", [x, w], dims, winograd.conv(x, w, dims, bias=bias), column)
+    within("conv", [x, w], dims, winograd.conv(x, w, dims, bias=np.repeat(bias, 2)[::2], relu=True), column, 0.0)
+    within("conv", [x, w], dims, winograd.conv(x, w, dims, relu=True), 0.0, 0.0)
+
+
+@every_map
+@every_edge
+def test_same_bits_on_any_number_of_threads(op, edge):
+    dims, before = EDGES[edge], numba.get_num_threads()
+    args = operands(op, dims)
+    first = getattr(winograd, op)(*args, dims)
+    try:
+        for threads in {1, min(2, config.NUMBA_NUM_THREADS), config.NUMBA_NUM_THREADS}:
+            numba.set_num_threads(threads)
+            np.testing.assert_array_equal(getattr(winograd, op)(*args, dims), first)
+    finally:
+        numba.set_num_threads(before)
+
+
+@every_map
+@every_edge
+def test_reads_only_its_operands(op, edge):
+    """NaN right before and behind, and between, what a view looks at: one number read there would spoil a tile."""
+    dims = EDGES[edge]
+    args = operands(op, dims)
+    want = getattr(winograd, op)(*args, dims)
+    views, rooms = [], []
+    for a in args:
+        room = np.full(a.size + 128, np.nan, a.dtype)
+        room[64:64 + a.size] = a.ravel()
+        rooms.append(room[64:64 + a.size].reshape(a.shape))
+        wide = np.full([2 * size + 3 for size in a.shape], np.nan, a.dtype)
+        views.append(wide[tuple(slice(1, 1 + 2 * size, 2) for size in a.shape)])
+        views[-1][...] = a
+    for laid_out in (rooms, views):
+        np.testing.assert_array_equal(getattr(winograd, op)(*laid_out, dims), want)
+
+
+@every_map
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_what_is_not_finite_spoils_its_tiles_and_no_others(op, bad):
+    dims = EDGES["many_tiles"]
+    args = operands(op, dims)
+    clean = getattr(winograd, op)(*args, dims)
+    args[0][3, 5, 9, 10] = bad
+    got, want = getattr(winograd, op)(*args, dims), getattr(reference, op)(*args, dims)
+    assert not np.isfinite(got[~np.isfinite(want)]).any()
+    far = np.ones(got.shape, bool)
+    far[3, :, 4:16, 4:16] = False
+    np.testing.assert_array_equal(got[far], clean[far])
+
+
+@every_map
+def test_scratch_is_stated(op):
+    dims = cases.layers["vgg.256"]
+    kernel = next(k for k in kernels(op) if k.algorithm == "winograd")
+    args = operands(op, dims)
+    release()
+    tracemalloc.start()
+    result = kernel.fn(*args, dims)
+    peak = tracemalloc.get_traced_memory()[1] - result.nbytes
+    tracemalloc.stop()
+    stated = kernel.scratch(dims, F32)
+    assert stated / 2 <= peak <= stated + 1_000_000  # what Numba loads counts too
+
+
+@every_map
+def test_chosen_where_it_pays_and_forbidden_by_a_switch(op):
+    dims = cases.layers["vgg.128"]
+    assert choose(op, dims, F32).algorithm == "winograd"
+    with use(avoid="winograd"):
+        assert choose(op, dims, F32).algorithm == "simd"
+        assert choose(op, dims, F32, algorithm="winograd").algorithm == "winograd"  # a name beats the switch
+        with use("winograd"):
+            assert choose(op, dims, F32).algorithm == "winograd"
+        assert choose(op, dims, F32).algorithm == "simd"
+    with use("winograd"), use(avoid=("winograd",)):
+        assert choose(op, dims, F32).algorithm == "simd"
+    assert choose(op, dims, F32).algorithm == "winograd"
+    with pytest.raises(ValueError, match="no algorithm 'vinograd'"), tc.use(avoid="vinograd"):
+        pass
+
+
+@pytest.mark.parametrize(("dims", "dtype", "why"), [
+    (cases.layers["alexnet.c1"], "float32", "3x3 kernels"),
+    (cases.layers["resnet.3x3s2"], "float32", "stride"),
+    (cases.layers["dilated"], "float32", "dilation 1"),
+    (cases.layers["volume"], "float32", "two dimensions"),
+    (cases.layers["vgg.64"], "float64", "float64 asks for digits"),
+    (cases.layers["vgg.64"], "float16", "not float16"),
+    (cases.layers["depthwise"], "float32", "1 to 1 channels"),
+    (conv_dims((8, 16, 56, 56), (16, 16, 3, 3), padding=1), "float32", "512 pairs"),
+    (conv_dims((1, 512, 7, 7), (512, 512, 3, 3), padding=1), "float32", "4 tiles"),
+    (conv_dims((64, 64, 1, 64), (64, 64, 3, 3), padding=1), "float32", "hang too far over a map of 1x64"),
+])
+@every_map
+def test_refuses_what_it_cannot_or_should_not(op, dims, dtype, why):
+    kernel = next(k for k in kernels(op) if k.algorithm == "winograd")
+    assert why in kernel.refuse(dims, np.dtype(dtype))
+    assert choose(op, dims, np.dtype(dtype)).algorithm != "winograd"

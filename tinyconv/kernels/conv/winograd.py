@@ -1,0 +1,214 @@
+"""Winograd's minimal filtering: 3x3 kernels at stride 1 by fewer multiplications, from tiles of x to tiles of y.
+
+    y tile (m, m) = A' [ sum over c  (G g G') * (B' d B) ] A      d: (m+2, m+2) of x, overlapping by 2; m = 2 or 4
+
+The direct sum takes 9 multiply-adds for each output and pair of channels; here they are 4 (m = 2) or 2.25 (m = 4), each
+frequency a matrix product (tiles, C) x (C, O). Blocks of tiles and of output channels are chosen to stay in the cache, where
+winograd_loops.py transforms, multiplies and transforms back; winograd_tiles.py holds the vectors it is made of.
+The input gradient is the same with the kernel turned, channels exchanged, and 2 - p for padding.
+Not exact: the transforms scale what they sum, and take it back; see BOUND. What is not finite spoils its tile.
+Source: Lavin and Gray, "Fast algorithms for convolutional neural networks" (2016).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import NamedTuple
+
+import numba
+import numpy as np
+
+from ...dims import ConvDims, Ints
+from ..emit import lanes
+from ..geometry import floats_only
+from ..invoke import address
+from ..scratch import scratch
+from .winograd_loops import convolve, multiply, spread, weigh
+from .winograd_tiles import SIZES, WIDEST
+
+# The rounding of a sum is some eps times what its parts grow to on the way. By the matrices a number may grow 16-fold along
+# an axis for m = 4, so a hostile tile may be off by 256 times what the direct sum is. Parts of mixed signs grow far less:
+# normal numbers came out 5 to 20 eps off, relative to the largest sum of magnitudes, for 5 to 512 channels.
+BOUND = 64.0
+LEAST = 16  # channels on either side
+PAIRS = 512  # of an input and an output channel
+TILES = 8
+WORK = 3_000_000  # multiply-adds of the direct sum; below, the three transforms take as long as it does
+CACHE = 192 * 1024  # numbers of V in a block of tiles, to stay in the second-level cache beside a block of weights
+LONGEST = 96  # tiles in a block
+TASKS = 8  # blocks wanted, whatever the number of threads
+
+
+class Plan(NamedTuple):
+    """One problem, all in integers: source (N, groups*Ci, H, W), destination (N, groups*Co, OH, OW). Sizes count numbers."""
+
+    size: int  # of the tile, in SIZES
+    m: int
+    N: int
+    groups: int
+    Ci: int
+    Co: int
+    H: int
+    W: int
+    OH: int
+    OW: int
+    origin_h: int  # where the first tile starts in the source
+    origin_w: int
+    down: int  # tiles in an image
+    across: int
+    rows: int  # of tiles, in a block
+    blocks: int
+    depth: int  # vectors of input channels in a group
+    channel_blocks: int  # of 2L output channels, in a group
+    w_in: int  # from channel to channel of w
+    w_out: int
+    flipped: int
+    tiles_first: int
+    line: int  # one line of a row of tiles
+    u_apart: int  # from frequency to frequency
+    u_size: int  # a block of weights
+    v_apart: int
+    v_depth: int  # from vector to vector of input channels
+    v_size: int
+    m_apart: int
+    m_size: int
+
+
+def conv(x: np.ndarray, w: np.ndarray, dims: ConvDims, bias: np.ndarray | None = None, relu: bool = False) -> np.ndarray:
+    """Fill y by tiles: a quarter to less than a half of the multiplications, for a few more digits of rounding."""
+    return _convolve(x, w, forward(dims, lanes(x.itemsize)), dims.y_shape, bias, relu)
+
+
+def conv_input_grad(y: np.ndarray, w: np.ndarray, dims: ConvDims) -> np.ndarray:
+    """Fill x: the same over y, with the kernel turned and its channels exchanged."""
+    return _convolve(y, w, input_grad(dims, lanes(y.itemsize)), dims.x_shape, None, False)
+
+
+@lru_cache(maxsize=256)
+def forward(dims: ConvDims, L: int) -> Plan:
+    """The plan of conv(x, w) for vectors of L numbers."""
+    Ci, Co = dims.C // dims.groups, dims.O // dims.groups
+    return _plan(dims, (Ci, Co), dims.input, dims.output, (-dims.padding[0][0], -dims.padding[1][0]), (9, Ci * 9), False, L)
+
+
+@lru_cache(maxsize=256)
+def input_grad(dims: ConvDims, L: int) -> Plan:
+    """The plan of conv_input_grad(y, w): i = o + k - p backwards is o = i + (2 - k) + p - 2."""
+    Ci, Co = dims.O // dims.groups, dims.C // dims.groups
+    origin = dims.padding[0][0] - 2, dims.padding[1][0] - 2
+    return _plan(dims, (Ci, Co), dims.output, dims.input, origin, (Co * 9, 9), True, L)
+
+
+def _plan(dims: ConvDims, channels: Ints, src: Ints, dst: Ints, origin: Ints, w_steps: Ints, flipped: bool, L: int) -> Plan:
+    (Ci, Co), (H, W), (OH, OW), (origin_h, origin_w), (w_in, w_out) = channels, src, dst, origin, w_steps
+    size = tile_size(dst)
+    m = SIZES[size]
+    side = (m + 2) ** 2
+    down, across = -(-OH // m), -(-OW // m)
+    depth, channel_blocks = -(-Ci // L), -(-Co // (2 * L))
+    every = dims.N * down
+    tiles_first = every * across < Co
+    most = LONGEST if tiles_first else min(LONGEST, CACHE // (side * dims.groups * depth * L), max(every * across // TASKS, 20))
+    blocks = -(-every // max(1, most // across))
+    rows = max(1, -(-every // max(1, blocks)))
+    v_apart, u_apart, m_apart = odd(rows * across * L, L), odd(Ci * 2 * L, L), odd((rows * across + WIDEST) * 2 * L, L)
+    line = (across * m + 2 + L) * L
+    v_depth = side * v_apart
+    return Plan(size, m, dims.N, dims.groups, Ci, Co, H, W, OH, OW, origin_h, origin_w, down, across, rows,
+                -(-every // rows), depth, channel_blocks, w_in, w_out, int(flipped), int(tiles_first), line,
+                u_apart, side * u_apart, v_apart, v_depth, dims.groups * depth * v_depth, m_apart, side * m_apart)
+
+
+def tile_size(output: Ints) -> int:
+    """The place in SIZES of the tile that multiplies less; of the small one, which rounds less, where they are even."""
+    counts = [(m + 2) ** 2 * -(-output[0] // m) * -(-output[1] // m) for m in SIZES]
+    return counts.index(min(counts))
+
+
+def odd(numbers: int, L: int) -> int:
+    """At least so many numbers, in an odd count of vectors."""
+    return (-(-numbers // L) | 1) * L
+
+
+def _buffers(plan: Plan, L: int, workers: int) -> dict[str, int]:
+    """Numbers in each working array."""
+    channels = plan.groups * plan.channel_blocks
+    return {"u": plan.u_size * (workers if plan.tiles_first else channels),
+            "v": plan.v_size * (plan.blocks if plan.tiles_first else workers),
+            "sums": plan.m_size * workers,
+            "lines": line_size(plan, L) * workers,
+            "bias": channels * 2 * L}
+
+
+def line_size(plan: Plan, L: int) -> int:
+    """Numbers of one thread for the lines it turns: of x, of y, or the taps of w."""
+    return max((plan.m + 2) * plan.line, (plan.m * (plan.OW + plan.m) + L) * L, (9 + L) * L)
+
+
+def _convolve(x: np.ndarray, w: np.ndarray, plan: Plan, shape: tuple[int, ...], bias: np.ndarray | None,
+              relu: bool) -> np.ndarray:
+    dtype, L, workers = x.dtype, lanes(x.itemsize), numba.get_num_threads()
+    dst = np.empty(shape, dtype)
+    if not dst.size:
+        return dst
+    x, w, y = _flat(x), _flat(w), dst.reshape(-1)
+    u, v, sums, lines, b = (scratch(f"winograd {name}", size, dtype)[:size]
+                            for name, size in _buffers(plan, L, workers).items())
+    sums, lines = sums.reshape(workers, -1), lines.reshape(workers, -1)
+    b[:] = 0
+    if bias is not None:
+        padded = b.reshape(plan.groups, -1)
+        padded[:, :plan.Co] = bias.reshape(plan.groups, plan.Co)
+    offs = np.arange(plan.Ci) // L * plan.v_depth + np.arange(plan.Ci) % L
+    bases = np.zeros((workers, WIDEST), np.int64)
+    args = v, 0, u, 0, sums[0], lines[0], offs, bases[0], b, int(relu), L, y
+    calls = np.array([address(weigh, dtype, 0, plan, w, u, 0, lines[0], L),
+                      address(spread, dtype, 0, 0, plan, x, v, 0, lines[0], L),
+                      address(multiply, dtype, 0, 0, plan, *args)])
+    convolve(calls, plan, workers, x, w, u, v, sums, lines, offs, bases, b, int(relu), L, y)
+    return dst
+
+
+def scratch_bytes(plan_of: Callable[[ConvDims, int], Plan]) -> Callable[[ConvDims, np.dtype], int]:
+    """What a map borrows: the transformed weights and tiles (of one of them only a block a thread), and the sums."""
+    def count(dims: ConvDims, dtype: np.dtype) -> int:
+        L, workers = lanes(dtype.itemsize), numba.get_num_threads()
+        return sum(_buffers(plan_of(dims, L), L, workers).values()) * dtype.itemsize
+    return count
+
+
+def _flat(a: np.ndarray) -> np.ndarray:
+    """The numbers in a row, contiguous, aligned and writeable: one type for the compiled drivers, whatever comes."""
+    if not a.flags.carray:
+        a = np.require(a, None, ["C", "A", "W"])
+    return a.reshape(-1)
+
+
+def takes(dims: ConvDims, dtype: np.dtype) -> str:
+    """"" where tiles can compute the problem, else why not."""
+    if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
+        return "its tiles exist only as machine code, and NUMBA_DISABLE_JIT is set"
+    if dims.kernel != (3, 3) or dims.stride != (1, 1) or dims.dilation != (1, 1):
+        return "it takes 3x3 kernels of two dimensions, with stride and dilation 1"
+    return floats_only(dims, dtype)
+
+
+def refuse(plan_of: Callable[[ConvDims, int], Plan]) -> Callable[[ConvDims, np.dtype], str]:
+    """The refusal of a map: what tiles cannot compute, and where the direct sum was measured to be as fast."""
+    def why(dims: ConvDims, dtype: np.dtype) -> str:
+        cannot = takes(dims, dtype)
+        if cannot:
+            return cannot
+        if dtype != np.float32:
+            return "it trades digits for time, and float64 asks for digits"
+        p = plan_of(dims, lanes(dtype.itemsize))
+        tiles = p.N * p.down * p.across
+        if min(p.Ci, p.Co) < LEAST or p.Ci * p.Co < PAIRS:
+            return f"its transforms do not pay for {p.Ci} to {p.Co} channels: at least {LEAST} each, and {PAIRS} pairs"
+        if tiles < TILES or dims.macs < WORK:
+            return f"its transforms do not pay for {tiles} tiles ({dims.macs} multiply-adds): at least {TILES} ({WORK})"
+        if 2 * 9 * p.OH * p.OW < 3 * (p.m + 2) ** 2 * p.down * p.across:
+            return f"tiles of {p.m}x{p.m} hang too far over a map of {p.OH}x{p.OW}"
+        return ""
+    return why

@@ -1,0 +1,160 @@
+"""The compiled drivers of winograd.py: what a thread does with a block of weights, of tiles, and of both.
+
+    U  (block of 2L output channels, frequency, input channel, 2L)      `weigh`
+    V  (block of tiles, input channel / L, frequency, tile, L)           `spread`
+    M  (frequency, tile, 2L), a thread's own                            `multiply`, which turns M to y at once
+
+Frequencies lie an odd number of vectors apart, or all of a tile's would fall into one set of the cache. Every sum is
+made whole by one thread, in an order that the shape alone decides.
+"""
+
+from __future__ import annotations
+
+from numba import prange
+
+from ..invoke import invoke
+from ..jit import njit
+from ..tile import copy, turn
+from .winograd_tiles import NARROWEST, WIDEST, data_transform, product_tile, result_transform, weight_transform
+
+
+@njit(parallel=True)
+def convolve(calls, p, workers, x, w, u, v, sums, lines, offs, bases, bias, relu, L, y):
+    """y by `weigh`, `spread` and `multiply` (their addresses in `calls`); p is the Plan of winograd.py.
+
+    With many tiles a thread walks blocks of them, and all weights are transformed before; with few it walks blocks of
+    output channels, whose weights it transforms itself, and all tiles are transformed before.
+    """
+    blocks, depth, channels = p.blocks, p.groups * p.depth, p.groups * p.channel_blocks
+    if p.tiles_first:
+        for k in prange(workers):
+            t = int(k)
+            for i in range(blocks * depth * t // workers, blocks * depth * (t + 1) // workers):
+                invoke(calls[1], (i // depth, i % depth, p, x, v, i // depth * p.v_size, lines[t], L))
+        for k in prange(workers):
+            t = int(k)
+            for o in range(channels * t // workers, channels * (t + 1) // workers):
+                invoke(calls[0], (o, p, w, u, t * p.u_size, lines[t], L))
+                for i in range(blocks):
+                    invoke(calls[2], (i, o, p, v, i * p.v_size, u, t * p.u_size, sums[t], lines[t], offs, bases[t], bias, relu,
+                                      L, y))
+    else:
+        for k in prange(workers):
+            t = int(k)
+            for o in range(channels * t // workers, channels * (t + 1) // workers):
+                invoke(calls[0], (o, p, w, u, o * p.u_size, lines[t], L))
+        for k in prange(workers):
+            t = int(k)
+            for i in range(blocks * t // workers, blocks * (t + 1) // workers):
+                for b in range(depth):
+                    invoke(calls[1], (i, b, p, x, v, t * p.v_size, lines[t], L))
+                for o in range(channels):
+                    invoke(calls[2], (i, o, p, v, t * p.v_size, u, o * p.u_size, sums[t], lines[t], offs, bases[t], bias, relu,
+                                      L, y))
+
+
+@njit
+def weigh(o, p, w, u, to, line, L):
+    """Block o of the weights to U: 9 taps of L output channels are turned, then transformed."""
+    g, block = divmod(o, p.channel_blocks)
+    first, step = (8 * L, -L) if p.flipped else (0, L)
+    base = (g * p.Ci * p.Co) * 9
+    for c in range(p.Ci):
+        for half in range(2):
+            o0 = (2 * block + half) * L
+            rows = min(L, p.Co - o0)
+            if rows <= 0:  # it is multiplied, never stored; and what lies there by chance may be slow to multiply
+                for f in range((p.m + 2) * (p.m + 2)):
+                    u_at = to + f * p.u_apart + (2 * c + half) * L
+                    u[u_at:u_at + L] = 0
+                continue
+            at = base + o0 * p.w_out + c * p.w_in
+            for k in range(0, 9, L):
+                load(w, at + k, p.w_out, rows, min(L, 9 - k), line, k * L, L)
+            weight_transform(p.size, line, first, step, u, to + (2 * c + half) * L, p.u_apart)
+
+
+@njit
+def spread(i, b, p, x, v, to, line, L):
+    """Block i of the tiles, vector b of channels, to V: six lines are turned and padded, then transformed tile by tile."""
+    side, m, pitch = p.m + 2, p.m, p.line
+    left, start = max(0, -p.origin_w), max(0, p.origin_w)
+    right = min(p.W - start, p.across * m + 2 - left)  # columns that are read
+    g, c = divmod(b, p.depth)
+    c0, rows = g * p.Ci + c * L, min(L, p.Ci - c * L)
+    for row in range(i * p.rows, min((i + 1) * p.rows, p.N * p.down)):
+        n, ti = divmod(row, p.down)
+        for a in range(side):
+            h, at, used = ti * m + p.origin_h + a, a * pitch, 0
+            if 0 <= h < p.H and right > 0:
+                base = ((n * p.groups * p.Ci + c0) * p.H + h) * p.W + start
+                for j in range(0, right, L):
+                    load(x, base + j, p.H * p.W, rows, min(L, right - j), line, at + (left + j) * L, L)
+                line[at:at + left * L] = 0
+                used = left + right
+            line[at + used * L:at + (p.across * m + 2) * L] = 0
+        for j in range(p.across):
+            data_transform(p.size, line, j * m * L, pitch, v,
+                           to + b * p.v_depth + ((row - i * p.rows) * p.across + j) * L, p.v_apart)
+
+
+@njit
+def load(x, at, step, rows, many, line, to, L):
+    """`many` columns of `rows` rows of x to line[to + column*L + row]; columns beyond hold anything, absent rows the last."""
+    if at + (rows - 1) * step + L <= x.size:
+        turn(x, at, step, rows, line, to, L)
+        return
+    for r in range(L):
+        for j in range(many):
+            line[to + j * L + r] = x[at + min(r, rows - 1) * step + j]
+
+
+@njit
+def multiply(i, o, p, v, v0, u, u0, sums, line, offs, bases, bias, relu, L, y):
+    """Block i of the tiles times block o of the weights: (tiles, Ci) x (Ci, 2L) at every frequency, then y."""
+    first, last = i * p.rows, min((i + 1) * p.rows, p.N * p.down)
+    tiles = (last - first) * p.across
+    parts = (tiles + WIDEST - 1) // WIDEST  # each fills the registers
+    start = v0 + o // p.channel_blocks * p.depth * p.v_depth
+    for f in range((p.m + 2) * (p.m + 2)):
+        for part in range(parts):
+            t0, t1 = tiles * part // parts, tiles * (part + 1) // parts
+            many = max(t1 - t0, NARROWEST)
+            for t in range(many):
+                bases[t] = start + f * p.v_apart + min(t0 + t, t1 - 1) * L
+            product_tile(many, v, bases, offs, p.Ci, u, u0 + f * p.u_apart, sums, f * p.m_apart + t0 * 2 * L)
+    finish(first, last, o, p, sums, line, bias, relu, L, y)
+
+
+@njit
+def finish(first, last, o, p, sums, line, bias, relu, L, y):
+    """The sums of rows first to last of the tiles to y, with bias and relu."""
+    g, block = divmod(o, p.channel_blocks)
+    for half in range(2):
+        o0 = (2 * block + half) * L
+        valid = min(L, p.Co - o0)
+        if valid <= 0:
+            break
+        for row in range(first, last):
+            n, ti = divmod(row, p.down)
+            for j in range(p.across):
+                s0 = ((row - first) * p.across + j) * 2 * L + half * L
+                result_transform(p.size, sums, s0, p.m_apart, bias, o * 2 * L + half * L, relu, line, j * p.m * L,
+                                 p.OW * L, p.OW - j * p.m)
+            many = min(p.m, p.OH - ti * p.m) * p.OW
+            to = ((n * p.groups * p.Co + g * p.Co + o0) * p.OH + ti * p.m) * p.OW
+            store(line, many, valid, y, to, p.OH * p.OW, p.m * p.OW * L, L)
+
+
+@njit
+def store(line, many, valid, y, to, step, turned, L):
+    """`many` neighbours of `valid` channels from line to y[to + channel*step : + many]; line has room for more at `turned`."""
+    for j in range(0, many, L):
+        if many >= L:
+            j = min(j, many - L)
+        if valid == L and many >= L:
+            turn(line, j * L, L, L, y, to + j, step)
+            continue
+        turn(line, j * L, L, min(L, many - j), line, turned, L)
+        for c in range(valid):
+            copy(line, turned + c * L, y, to + c * step + j, min(L, many - j))

@@ -32,13 +32,16 @@ if host.REGISTERS >= 32:
     ROW_TILES: tuple[tuple[int, int], ...] = (  # (R, K)
         (8, 1), (8, 2), (6, 3), (6, 4), (4, 5), (4, 6), (3, 7), (3, 8), (2, 10), (2, 12), (1, 16), (1, 20))
     CHANNEL_GROUPS: tuple[int, ...] = (10, 6, 4, 3, 2, 2, 2)  # P for G = 1, 2, ...
+    WHOLE_ROWS: tuple[int, ...] = (13,)  # G with P = 1, for rows that groups of 7 would cover with an overlap
     DOT_TILES: tuple[tuple[int, int], ...] = ((1, 9), (2, 8), (3, 7), (4, 5), (5, 4), (6, 3))  # (K, P)
 else:
     ROW_TILES = ((6, 1), (5, 2), (3, 3), (3, 4), (2, 5), (2, 6), (1, 8), (1, 10))
     CHANNEL_GROUPS = (6, 3, 2, 1, 1, 1, 1)
+    WHOLE_ROWS = ()
     DOT_TILES = ((1, 9), (2, 5), (3, 3), (3, 4), (4, 3), (6, 2))
 AHEAD = 48  # numbers from what a channel tile reads to what it asks the caches for, some tiles later
-CHANNEL_TILES = tuple((r, p, g + 1) for r in (1, 2) for g, p in enumerate(CHANNEL_GROUPS))  # (R, P, G)
+CHANNEL_TILES = (*((r, p, g + 1) for r in (1, 2) for g, p in enumerate(CHANNEL_GROUPS)),  # (R, P, G)
+                 *((r, 1, g) for r in (1, 2) for g in WHOLE_ROWS))  # these last: taps have no use for them
 
 
 @intrinsic
@@ -183,7 +186,7 @@ def tap_tile(typingctx, size, x, bases, offs, o0, T, w, w0, sums, s0):
             for pointer, v in zip(at, _ChannelTile(e, shape, *ends).run([e.load(p) for p in at])):
                 e.store(v, pointer)
 
-        switch(b, number, [partial(emit, *shape) for shape in CHANNEL_TILES])
+        switch(b, number, [partial(emit, *shape) for shape in CHANNEL_TILES if shape[2] not in WHOLE_ROWS])
         return context.get_dummy_value()
 
     i = types.int64

@@ -18,7 +18,7 @@ from math import prod
 import numpy as np
 
 from ...dims import ConvDims, Ints
-from ..tile import CHANNEL_GROUPS, CHANNEL_TILES, ROW_TILES
+from ..tile import CHANNEL_TILES, ROW_TILES
 
 CHANNEL = len(ROW_TILES)  # tiles are numbered: row tiles, channel tiles, and row tiles with images in their lanes
 IMAGES = CHANNEL + len(CHANNEL_TILES)
@@ -225,13 +225,12 @@ def _blocks(phase: Phase, T: int, Co: int, L: int) -> tuple[float, list[tuple[in
         costs.append((-(-phase.length // L) * each / R * -(-Co // K), [(tile, K)] * -(-Co // K)))
     full, rest = divmod(Co, 2 * L)
     pair, single = full + (rest > L), int(0 < rest <= L)
-    for G, P in enumerate(CHANNEL_GROUPS[:phase.length], 1):
+    for P, G in ((P, G) for R, P, G in CHANNEL_TILES if R == 1 and G <= phase.length):
         each = 0.0
         for R, n in ((2, pair), (1, single)):
             slots = max(R * P * G / 2, (R + P * G) / 2, 4) * (1.1 if G == 1 else 1)
             each += n * (T * slots + 30 + R * P * (48 if phase.step == 1 else 20 * G))
-        number = CHANNEL + G - 1
-        tiles = [(number + len(CHANNEL_GROUPS), 2 * L)] * pair + [(number, L)] * single
+        tiles = [(CHANNEL + CHANNEL_TILES.index((R, P, G)), R * L) for R, n in ((2, pair), (1, single)) for _ in range(n)]
         costs.append((-(-phase.length // G) * each / P, tiles))
     return min(costs, key=lambda c: c[0])
 

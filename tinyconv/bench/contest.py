@@ -27,7 +27,7 @@ from .task import Task, work
 OURS = "tinyconv"
 LIBRARIES = (OURS, "torch", "jax", "onnxruntime", "mygrad")
 TURN = 0.03  # seconds of computing in a turn
-PAUSE = 0.02  # seconds between turns, so that waiting threads of the last library have gone to sleep
+PAUSE = 0.08  # seconds between turns: waiting threads of the last library spin on for 25 ms and more before they sleep
 LONG = 20 * TURN  # a contestant whose turns have taken this long in all has been seen enough
 WARM = 0.1  # seconds: a shorter call is made once unseen at the start of a turn, to wake threads and fill caches
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")

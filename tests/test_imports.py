@@ -40,7 +40,9 @@ MAY_IMPORT = {
     "plot": NETS | {"arithmetic", "names", "cases", "kernels", "data", "models", "train", "plot"},
     "explore": {"data"},
     "bench": NETS | {"cases", "kernels", "bench"},
-    "cli": NETS | {"arithmetic", "names", "cases", "kernels", "data", "models", "train", "plot", "explore", "bench", "cli"},
+    "reproduce": NETS | {"names", "cases", "kernels", "data", "models", "train", "bench", "reproduce"},
+    "cli": NETS | {"arithmetic", "names", "cases", "kernels", "data", "models", "train", "plot", "explore", "bench", "reproduce",
+                   "cli"},
     "__main__": {"cli"},
 }
 FILES = sorted(p for p in HOUSE.rglob("*.py") if p != HOUSE / "__init__.py")

@@ -97,8 +97,9 @@ class Training:
 
     @property
     def done(self) -> bool:
-        """Whether every epoch has been trained."""
-        return len(self.history) >= self.config.epochs
+        """Whether every epoch has been trained, or `patience` of them in a row were none of them the best."""
+        patient = not self.config.patience or not self.history or len(self.history) - self.best.epoch < self.config.patience
+        return len(self.history) >= self.config.epochs or not patient
 
     @property
     def best(self) -> Epoch:

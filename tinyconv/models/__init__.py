@@ -12,6 +12,7 @@ from ..nn import Module
 from .architecture import Architecture, ModelError, Shape
 from .lenet import lenet5
 from .nielsen import NIELSEN
+from .normed import bncnn
 from .small import cnn, digits, mlp
 
 __all__ = ["MODELS", "Architecture", "ModelError", "build", "find"]
@@ -21,6 +22,7 @@ MODELS = {a.name: a for a in (
     Architecture("digits", "16C3-32C3-P2-64-10 for images of 8x8", digits, (1, 8, 8)),
     Architecture("lenet5", "LeNet-5 (LeCun et al., 1998): C1 to F6, fully connected C3", lenet5, (1, 32, 32)),
     Architecture("cnn", "20C5-P2-40C5-P2-100-10 with ReLU", cnn, (1, 28, 28)),
+    Architecture("bncnn", "32C3-32C3-P2-64C3-64C3-P2-10 with batch norm and ReLU", bncnn, (1, 28, 28)),
     *NIELSEN,
 )}
 

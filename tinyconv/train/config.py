@@ -87,8 +87,8 @@ RECIPES = {
     "digits": Config(threads=1),  # too little work for two cores to share
     "mnist": Config(data="mnist", model="cnn", epochs=3, batch_size=64, lr=0.002, label_smoothing=0.0, augment="none",
                     validation=5_000),
-    "fashion-mnist": Config(data="fashion-mnist", model="cnn", epochs=10, batch_size=64, lr=0.002, label_smoothing=0.0,
-                            augment="flip", validation=5_000),
+    "fashion-mnist": Config(data="fashion-mnist", model="bncnn", epochs=12, batch_size=64, lr=0.004, weight_decay=0.05,
+                            label_smoothing=0.05, augment="shift:2,flip", validation=2_000),
 }
 
 

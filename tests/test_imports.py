@@ -41,8 +41,8 @@ MAY_IMPORT = {
     "explore": {"data"},
     "bench": NETS | {"cases", "kernels", "bench"},
     "reproduce": NETS | {"names", "cases", "kernels", "data", "models", "train", "bench", "reproduce"},
-    "cli": NETS | {"arithmetic", "names", "cases", "kernels", "data", "models", "train", "plot", "explore", "bench", "reproduce",
-                   "cli"},
+    "cli": NETS | {"arithmetic", "names", "cases", "kernels", "data", "models", "train", "plot", "explore", "bench",
+                   "reproduce", "cli"},
     "__main__": {"cli"},
 }
 FILES = sorted(p for p in HOUSE.rglob("*.py") if p != HOUSE / "__init__.py")

@@ -78,7 +78,7 @@ def reproduce(
                                          show_default=False)] = None,
     threads: Annotated[int, Option(min=0, help="Cores to use; 0 is all.")] = 0,
     out: Annotated[Path | None, Option(help="The folder of its runs, by default runs/TABLE.", show_default=False)] = None,
-    record: Annotated[bool, Option("--record", help="Also write the results to this machine's folder of bench/results.")] = False,
+    record: Annotated[bool, Option("--record", help="Write the results to bench/results, too.")] = False,
     data_dir: DataDir = None,
 ) -> None:
     """Train the networks of a published table, and set the measured accuracy beside the published.

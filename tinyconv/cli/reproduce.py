@@ -64,13 +64,17 @@ def _numbers(text: str) -> list[int]:
 
 def _show(out: Path) -> None:
     """Published and measured, side by side."""
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for name in ("row", "network", "published", "measured", "s/epoch", ""):
-        table.add_column(name, justify="right" if name in ("published", "measured", "s/epoch") else "left",
-                         no_wrap=name not in ("network", ""))
+    table, remarks = Table(box=None, padding=(0, 2, 0, 0)), []
+    for name in ("row", "network"):
+        table.add_column(name, no_wrap=True)
+    for name in ("published", "measured", "s/epoch"):
+        table.add_column(name, justify="right", no_wrap=True)
     for name, results in by_row(collect(out)).items():
         row, (accuracy, seconds, notes) = MNIST_TABLE[name], measured(results)
-        table.add_row(name, row.network, f"{row.published:.2f}", f"[bold]{accuracy}[/]", seconds, notes)
+        table.add_row(name, row.network, f"{row.published:.2f}", f"[bold]{accuracy}[/]", seconds)
+        remarks += [f"{name}: {notes}"] if notes else []
     screen = console()
     screen.print()
     screen.print(table)
+    for remark in remarks:
+        screen.print(remark, style="dim")

@@ -17,7 +17,8 @@ def bncnn(image: Shape, classes: int) -> Module:
         raise ModelError(f"the model bncnn pools twice by 2: images must be at least 4x4, these are {H}x{W}")
     layers: dict[str, Module] = {}
     for i, (n_in, n_out) in enumerate(((C, 32), (32, 32), (32, 64), (64, 64)), 1):
-        layers |= {f"conv{i}": Conv2d(n_in, n_out, 3, padding=1, bias=False), f"norm{i}": BatchNorm2d(n_out), f"relu{i}": ReLU()}
+        layers |= {f"conv{i}": Conv2d(n_in, n_out, 3, padding=1, bias=False), f"norm{i}": BatchNorm2d(n_out),
+                   f"relu{i}": ReLU()}
         if i % 2 == 0:
             layers[f"pool{i // 2}"] = MaxPool2d(2)
     return Sequential(layers | {"flatten": Flatten(), "dropout": Dropout(0.3), "fc": Linear(64 * (H // 4) * (W // 4), classes)})

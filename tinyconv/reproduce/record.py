@@ -66,7 +66,8 @@ def by_row(record: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
 def markdown(record: dict[str, Any]) -> str:
     """The table, published beside measured."""
     machine, rows = record["machine"], by_row(record)
-    lines = [f"**MNIST, test accuracy in percent.** {machine['cpu']}, {machine['cores']} cores; {record['when'].split()[0]}.", "",
+    where = f"{machine['cpu']}, {machine['cores']} cores; {record['when'].split()[0]}"
+    lines = [f"**MNIST, test accuracy in percent.** {where}.", "",
              "| row | network | published | measured | seconds an epoch | |", "| --- | --- | ---: | ---: | ---: | --- |"]
     for name, results in rows.items():
         row, (accuracy, seconds, notes) = MNIST_TABLE[name], measured(results)

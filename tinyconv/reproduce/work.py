@@ -1,4 +1,4 @@
-"""A row of the table, trained: each row and seed is a run in a folder of its own, ROW-seedN, which goes on where it was stopped.
+"""A row of the table, trained: each row and seed is a run in a folder of its own, ROW-seedN, and goes on where it was stopped.
 
 When a run is through, its result is written into the folder as result.json; a row with a result is not trained again.
 Read next: record.py, which collects the results; train/loop.py, which does the work.

@@ -15,7 +15,7 @@ from .tensor import Tensor, from_numpy, tensor
 registry.provide("tinyconv.kernels.conv", "conv", "conv_input_grad", "conv_weight_grad", "unfold", "fold")
 registry.provide("tinyconv.kernels.pool", "max_pool", "median_pool", "stochastic_pool", "pool_gather", "pool_scatter",
                  "pool_even_gather", "pool_even_scatter", "avg_pool", "avg_pool_adjoint", "lp_pool", "lp_pool_grad")
-registry.provide("tinyconv.kernels.pointwise", "relu_grad")
+registry.provide("tinyconv.kernels.pointwise", "relu_grad", "channel_sum", "bias_relu_grad")
 registry.provide("tinyconv.kernels.norm", "norm", "norm_grad")
 
 __version__ = "0.1.0"

@@ -22,14 +22,14 @@ Fn = Callable[..., Any]
 def trilinear(name: str, *, y: Fn, x: Fn, w: Fn) -> tuple[Op, Op, Op]:
     """The three maps of a form T(x, w, y): y(x, w), x(y, w) and w(x, y), functions on arrays that share their keywords.
 
-    Returns the operations (fill_y, fill_x, fill_w), differentiable to every order. A bias added to y in the same pass
-    changes none of their rules.
+    Returns the operations (fill_y, fill_x, fill_w), differentiable to every order. A bias added to
+    the result in the same pass changes none of their rules.
     """
     # a rule puts the cotangent g into the slot that the map filled, and fills the operand's
     fill_y: Op = Op(name, y, [lambda g, out, x, w, *bias, **meta: fill_x(g, w, **meta),
                               lambda g, out, x, w, *bias, **meta: fill_w(x, g, **meta)], keeps="x")
-    fill_x: Op = Op(f"{name}_input_grad", x, [lambda g, out, y, w, **meta: fill_y(g, w, **meta),
-                                              lambda g, out, y, w, **meta: fill_w(g, y, **meta)], keeps="x")
+    fill_x: Op = Op(f"{name}_input_grad", x, [lambda g, out, y, w, *bias, **meta: fill_y(g, w, **meta),
+                                              lambda g, out, y, w, *bias, **meta: fill_w(g, y, **meta)], keeps="x")
     fill_w: Op = Op(f"{name}_weight_grad", w, [lambda g, out, x, y, **meta: fill_x(y, g, **meta),
                                                lambda g, out, x, y, **meta: fill_y(x, g, **meta)], keeps="x")
     return fill_y, fill_x, fill_w

@@ -10,6 +10,7 @@ Read next: windows.py for the tables, sums.py for average and Lp pooling.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from math import prod
 
 import numba
@@ -28,15 +29,16 @@ u = np.uintp
 ROWS = 32  # of y, a task
 
 
-def max_pool(x: np.ndarray, dims: AnyPool) -> tuple[np.ndarray, np.ndarray]:
+def max_pool(x: np.ndarray, dims: AnyPool, relu: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """A vector of windows at a time: a compare and two selects a cell, maxima and positions written once.
 
     The reference compares cell by cell; a window by itself is too short for vectors, so the vectors run across windows.
+    relu: maxima below 0 become 0; where they stand stays.
     """
     there = windows.forward(dims)
     y, at = np.empty(dims.y_shape, x.dtype), np.empty(dims.y_shape, np.int64)
     _max_pool(flat(x), flat(y), flat(at), there.source, there.target, there.cells, there.steps, _across(dims),
-              lanes(x.itemsize))
+              lanes(x.itemsize), x.dtype.type(0 if relu else -np.inf))
     return y, at
 
 
@@ -47,13 +49,17 @@ def pool_gather(x: np.ndarray, indices: np.ndarray, dims: AnyPool) -> np.ndarray
     return y
 
 
-def pool_scatter(y: np.ndarray, indices: np.ndarray, dims: AnyPool) -> np.ndarray:
+def pool_scatter(y: np.ndarray, indices: np.ndarray, dims: AnyPool, where: np.ndarray | None = None) -> np.ndarray:
     """Plane by plane, zeros and then x[at[o]] += y[o] while the plane is in cache; a plane belongs to one thread.
 
     Overlapping windows add in the order of o, so the result is the same on any number of threads, without atomics.
+    With `where`, only the y[o] where it is above 0 are added.
     """
     x = np.empty(dims.x_shape, y.dtype)
-    _scatter(planes(y), planes(indices), planes(x))
+    if where is None:
+        _scatter(planes(y), planes(indices), planes(x))
+    else:
+        _scatter_where(planes(y), planes(where), planes(indices), planes(x))
     return x
 
 
@@ -65,27 +71,32 @@ def refuse_max(dims: AnyPool, dtype: np.dtype) -> str:
 
 
 @njit(parallel=True)
-def _max_pool(x, y, at, source, target, cells, steps, across, L):
+def _max_pool(x, y, at, source, target, cells, steps, across, L, floor):
     rows = y.size // max(target[2], 1)
     tasks = (rows + ROWS - 1) // ROWS
     for task in prange(tasks):
         t = np.int64(task)
-        _max_rows(t * ROWS, min(t * ROWS + ROWS, rows), x, y, at, source, target, cells, steps, across, L)
+        _max_rows(t * ROWS, min(t * ROWS + ROWS, rows), x, y, at, source, target, cells, steps, across, L, floor)
 
 
 @njit
-def _max_rows(begin, end, x, y, at, source, target, cells, steps, across, L):
+def _max_rows(begin, end, x, y, at, source, target, cells, steps, across, L, floor):
     """Rows begin to end of y, counted over planes and depths."""
     D, H, W = source
     OD, OH, OW = target
     start, stride, taps = across
+    plane, od, oh = begin // (OD * OH), begin // OH % OD, begin % OH  # counted on below: a division costs as much as a vector
     for row in range(begin, end):
-        plane, od, oh = row // (OD * OH), row // OH % OD, row % OH
         first = (cells[0, od] * H + cells[2, oh]) * W
         depths, rows = (cells[1, od], steps[0] * H * W), (cells[3, oh], steps[1] * W)
         for o in range(0, OW, L):
             max_tile(x, plane * D * H * W, depths, rows, first, (taps, steps[2], start), W, stride, cells, o, OW - o, y, at,
-                     row * OW + o)
+                     row * OW + o, floor)
+        oh += 1
+        if oh == OH:
+            oh, od = 0, od + 1
+            if od == OD:
+                od, plane = 0, plane + 1
 
 
 @njit(parallel=True)
@@ -103,6 +114,15 @@ def _scatter(y, at, x):
             x[plane, u(at[plane, o])] += y[plane, o]
 
 
+@njit(parallel=True)
+def _scatter_where(y, where, at, x):
+    for plane in prange(x.shape[0]):
+        x[plane, :] = 0
+        for o in range(at.shape[1]):
+            x[plane, u(at[plane, o])] += y[plane, o] if where[plane, o] > 0 else y.dtype.type(0)
+
+
+@lru_cache(maxsize=1024)
 def _across(dims: AnyPool) -> tuple[int, int, int]:
     """Along a row: where the first window starts, padding counted, their stride, and the most cells of one.
 

@@ -23,16 +23,16 @@ FIRST, COUNT = 4, 5  # rows of windows.cells: where a window begins along the wi
 
 
 @intrinsic
-def max_tile(typingctx, x, x0, depths, rows, row, taps, width, stride, cells, o, many, y, at, to):
+def max_tile(typingctx, x, x0, depths, rows, row, taps, width, stride, cells, o, many, y, at, to, floor):
     """Windows o, o + 1, ..., `many` of a row but at most L: their maxima to y[to], and where these stand to at[to].
 
     A plane starts at x[x0]. Under the windows lie depths = (number, step) planes and rows = (number, step) rows of them,
     from position `row` on, of `width` cells each. taps = (number, step, start): tap j of window o is cell
     start + o*stride + j*step, if the row has it; for a stride other than 1 and 2 it is read off the table `cells`, which
-    also says with which cell a window begins: the answer where all are -inf.
+    also says with which cell a window begins: the answer where all are -inf. Maxima below `floor` are stored as it.
     """
     def codegen(context, b, sig, args):
-        xv, x0v, depthv, rowsv, rowv, tapv, widthv, stridev, cellv, ov, manyv, yv, atv, tov = args
+        xv, x0v, depthv, rowsv, rowv, tapv, widthv, stridev, cellv, ov, manyv, yv, atv, tov, floorv = args
         (nd, ds), (nh, hs), (nk, ks, start) = (cgutils.unpack_tuple(b, v) for v in (depthv, rowsv, tapv))
         e = Windows(context, b, x)
         e.start, e.width = e.pointer(x, xv, x0v), e.spread(widthv)
@@ -57,22 +57,24 @@ def max_tile(typingctx, x, x0, depths, rows, row, taps, width, stride, cells, o,
 
             top, where = e.loop(nd, [e.lowest, begin], plane)
             mine = b.icmp_signed("<", e.count, e.spread(manyv))
-            e.masked_store(top, e.pointer(y, yv, tov), mine)
+            least = e.broadcast(floorv)
+            e.masked_store(b.select(b.fcmp_ordered("<", top, least), least, top), e.pointer(y, yv, tov), mine)
             e.masked_store(b.sext(where, ir.VectorType(I64, e.L)) if e.size < 8 else where, e.pointer(at, atv, tov), mine)
 
         def beside(stride):
-            return lambda j, line: e.beside(stride, line, b.add(b.add(start, b.mul(ov, ir.Constant(I64, stride))), b.mul(j, ks)))
+            first = b.add(start, b.mul(ov, ir.Constant(I64, stride)))
+            return lambda j, line: e.beside(stride, line, b.add(first, b.mul(j, ks)))
 
         def apart(j, line):
             return e.apart(line, j, b.mul(j, ks))
 
-        kinds = [partial(emit, cell) for cell in (beside(1), beside(2), apart)]
+        kinds: list = [partial(emit, cell) for cell in (beside(1), beside(2), apart)]
         near = b.icmp_unsigned("<", b.sub(stridev, ir.Constant(I64, 1)), ir.Constant(I64, 2))
         switch(b, b.select(near, b.sub(stridev, ir.Constant(I64, 1)), ir.Constant(I64, 2)), kinds)
         return context.get_dummy_value()
 
     i, pair, triple = types.int64, types.UniTuple(types.int64, 2), types.UniTuple(types.int64, 3)
-    return types.void(x, i, pair, pair, i, triple, i, i, cells, i, i, y, at, i), codegen
+    return types.void(x, i, pair, pair, i, triple, i, i, cells, i, i, y, at, i, x.dtype), codegen
 
 
 class Windows(Emitter):
@@ -109,7 +111,7 @@ class Windows(Emitter):
             at = b.add(i, ir.Constant(I64, n * self.L))
             inside = b.icmp_unsigned("<", b.add(self.spread(at), self.count), self.width)
             parts.append(self.masked_load(self.at(self.start, b.add(line, at)), inside, self.lowest))
-        v = parts[0] if stride == 1 else self.shuffle(*parts, list(range(0, 2 * self.L, 2)))
+        v = parts[0] if stride == 1 else self.shuffle(parts[0], parts[1], list(range(0, 2 * self.L, 2)))
         return v, b.add(self.spread(b.add(line, i)), ir.Constant(self.ints, [stride * n for n in range(self.L)]))
 
     def apart(self, line: Any, j: Any, away: Any) -> tuple[Any, Any]:

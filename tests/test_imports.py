@@ -40,8 +40,10 @@ MAY_IMPORT = {
     "train": NETS | {"names", "cases", "kernels", "data", "models", "train"},
     "plot": NETS | {"arithmetic", "names", "cases", "kernels", "data", "models", "train", "plot"},
     "explore": {"data"},
+    "tracing": {"registry", "data"} | TAPE,
     "bench": NETS | {"cases", "kernels", "bench"},
-    "cli": NETS | {"arithmetic", "names", "cases", "kernels", "data", "models", "train", "plot", "explore", "bench", "cli"},
+    "cli": NETS | {"arithmetic", "names", "cases", "kernels", "data", "models", "train", "plot", "explore", "tracing", "bench",
+            "cli"},
     "__main__": {"cli"},
 }
 FILES = sorted(p for p in HOUSE.rglob("*.py") if p != HOUSE / "__init__.py")

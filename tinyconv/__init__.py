@@ -22,6 +22,6 @@ registry.provide("tinyconv.kernels.norm", "norm", "norm_grad")
 __version__ = "0.1.0"
 __all__ = [
     "Tensor", "autograd", "choose", "default_generator", "enable_grad", "filters", "from_numpy", "get_rng_state",
-    "is_grad_enabled", "kernel", "manual_seed", "nn", "no_grad", "ops", "optim", "set_rng_state", "table", "tensor", "trace", "use",
-    *_ops,
+    "is_grad_enabled", "kernel", "manual_seed", "nn", "no_grad", "ops", "optim", "set_rng_state", "table", "tensor", "trace",
+    "use", *_ops,
 ]

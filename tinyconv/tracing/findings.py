@@ -72,9 +72,10 @@ def _norms(sweep: Sweep, vanishing: float, exploding: float) -> Iterator[Finding
     begun = f"the {sweep.norm:.3g} that the backward pass began with"
     ratios = [(pull, pull.g.norm / sweep.norm) for pull in sweep.pulls]
     for pull in sweep.pulls:
-        zero = [f for f in pull.fills if f.value.norm == 0 and f.value.shape != () and prod(f.value.shape)]
+        zero = [f for f in pull.fills if f.value.norm == 0 and f.value.bytes]
         if pull.g.norm and zero:
-            yield Finding("zero", name(pull), f"{name(pull)} lets no gradient through: that of {zero[0].source} is 0 everywhere")
+            yield Finding("zero", name(pull), f"{name(pull)} lets no gradient through: that of {zero[0].source} is 0 "
+                                              "everywhere")
             break
     for kind, says, bound, off in (
             ("vanishing", "below", vanishing, [(p, r) for p, r in ratios if 0 < r < vanishing]),

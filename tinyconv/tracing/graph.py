@@ -31,6 +31,7 @@ class Box:
     x: float = 0.0
     y: float = 0.0
     aside: float = 0.0  # right of all boxes of its lane
+    row: tuple[float, float] = (0.0, 0.0)  # top and bottom of its layer
     width: float = field(init=False)
     height: float = field(init=False)
 
@@ -158,7 +159,7 @@ def _place(g: Graph) -> tuple[float, float]:
             for box in row:
                 box.x, box.y = x, y + (tall - box.height) / 2
                 x += box.width + GAP
-                box.aside = left + wide + GAP / 2
+                box.aside, box.row = left + wide + GAP / 2, (y, y + tall)
             left += wide + LANE
         y += tall + LAYER
     return sum(lanes.values()) + LANE * (len(lanes) - 1) + 4.0 * GAP, y
@@ -169,7 +170,7 @@ def _row(row: Sequence[Box]) -> float:
 
 
 def _arrow(a: Box, b: Box, label: str) -> Iterator[str]:
-    """A curve from one box to the other: down in a forward pass, up in a backward one, aside where something stands between."""
+    """From one box to the other: down in a forward pass, up in a backward one, aside where something stands between."""
     color, head = (BACKWARD[1], "b") if b.lane else (FORWARD[1], "f")
     dashed = ' stroke-dasharray="5 4"' if not label else ""
     ax, bx = a.x + a.width / 2, b.x + b.width / 2
@@ -183,13 +184,15 @@ def _arrow(a: Box, b: Box, label: str) -> Iterator[str]:
         bend = (y2 - y1) / 2
         path = f"M{ax:.1f} {y1:.1f}C{ax:.1f} {y1 + bend:.1f} {bx:.1f} {y2 - bend:.1f} {bx:.1f} {y2:.1f}"
         lx, ly = (ax + bx) / 2, (y1 + y2) / 2 + 4
-    else:  # past what stands between
-        x1, y1, x2, y2 = a.x + a.width, a.y + a.height / 2, b.x + b.width, b.y + b.height / 2
-        lx, ly = a.aside + 3 * (abs(a.layer - b.layer) % 5), (y1 + y2) / 2
-        turn = 14 if y2 > y1 else -14
-        path = (f"M{x1:.1f} {y1:.1f}C{lx:.1f} {y1:.1f} {lx:.1f} {y1:.1f} {lx:.1f} {y1 + turn:.1f}V{y2 - turn:.1f}"
-                f"C{lx:.1f} {y2:.1f} {lx:.1f} {y2:.1f} {x2:.1f} {y2:.1f}")
-    yield f'<path d="{path}" fill="none" stroke="{color}" stroke-width="1.4"{dashed} marker-end="url(#{head})"/>'
+    else:  # past what stands between: out of the row, aside, and into the other row
+        down = b.y > a.y
+        lx, ly = a.aside + 3 * (abs(a.layer - b.layer) % 5), (a.y + b.y) / 2
+        x1, x2 = ax + a.width / 4, bx + b.width / 4
+        y1, y2 = (a.y + a.height, b.y) if down else (a.y, b.y + b.height)
+        out, into = (a.row[1] + 8, b.row[0] - 16) if down else (a.row[0] - 8, b.row[1] + 16)
+        path = f"M{x1:.1f} {y1:.1f}V{out:.1f}H{lx:.1f}V{into:.1f}H{x2:.1f}V{y2:.1f}"
+    yield (f'<path d="{path}" fill="none" stroke="{color}" stroke-width="1.4" stroke-linejoin="round"{dashed} '
+           f'marker-end="url(#{head})"/>')
     if label:
         yield f'<text x="{lx + 6:.1f}" y="{ly:.1f}" font-size="10" fill="#5f6770">{escape(label)}</text>'
 

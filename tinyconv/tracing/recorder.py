@@ -305,14 +305,19 @@ def _in_short(meta: dict) -> str:
             for what, plain in (("kernel", None), ("stride", 1), ("padding", (0, 0)), ("dilation", 1)):
                 sizes = getattr(value, what, None)
                 if sizes and any(s != plain for s in sizes):
-                    parts.append(f"{what} {' '.join(str(s) for s in (sizes[:1] if len(set(sizes)) == 1 else sizes))}")
+                    parts.append(f"{what} {'x'.join(map(_size, sizes[:1] if len(set(sizes)) == 1 else sizes))}")
             parts += [f"groups {value.groups}"] if getattr(value, "groups", 1) > 1 else []
         elif isinstance(value, int | float) and not isinstance(value, bool):
             parts.append(f"{name} {value:.6g}")
     return ", ".join(parts)
 
 
-def walk(events: list[Event]) -> Iterator[Step | Sweep | Pull | Fill]:
+def _size(s: Any) -> str:
+    """A size along one axis; padding that differs from side to side as 0+1."""
+    return str(s) if not isinstance(s, tuple) else str(s[0]) if s[0] == s[1] else f"{s[0]}+{s[1]}"
+
+
+def walk(events: Sequence[Event]) -> Iterator[Step | Sweep | Pull | Fill]:
     """Everything in the events, in the order in which it began."""
     for event in events:
         yield event

@@ -89,6 +89,27 @@ class Trace:
         """The graph as a picture, an SVG document; needs no Graphviz."""
         return svg(graph(self.events))
 
+    def page(self, title: str = "A traced pass") -> str:
+        """One HTML page, without a network, to step through the passes with the values of small tensors."""
+        from .page import page  # reads the files of the page
+
+        return page(self.events, self.findings(), title)
+
+    def write(self, folder: str | Path, title: str = "A traced pass") -> list[Path]:
+        """Leave trace.txt, trace.svg, trace.dot and trace.html in a folder, which is made; returns their paths.
+
+        Raises: OSError where the folder cannot be made, DataError where a file cannot be written.
+        """
+        from ..data.files import replacing  # here: it brings the data sets along
+
+        out = Path(folder)
+        out.mkdir(parents=True, exist_ok=True)
+        texts = {"trace.txt": f"{self}\n", "trace.svg": self.svg(), "trace.dot": self.dot(), "trace.html": self.page(title)}
+        for name, text in texts.items():
+            with replacing(out / name) as file:
+                file.write(text.encode("utf-8"))
+        return [out / name for name in texts]
+
     def _repr_svg_(self) -> str:  # in a notebook
         return self.svg()
 
@@ -128,10 +149,3 @@ def why_not(choice: Choice) -> list[tuple[str, str]]:
         others.append((k.algorithm, why or ("" if k.automatic else "it runs only where it is asked for")
                        or ("a lower rung" if below else "another was asked for")))
     return others
-
-
-def _write(path: Path, text: str) -> None:
-    from ..data.files import replacing
-
-    with replacing(path) as file:
-        file.write(text.encode("utf-8"))

@@ -162,6 +162,14 @@ def test_why_not_the_others_where_one_is_pinned():
     assert why["fft"] == "it runs only where it is asked for"
 
 
+def test_a_kernel_that_is_named_is_told_once():
+    """It is chosen twice: to be checked, and to be run."""
+    x, w = leaf(np.ones((1, 1, 5, 5))), leaf(np.ones((1, 1, 3, 3)))
+    with tc.trace() as t:
+        F.conv2d(x, w, algorithm="im2col").sum().backward()
+    assert [c.kernel.algorithm for s in t.steps for c in s.choices] == ["im2col"] * 3
+
+
 def test_shapes_dtypes_and_bytes(lenet):
     found = [(s.op, s.out.shape, s.out.dtype, s.bytes) for s in lenet.events if isinstance(s, Step)]
     pool = [("max_pool", (1, 3, 3, 3), "float32", 108), ("relu", (1, 3, 3, 3), "float32", 108)]  # nn puts the pooling first
@@ -198,7 +206,7 @@ def test_the_first_nan_is_named():
 def test_an_infinity_and_the_nan_that_comes_of_it():
     first, second = found(lambda: (lambda y: (y - y).sum())(leaf([1.0, 2.0, 3.0]) / Tensor(np.array([0.0, 1.0, 1.0]))))[:2]
     assert (first.kind, first.where, second.kind, second.where) == ("infinity", "div #1", "nan", "sub #2")
-    assert "#1 in slot a held 1 infinities" in second.text
+    assert "#1 in slot a held 1 infinite" in second.text
 
 
 def test_a_nan_that_was_there_before():

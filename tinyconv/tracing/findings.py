@@ -62,9 +62,9 @@ def _origin(kind: str, where: str, result: Value, inputs: list[tuple[str, Value,
     made = f"{count:,} of {prod(result.shape):,} values of its result, of shape {result.shape}"
     for name, value, step in bad:
         if step is None:
-            return Finding(kind, name, f"{name} held {value.nan:,} NaN and {value.inf:,} infinities before any operation; "
+            return Finding(kind, name, f"{name} held {value.nan:,} NaN and {value.inf:,} infinite values before any operation; "
                                        f"{where} was the first to read it")
-    cause = "its operands were finite" if not bad else f"{bad[0][0]} held {bad[0][1].inf:,} infinities"
+    cause = "its operands were finite" if not bad else f"{bad[0][0]} held {bad[0][1].inf:,} infinite"
     return Finding(kind, where, f"{where} made the first {what}: {made}; {cause}")
 
 

@@ -61,7 +61,6 @@ class Operand:
     slot: str
     source: Source
     value: Value
-    wanted: bool  # whether a gradient flows to it
 
 
 @dataclass(slots=True)
@@ -91,7 +90,6 @@ class Step:
     seconds: float
     bytes: int
     choices: list[Choice]
-    recorded: bool
 
 
 @dataclass(slots=True)
@@ -147,8 +145,11 @@ class Recorder(Watch):
         self._chosen: list[Choice] = []  # since the last step
         self._source: dict[int, tuple[weakref.ref, Source]] = {}  # of an array, by its id
         self._step_of: dict[int, int] = {}  # of a node, by its age
-        self._ops: dict[int, Op] = {}
         self._taken = 0.0
+        self._since = 0.0
+
+    def resume(self) -> None:
+        """What passed until now counts for no operation."""
         self._since = perf_counter()
 
     # -- what is told --------------------------------------------------------------------------------------------
@@ -161,11 +162,10 @@ class Recorder(Watch):
         now = perf_counter()
         number = len(self.steps) + 1
         chosen = self._take_chosen()[-1:]  # before it, the same was chosen to be checked
-        inputs = [Operand(slot, self._where(t), self._seen(t), t.node is not None)
-                  for slot, t in zip(slots(op, len(operands)), operands)]
+        inputs = [Operand(slot, self._where(t), self._seen(t)) for slot, t in zip(slots(op, len(operands)), operands)]
         shared = op.view and np.may_share_memory(_host(out.data), _host(operands[0].data))
         step = Step(number, op.name, _in_short(meta), inputs, self._value(out.data), now - self._since,
-                    0 if shared else out.data.nbytes, chosen, out.node is not None)
+                    0 if shared else out.data.nbytes, chosen)
         self.steps[number] = step
         self._lists[-1].append(step)
         self._note(out, Source(number, op.name))

@@ -1,10 +1,12 @@
-"""The trace as it is used: a context that looks on, and the ways to look at what it saw."""
+"""The trace as it is used: a context that looks on, and the ways to look at what it saw.
+
+Read next: recorder.py, what it holds.
+"""
 
 from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 from ..mode import watched
@@ -34,8 +36,8 @@ class Trace:
         if self._block is not None:
             raise RuntimeError("this trace is under way already: a trace in a trace is another tinyconv.trace()")
         self._block = ExitStack()
-        self._recorder._since = perf_counter()
         self._block.enter_context(watched(self._recorder))
+        self._recorder.resume()
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -59,7 +59,8 @@ def _bias_rule(g: Tensor, out: Any, p: Any, q: Any, b: Any, **meta: Any) -> Tens
 conv_bias_op = Op("conv", _store("conv"), [*conv_op.rules, _bias_rule], keeps="x")
 conv_relu_op = Op("conv_relu", _store("conv", relu=True), rectified(conv_op.rules), keeps="xy")
 conv_transpose_bias_op = Op("conv_input_grad", _store("conv_input_grad"), [*conv_input_grad_op.rules, _bias_rule], keeps="x")
-conv_transpose_relu_op = Op("conv_transpose_relu", _store("conv_input_grad", relu=True), rectified(conv_input_grad_op.rules), keeps="xy")
+conv_transpose_relu_op = Op("conv_transpose_relu", _store("conv_input_grad", relu=True), rectified(conv_input_grad_op.rules),
+                            keeps="xy")
 
 
 def conv(x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Padding = 0, dilation: Any = 1,

@@ -20,6 +20,7 @@ import numpy as np
 
 from ..arithmetic import Field
 from ..dims import AdaptiveDims, ConvDims, Ints, PoolDims
+from ..registry import hollow
 from ..tensor import Node, Tensor, enable_grad
 from .module import Module
 
@@ -85,8 +86,9 @@ class Summary:
 def summary(model: Module, *input_sizes: Ints) -> Summary:
     """What `model` does to one sample of these sizes, without the batch: (C, H, W) for a network of images.
 
-    Runs it once, on zeros, as in evaluation; nothing about the model changes. A field of the size of the input and a jump
-    of 0 say that every output sees all of it; that the statistics of a normalisation do is left out.
+    Runs it once, on zeros, as in evaluation and by kernels that compute nothing; nothing about the model changes. A field
+    of the size of the input and a jump of 0 say that every output sees all of it; that the statistics of a normalisation
+    do is left out.
     Raises: what the model raises for a size that it cannot take.
 
     >>> from . import Conv2d, Flatten, Linear, ReLU, Sequential
@@ -105,7 +107,7 @@ def summary(model: Module, *input_sizes: Ints) -> Summary:
     dtype = next((p.dtype for p in model.parameters()), np.dtype(np.float32))
     inputs = [Tensor(np.zeros((1, *size), dtype), requires_grad=True) for size in input_sizes]
     recorder = _Recorder({t.node: tuple(Field() for _ in t.shape[2:]) for t in inputs if t.node}, inputs[0].shape[2:])
-    with _evaluating(model), recorder.watching(model), enable_grad():
+    with _evaluating(model), recorder.watching(model), enable_grad(), hollow(), np.errstate(all="ignore"):
         model(*inputs)
     own = {id(p): p for p in model.parameters()}.values()
     return Summary(type(model).__name__, input_sizes, tuple(recorder.rows), sum(p.numel() for p in own),

@@ -2,24 +2,60 @@
 
     model = build("lenet5", (1, 28, 28), classes=10)
 
-Weights are drawn from the default generator (`tinyconv.manual_seed`). Read next: lenet.py, the network it began with.
+Weights are drawn from the default generator (`tinyconv.manual_seed`). Names of layers are PyTorch's or torchvision's where
+the network exists there, so that weights.py reads and writes its files.
+Read next: lenet.py, the network it began with.
 """
 
 from __future__ import annotations
 
 from ..names import unknown
 from ..nn import Module
-from .architecture import Architecture, ModelError, Shape
+from .alexnet import alexnet
+from .architecture import Architecture, ModelError, Shape, channels_of
+from .context import Context, DilatedNet
+from .googlenet import googlenet, googlenet_bn
 from .lenet import lenet5
-from .small import cnn, digits, mlp
+from .resnet import resnet18, resnet20
+from .segment import FCN, SegNet, UNet
+from .small import cnn, digits, mlp, perceptron
+from .vgg import vgg16, vgg_small
 
-__all__ = ["MODELS", "Architecture", "ModelError", "build", "find"]
+__all__ = [
+    "FCN", "MODELS", "Architecture", "Context", "DilatedNet", "ModelError", "SegNet", "UNet", "build", "find",
+]
+
+
+def _pixels(name: str, network: type[Module], least: int = 8) -> Architecture:
+    """A network of segmentation, by the class that makes it."""
+
+    def build(image: Shape, classes: int) -> Module:
+        return network(channels_of(name, image, least), classes)
+
+    return Architecture(name, SEGMENTS[name], build, (1, 64, 64), 11, "segment")
+
+
+SEGMENTS = {
+    "fcn": "Fully convolutional, with skips (Long et al., 2015)",
+    "unet": "U-Net: what came down beside what goes up (Ronneberger et al., 2015)",
+    "segnet": "SegNet: unpooling by the encoder's indices (Badrinarayanan et al., 2017)",
+    "dilated": "Dilated context, no pooling (Yu and Koltun, 2016)",
+}
 
 MODELS = {a.name: a for a in (
+    Architecture("perceptron", "784-10: one layer, no hidden one", perceptron, (1, 28, 28)),
     Architecture("mlp", "784-100-10: one hidden layer, no convolution; the one to beat", mlp, (1, 28, 28)),
     Architecture("digits", "16C3-32C3-P2-64-10 for images of 8x8", digits, (1, 8, 8)),
     Architecture("lenet5", "LeNet-5 (LeCun et al., 1998): C1 to F6, fully connected C3", lenet5, (1, 32, 32)),
     Architecture("cnn", "20C5-P2-40C5-P2-100-10 with ReLU", cnn, (1, 28, 28)),
+    Architecture("alexnet", "AlexNet, in two groups (Krizhevsky et al., 2012)", alexnet, (3, 227, 227), 1000),
+    Architecture("vgg16", "VGG-16 (Simonyan and Zisserman, 2015)", vgg16, (3, 224, 224), 1000),
+    Architecture("vgg-small", "32C3x2-P2-64C3x2-P2-128C3x2-P2-10, normalised", vgg_small, (1, 28, 28)),
+    Architecture("googlenet", "GoogLeNet: Inception modules (Szegedy et al., 2015)", googlenet, (3, 224, 224), 1000),
+    Architecture("googlenet-bn", "GoogLeNet with batch normalisation, torchvision's", googlenet_bn, (3, 224, 224), 1000),
+    Architecture("resnet18", "ResNet-18 (He et al., 2016)", resnet18, (3, 224, 224), 1000),
+    Architecture("resnet20", "ResNet-20 for small images (He et al., 2016)", resnet20, (3, 32, 32)),
+    _pixels("fcn", FCN), _pixels("unet", UNet), _pixels("segnet", SegNet), _pixels("dilated", DilatedNet),
 )}
 
 
@@ -33,6 +69,7 @@ def find(name: str) -> Architecture:
 def build(name: str, image: Shape, classes: int) -> Module:
     """A new network for images (C, H, W) and this many classes: x (N, C, H, W) -> logits (N, classes).
 
+    Networks for other tasks than to classify give what Architecture.task says.
     Raises: ModelError for an unknown name or an image that the network cannot take.
 
     >>> sum(p.numel() for p in build("digits", (1, 8, 8), 10).parameters())

@@ -11,6 +11,14 @@ from ..nn import Conv2d, Flatten, Linear, MaxPool2d, Module, ReLU, Sequential
 from .architecture import ModelError, Shape
 
 
+def perceptron(image: Shape, classes: int) -> Module:
+    """One layer over the pixels, a score for each class: it can only tell apart what a plane divides, and XOR is not that.
+
+    Source: F. Rosenblatt, "The perceptron" (1958); M. Minsky, S. Papert, "Perceptrons" (1969), on what it cannot do.
+    """
+    return Sequential({"flatten": Flatten(), "fc": Linear(prod(image), classes)})
+
+
 def mlp(image: Shape, classes: int) -> Module:
     """One hidden layer of 100 over the pixels: what an image is worth when its geometry is thrown away."""
     return Sequential({

@@ -18,11 +18,13 @@ from .googlenet import googlenet, googlenet_bn
 from .lenet import lenet5
 from .resnet import resnet18, resnet20
 from .segment import FCN, SegNet, UNet
+from .sliding import fully_convolutional, slide
 from .small import cnn, digits, mlp, perceptron
 from .vgg import vgg16, vgg_small
 
 __all__ = [
     "FCN", "MODELS", "Architecture", "Context", "DilatedNet", "ModelError", "SegNet", "UNet", "build", "find",
+    "fully_convolutional", "slide",
 ]
 
 

@@ -21,10 +21,11 @@ from .segment import FCN, SegNet, UNet
 from .sliding import fully_convolutional, slide
 from .small import cnn, digits, mlp, perceptron
 from .vgg import vgg16, vgg_small
+from .weights import load_weights, save_weights
 
 __all__ = [
     "FCN", "MODELS", "Architecture", "Context", "DilatedNet", "ModelError", "SegNet", "UNet", "build", "find",
-    "fully_convolutional", "slide",
+    "fully_convolutional", "load_weights", "save_weights", "slide",
 ]
 
 

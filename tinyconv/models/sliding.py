@@ -1,13 +1,12 @@
-"""A classifier as a filter: slid over an image it gives a class at every place, and as one convolutional network it gives the
-same at a fraction of the work, since windows that overlap share what they compute.
+"""A classifier slid over an image gives a class at every place; as one convolutional network it gives the same for less.
 
     x (N, C, h, w)    convolutions, poolings -> (N, K, kh, kw) -> flatten -> linear (O, K*kh*kw) -> (N, O)
-    x (N, C, H, W)    the same              -> (N, K, ...)     -> conv (O, K, kh, kw)            -> (N, O, OH, OW)
+    x (N, C, H, W)    the same               -> (N, K, ...)    -> conv (O, K, kh, kw)            -> (N, O, OH, OW)
 
-Windows step by the product S of all strides, OH = floor((H - h)/S) + 1. What pads is refused: a window on its own sees zeros
-around it, the same window in an image its neighbours.
-Sources: P. Sermanet et al., "OverFeat" (2014), section 3.5; J. Long, E. Shelhamer, T. Darrell, "Fully convolutional networks
-for semantic segmentation" (2015), section 3.1.
+Windows step by the product S of all strides, OH = floor((H - h)/S) + 1; where strides leave the last cells of a window unread,
+windows follow that hang over the edge by those. What pads is refused: a window on its own sees zeros around it, the same
+window in an image its neighbours.
+Sources: P. Sermanet et al., "OverFeat" (2014), section 3.5; J. Long et al., "Fully convolutional networks" (2015), section 3.1.
 """
 
 from __future__ import annotations

@@ -9,33 +9,49 @@ Read next: lenet.py, the network it began with.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ..names import unknown
 from ..nn import Module
 from .alexnet import alexnet
 from .architecture import Architecture, ModelError, Shape, channels_of
 from .context import Context, DilatedNet
+from .decoders import Autoencoder, Discriminator, Generator
 from .googlenet import googlenet, googlenet_bn
 from .lenet import lenet5
+from .mobilenet import mobilenet
 from .resnet import resnet18, resnet20
 from .segment import FCN, SegNet, UNet
 from .sliding import fully_convolutional, slide
-from .small import cnn, digits, mlp, perceptron
+from .small import cnn, digits, local, mlp, perceptron, renet
 from .vgg import vgg16, vgg_small
 from .weights import load_weights, save_weights
 
 __all__ = [
-    "FCN", "MODELS", "Architecture", "Context", "DilatedNet", "ModelError", "SegNet", "UNet", "build", "find",
+    "FCN", "MODELS", "Architecture", "Autoencoder", "Context", "DilatedNet", "Discriminator", "Generator", "ModelError",
+    "SegNet", "UNet", "build", "find",
     "fully_convolutional", "load_weights", "save_weights", "slide",
 ]
 
 
-def _pixels(name: str, network: type[Module], least: int = 8) -> Architecture:
+def _pixels(name: str, network: Callable[[int, int], Module], least: int = 8) -> Architecture:
     """A network of segmentation, by the class that makes it."""
 
     def build(image: Shape, classes: int) -> Module:
         return network(channels_of(name, image, least), classes)
 
     return Architecture(name, SEGMENTS[name], build, (1, 64, 64), 11, "segment")
+
+
+def _square(name: str, network: Callable[[int, int], Module]) -> Callable[[Shape, int], Module]:
+    """A builder of networks that are told channels and the side of a square."""
+
+    def build(image: Shape, classes: int) -> Module:
+        if image[1] != image[2]:
+            raise ModelError(f"the model {name} is for square images; these are {image[1]}x{image[2]}")
+        return network(image[0], image[1])
+
+    return build
 
 
 SEGMENTS = {
@@ -58,7 +74,16 @@ MODELS = {a.name: a for a in (
     Architecture("googlenet-bn", "GoogLeNet with batch normalisation, torchvision's", googlenet_bn, (3, 224, 224), 1000),
     Architecture("resnet18", "ResNet-18 (He et al., 2016)", resnet18, (3, 224, 224), 1000),
     Architecture("resnet20", "ResNet-20 for small images (He et al., 2016)", resnet20, (3, 32, 32)),
+    Architecture("mobilenet", "Depthwise-separable (Howard et al., 2017)", mobilenet, (3, 32, 32)),
+    Architecture("local", "Weights less and less shared: 16C3, tiled, locally connected", local, (1, 28, 28)),
+    Architecture("renet", "ReNet: recurrent sweeps over the image (Visin et al., 2015)", renet, (1, 28, 28)),
     _pixels("fcn", FCN), _pixels("unet", UNet), _pixels("segnet", SegNet), _pixels("dilated", DilatedNet),
+    Architecture("autoencoder", "Convolutional autoencoder, through 32 numbers", _square("autoencoder", Autoencoder),
+                 (1, 28, 28), task="reconstruct"),
+    Architecture("dcgan-generator", "DCGAN: images out of noise (Radford et al., 2016)", _square("dcgan-generator", Generator),
+                 (1, 28, 28), task="generate", noise=100),
+    Architecture("dcgan-discriminator", "DCGAN: real, or made? (Radford et al., 2016)",
+                 _square("dcgan-discriminator", Discriminator), (1, 28, 28), task="judge"),
 )}
 
 

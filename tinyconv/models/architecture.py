@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ..nn import Module
 
-Shape = tuple[int, ...]  # of a sample: (C, H, W) for an image
+Shape = tuple[int, ...]  # of an image: (C, H, W)
 
 TASKS = {
     "classify": "a class of each image",
@@ -24,10 +24,10 @@ class ModelError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """build(image, classes) -> Module, for one sample of the shape `image`.
+    """build(image, classes) -> Module, a network for (or, of a generator, that makes) images of the shape (C, H, W).
 
-    image, classes: what the network was drawn for. task: what it gives, one of TASKS; those that do not classify take
-    `classes` for what their last layer puts out, or leave it alone.
+    image, classes: what it was drawn for. task: what it gives, one of TASKS; networks that know no classes leave `classes`
+    alone. noise: of a generator, how many numbers it makes an image of.
     """
 
     name: str
@@ -36,6 +36,12 @@ class Architecture:
     image: Shape
     classes: int = 10
     task: str = "classify"
+    noise: int = 0
+
+    @property
+    def sample(self) -> Shape:
+        """The shape of what goes in, without the batch."""
+        return (self.noise,) if self.noise else self.image
 
     def new(self) -> Module:
         """The network as it was drawn."""

@@ -196,6 +196,8 @@ class _Recorder:
         if isinstance(dims, AdaptiveDims):
             return tuple(f.conv(max(counts), Fraction(i, o)) for f, (_, counts), i, o in zip(
                 before, dims.windows, dims.input, dims.output))
+        if node.op.name == "matmul" and node.saved[1].ndim > 2 and self.fields[node.edges[1]] is None:
+            return before  # weights of their own for each place: places do not mix
         if node.op.name in ("linear", "matmul", "einsum"):
             return tuple(Field(i, 0) for i in self.size)
         if node.op.name in ("sum", "amax"):  # over a spatial dimension: what it has of it is in every result
@@ -213,7 +215,7 @@ class _Recorder:
 def _macs(node: Node) -> int:
     """Multiply-adds of one step of the tape: those of its matrix product or convolution."""
     dims, name = node.meta.get("dims"), node.op.name if node.op else ""
-    if isinstance(dims, ConvDims):
+    if isinstance(dims, ConvDims) and name not in ("unfold", "fold"):  # which only move
         return dims.macs
     if name in ("linear", "matmul"):
         x, w = node.saved[:2]

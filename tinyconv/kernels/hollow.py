@@ -6,6 +6,7 @@ Read next: ../nn/summary.py, which runs networks by them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -44,7 +45,8 @@ def norm(x: np.ndarray, w: np.ndarray, b: np.ndarray, dims: NormDims, eps: float
     return np.zeros(x.shape, x.dtype), np.zeros(dims.S, x.dtype), np.zeros(dims.S, x.dtype)
 
 
-HOLLOWS = {op: Kernel(op, HOLLOW, fn, fuses=frozenset({"bias"}), automatic=False) for op, fn in {
+FUNCTIONS: dict[str, Callable[..., Any]] = {
     "conv": conv, "conv_input_grad": fill_x, "pool_scatter": fill_x, "avg_pool_adjoint": fill_x, "fold": fill_x,
     "max_pool": choose_cells, "median_pool": choose_cells, "avg_pool": pool, "lp_pool": pool, "unfold": unfold, "norm": norm,
-}.items()}
+}
+HOLLOWS = {op: Kernel(op, HOLLOW, fn, fuses=frozenset({"bias"}), automatic=False) for op, fn in FUNCTIONS.items()}

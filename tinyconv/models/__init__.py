@@ -14,7 +14,7 @@ from collections.abc import Callable
 from ..names import unknown
 from ..nn import Module
 from .alexnet import alexnet
-from .architecture import Architecture, ModelError, Shape, channels_of
+from .architecture import TASKS, Architecture, ModelError, Shape, channels_of
 from .context import Context, DilatedNet
 from .decoders import Autoencoder, Discriminator, Generator
 from .googlenet import googlenet, googlenet_bn
@@ -28,62 +28,54 @@ from .vgg import vgg16, vgg_small
 from .weights import load_weights, save_weights
 
 __all__ = [
-    "FCN", "MODELS", "Architecture", "Autoencoder", "Context", "DilatedNet", "Discriminator", "Generator", "ModelError",
-    "SegNet", "UNet", "build", "find",
-    "fully_convolutional", "load_weights", "save_weights", "slide",
+    "FCN", "MODELS", "TASKS", "Architecture", "Autoencoder", "Context", "DilatedNet", "Discriminator", "Generator",
+    "ModelError", "SegNet", "UNet", "build", "find", "fully_convolutional", "load_weights", "save_weights", "slide",
 ]
 
 
-def _pixels(name: str, network: Callable[[int, int], Module], least: int = 8) -> Architecture:
-    """A network of segmentation, by the class that makes it."""
+def _pixels(name: str, summary: str, network: Callable[[int, int], Module]) -> Architecture:
+    """A network of segmentation, from the class that makes it: network(channels, classes)."""
 
     def build(image: Shape, classes: int) -> Module:
-        return network(channels_of(name, image, least), classes)
+        return network(channels_of(name, image, 8), classes)
 
-    return Architecture(name, SEGMENTS[name], build, (1, 64, 64), 11, "segment")
+    return Architecture(name, summary, build, (1, 64, 64), 11, "segment")
 
 
-def _square(name: str, network: Callable[[int, int], Module]) -> Callable[[Shape, int], Module]:
-    """A builder of networks that are told channels and the side of a square."""
+def _square(name: str, summary: str, network: Callable[[int, int], Module], task: str, noise: int = 0) -> Architecture:
+    """A network for square images that knows no classes: network(channels, size)."""
 
     def build(image: Shape, classes: int) -> Module:
         if image[1] != image[2]:
             raise ModelError(f"the model {name} is for square images; these are {image[1]}x{image[2]}")
         return network(image[0], image[1])
 
-    return build
+    return Architecture(name, summary, build, (1, 28, 28), task=task, noise=noise)
 
-
-SEGMENTS = {
-    "fcn": "Fully convolutional, with skips (Long et al., 2015)",
-    "unet": "U-Net: what came down beside what goes up (Ronneberger et al., 2015)",
-    "segnet": "SegNet: unpooling by the encoder's indices (Badrinarayanan et al., 2017)",
-    "dilated": "Dilated context, no pooling (Yu and Koltun, 2016)",
-}
 
 MODELS = {a.name: a for a in (
     Architecture("perceptron", "784-10: one layer, no hidden one", perceptron, (1, 28, 28)),
-    Architecture("mlp", "784-100-10: one hidden layer, no convolution; the one to beat", mlp, (1, 28, 28)),
-    Architecture("digits", "16C3-32C3-P2-64-10 for images of 8x8", digits, (1, 8, 8)),
-    Architecture("lenet5", "LeNet-5 (LeCun et al., 1998): C1 to F6, fully connected C3", lenet5, (1, 32, 32)),
+    Architecture("mlp", "784-100-10: one hidden layer", mlp, (1, 28, 28)),
+    Architecture("digits", "16C3-32C3-P2-64-10, for 8x8", digits, (1, 8, 8)),
+    Architecture("lenet5", "LeNet-5 (LeCun et al., 1998)", lenet5, (1, 32, 32)),
     Architecture("cnn", "20C5-P2-40C5-P2-100-10 with ReLU", cnn, (1, 28, 28)),
-    Architecture("alexnet", "AlexNet, in two groups (Krizhevsky et al., 2012)", alexnet, (3, 227, 227), 1000),
-    Architecture("vgg16", "VGG-16 (Simonyan and Zisserman, 2015)", vgg16, (3, 224, 224), 1000),
-    Architecture("vgg-small", "32C3x2-P2-64C3x2-P2-128C3x2-P2-10, normalised", vgg_small, (1, 28, 28)),
-    Architecture("googlenet", "GoogLeNet: Inception modules (Szegedy et al., 2015)", googlenet, (3, 224, 224), 1000),
-    Architecture("googlenet-bn", "GoogLeNet with batch normalisation, torchvision's", googlenet_bn, (3, 224, 224), 1000),
+    Architecture("alexnet", "AlexNet (Krizhevsky et al., 2012)", alexnet, (3, 227, 227), 1000),
+    Architecture("vgg16", "VGG-16 (Simonyan, Zisserman, 2015)", vgg16, (3, 224, 224), 1000),
+    Architecture("vgg-small", "six layers of 3x3, normalised", vgg_small, (1, 28, 28)),
+    Architecture("googlenet", "GoogLeNet (Szegedy et al., 2015)", googlenet, (3, 224, 224), 1000),
+    Architecture("googlenet-bn", "the same as torchvision has it", googlenet_bn, (3, 224, 224), 1000),
     Architecture("resnet18", "ResNet-18 (He et al., 2016)", resnet18, (3, 224, 224), 1000),
-    Architecture("resnet20", "ResNet-20 for small images (He et al., 2016)", resnet20, (3, 32, 32)),
-    Architecture("mobilenet", "Depthwise-separable (Howard et al., 2017)", mobilenet, (3, 32, 32)),
-    Architecture("local", "Weights less and less shared: 16C3, tiled, locally connected", local, (1, 28, 28)),
-    Architecture("renet", "ReNet: recurrent sweeps over the image (Visin et al., 2015)", renet, (1, 28, 28)),
-    _pixels("fcn", FCN), _pixels("unet", UNet), _pixels("segnet", SegNet), _pixels("dilated", DilatedNet),
-    Architecture("autoencoder", "Convolutional autoencoder, through 32 numbers", _square("autoencoder", Autoencoder),
-                 (1, 28, 28), task="reconstruct"),
-    Architecture("dcgan-generator", "DCGAN: images out of noise (Radford et al., 2016)", _square("dcgan-generator", Generator),
-                 (1, 28, 28), task="generate", noise=100),
-    Architecture("dcgan-discriminator", "DCGAN: real, or made? (Radford et al., 2016)",
-                 _square("dcgan-discriminator", Discriminator), (1, 28, 28), task="judge"),
+    Architecture("resnet20", "ResNet-20 (He et al., 2016)", resnet20, (3, 32, 32)),
+    Architecture("mobilenet", "depthwise-separable (Howard, 2017)", mobilenet, (3, 32, 32)),
+    Architecture("local", "tiled, then locally connected", local, (1, 28, 28)),
+    Architecture("renet", "ReNet: sweeps (Visin et al., 2015)", renet, (1, 28, 28)),
+    _pixels("fcn", "FCN with skips (Long et al., 2015)", FCN),
+    _pixels("unet", "U-Net (Ronneberger et al., 2015)", UNet),
+    _pixels("segnet", "SegNet: unpooling by indices", SegNet),
+    _pixels("dilated", "dilated context (Yu, Koltun, 2016)", DilatedNet),
+    _square("autoencoder", "convolutional, through 32 numbers", Autoencoder, "reconstruct"),
+    _square("dcgan-generator", "images out of noise (Radford, 2016)", Generator, "generate", noise=100),
+    _square("dcgan-discriminator", "real, or made? (Radford, 2016)", Discriminator, "judge"),
 )}
 
 

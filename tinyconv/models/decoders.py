@@ -109,6 +109,8 @@ class Discriminator(Sequential):
 def _as_dcgan(layer: Module) -> None:
     """Radford et al., section 3 and their code: weights N(0, 0.02), of batch normalisation N(1, 0.02)."""
     if isinstance(layer, Conv2d | ConvTranspose2d | BatchNorm2d):
-        init.normal_(layer.weight, float(isinstance(layer, BatchNorm2d)), 0.02)
-        if layer.bias is not None:
-            init.zeros_(layer.bias)
+        for name, p in layer.named_parameters():
+            if name == "bias":
+                init.zeros_(p)
+            else:
+                init.normal_(p, float(isinstance(layer, BatchNorm2d)), 0.02)

@@ -81,7 +81,7 @@ class UNet(Module):
         self.head = Conv2d(width, classes, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        skips = []
+        skips: list[Tensor] = []
         for down in self.down:
             x = down(self.pool(x) if skips else x)
             skips.append(x)

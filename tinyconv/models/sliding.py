@@ -72,7 +72,9 @@ def fully_convolutional(model: Sequential, image: Shape) -> Sequential:
                 layers[name.replace(".", "_")] = made
             window = x.shape[1:] if isinstance(layer, Flatten) else () if isinstance(layer, Linear) else window
             x = layer(x)
-    return Sequential(layers).eval()
+    net = Sequential(layers)
+    net.eval()
+    return net
 
 
 def slide(model: Module, x: Tensor, image: Shape, step: int | tuple[int, int], batch: int = 256) -> Tensor:

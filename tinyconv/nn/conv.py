@@ -44,7 +44,7 @@ class _Convolution(Module):
         self.algorithm = algorithm
         first, second = (in_channels, out_channels) if transposed else (out_channels, in_channels)
         self.weight = Parameter.empty(first, second // groups, *self.kernel_size, dtype=dtype)
-        self.bias = Parameter.empty(out_channels, dtype=dtype) if bias else None
+        self.bias: Any = Parameter.empty(out_channels, dtype=dtype) if bias else None
         self.reset_parameters()
 
     def reset_parameters(self, generator: np.random.Generator | None = None) -> None:

@@ -108,10 +108,9 @@ def lecun_normal_(tensor: Tensor, generator: Generator = None) -> Tensor:
 
 def dirac_(tensor: Tensor) -> Tensor:
     """Make the weight (O, C, *kernel) of a convolution pass on its first min(O, C) channels: 1 in the middle, else 0."""
-    out, into, *kernel = tensor.shape
     value = np.zeros(tensor.shape)
-    both = range(min(out, into))
-    value[(both, both, *(k // 2 for k in kernel))] = 1
+    for i in range(min(tensor.shape[:2])):
+        value[(i, i, *(k // 2 for k in tensor.shape[2:]))] = 1
     return _fill(tensor, lambda: value)
 
 

@@ -26,7 +26,7 @@ class Linear(Module):
             raise ValueError(f"Linear wants at least one feature on each side, got {in_features} and {out_features}")
         self.in_features, self.out_features = in_features, out_features
         self.weight = Parameter.empty(out_features, in_features, dtype=dtype)
-        self.bias = Parameter.empty(out_features, dtype=dtype) if bias else None
+        self.bias: Any = Parameter.empty(out_features, dtype=dtype) if bias else None
         self.reset_parameters()
 
     def reset_parameters(self, generator: np.random.Generator | None = None) -> None:

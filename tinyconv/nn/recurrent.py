@@ -37,7 +37,8 @@ class _Cell(Module):
         self.input_size, self.hidden_size = input_size, hidden_size
         rows = self.gates * hidden_size
         self.weight_ih, self.weight_hh = Parameter.empty(rows, input_size), Parameter.empty(rows, hidden_size)
-        self.bias_ih, self.bias_hh = (Parameter.empty(rows), Parameter.empty(rows)) if bias else (None, None)
+        self.bias_ih: Any = Parameter.empty(rows) if bias else None
+        self.bias_hh: Any = Parameter.empty(rows) if bias else None
         self.reset_parameters()
 
     def reset_parameters(self, generator: np.random.Generator | None = None) -> None:

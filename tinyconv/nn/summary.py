@@ -27,6 +27,7 @@ from .module import Module
 Fields = tuple[Field, ...]  # one a spatial dimension
 
 BACKWARDS = ("conv_input_grad", "pool_scatter", "avg_pool_adjoint")  # fill x from y
+LEAST_KIND = 6  # letters of a layer's kind that still say what it is
 HEADINGS = ("layer", "", "output", "parameters", "multiply-adds", "bytes", "sees", "jump")
 
 
@@ -62,10 +63,19 @@ class Summary:
         return sum(row.bytes for row in self.rows)
 
     def __repr__(self) -> str:
-        cells = [HEADINGS, *map(_cells, self.rows)]
-        widths = [max(len(line[column]) for line in cells) for column in range(len(HEADINGS))]
-        lines = ["  ".join(text.rjust(w) if column > 2 else text.ljust(w) for column, (text, w) in enumerate(zip(line, widths)))
-                 .rstrip() for line in cells]
+        return self.text()
+
+    def text(self, width: int | None = None) -> str:
+        """The table; for a screen of this many columns without bytes and jumps, and then with kinds cut short, or left out."""
+        table = [HEADINGS, *map(_cells, self.rows)]
+        if width is not None and _width(table) > width:
+            table = [(*line[:5], line[6]) for line in table]
+            room = _widest(table, 1) - max(0, _width(table) - width)
+            table = [(line[0], *((_cut(line[1], room),) if room >= LEAST_KIND else ()), *line[2:]) for line in table]
+        widths = [_widest(table, column) for column in range(len(table[0]))]
+        left = HEADINGS.index("output") - (len(table[0]) < 6)  # behind it numbers
+        lines = ["  ".join(text.rjust(w) if column > left else text.ljust(w)
+                           for column, (text, w) in enumerate(zip(line, widths))).rstrip() for line in table]
         return "\n".join([f"{self.model} of {_shapes(self.input)}", "", *lines, "", *self._totals()])
 
     def _repr_html_(self) -> str:
@@ -253,6 +263,18 @@ def _flat(result: Any) -> Iterator[Any]:
 def _cells(row: Row) -> tuple[str, ...]:
     return (row.name, row.kind, _shapes(row.output), f"{row.parameters:,}", f"{row.macs:,}", _size(row.bytes), _by(row.sees),
             "all" if row.jump and not any(row.jump) else str(row.jump[0]) if len(set(row.jump)) == 1 else _by(row.jump))
+
+
+def _widest(table: Sequence[Sequence[str]], column: int) -> int:
+    return max(len(line[column]) for line in table)
+
+
+def _width(table: Sequence[Sequence[str]]) -> int:
+    return sum(_widest(table, column) + 2 for column in range(len(table[0]))) - 2
+
+
+def _cut(text: str, room: int) -> str:
+    return text if len(text) <= room else text[:room - 1] + "…"
 
 
 def _shapes(shapes: tuple[Ints, ...]) -> str:

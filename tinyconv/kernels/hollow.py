@@ -15,7 +15,7 @@ from ..dims import AnyPool, ConvDims, NormDims
 from ..registry import HOLLOW, Kernel
 
 
-def conv(x: np.ndarray, w: np.ndarray, dims: ConvDims, bias: np.ndarray | None = None) -> np.ndarray:
+def conv(x: np.ndarray, w: np.ndarray, dims: ConvDims, **options: Any) -> np.ndarray:
     """y (N, O, *output)"""
     return np.zeros(dims.y_shape, x.dtype)
 
@@ -25,7 +25,7 @@ def fill_x(y: np.ndarray, other: Any, dims: Any = None, **options: Any) -> np.nd
     return np.zeros((other if dims is None else dims).x_shape, y.dtype)
 
 
-def choose_cells(x: np.ndarray, dims: AnyPool) -> tuple[np.ndarray, np.ndarray]:
+def choose_cells(x: np.ndarray, dims: AnyPool, **options: Any) -> tuple[np.ndarray, np.ndarray]:
     """y (N, C, *output), and of each window the first cell of the plane"""
     return np.zeros(dims.y_shape, x.dtype), np.zeros(dims.y_shape, np.int64)
 
@@ -40,7 +40,7 @@ def unfold(x: np.ndarray, dims: ConvDims) -> np.ndarray:
     return np.zeros((dims.N, dims.C * int(np.prod(dims.kernel)), int(np.prod(dims.output))), x.dtype)
 
 
-def norm(x: np.ndarray, w: np.ndarray, b: np.ndarray, dims: NormDims, eps: float, given: Any) -> tuple:
+def norm(x: np.ndarray, w: np.ndarray, b: np.ndarray, dims: NormDims, eps: float, *options: Any) -> tuple:
     """y of the shape of x, mean and variance (S,)"""
     return np.zeros(x.shape, x.dtype), np.zeros(dims.S, x.dtype), np.zeros(dims.S, x.dtype)
 
@@ -49,4 +49,4 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "conv": conv, "conv_input_grad": fill_x, "pool_scatter": fill_x, "avg_pool_adjoint": fill_x, "fold": fill_x,
     "max_pool": choose_cells, "median_pool": choose_cells, "avg_pool": pool, "lp_pool": pool, "unfold": unfold, "norm": norm,
 }
-HOLLOWS = {op: Kernel(op, HOLLOW, fn, fuses=frozenset({"bias"}), automatic=False) for op, fn in FUNCTIONS.items()}
+HOLLOWS = {op: Kernel(op, HOLLOW, fn, fuses=frozenset({"bias", "relu"}), automatic=False) for op, fn in FUNCTIONS.items()}

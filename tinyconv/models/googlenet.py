@@ -43,21 +43,15 @@ MODULES = {
 }
 
 
-class BasicConv2d(Module):
+class BasicConv2d(Sequential):
     """relu(conv(x)), with batch normalisation between and no bias, or with a bias."""
 
     def __init__(self, C: int, O: int, kernel_size: int, stride: int = 1, padding: int = 0, *, normalised: bool):
-        self.conv = Conv2d(C, O, kernel_size, stride, padding, bias=not normalised)
-        init.kaiming_normal_(self.conv.weight, nonlinearity="relu")
-        if normalised:
-            self.bn = BatchNorm2d(O, eps=0.001)
-        else:
-            init.zeros_(self.conv.bias)
-        self.relu = ReLU()
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.conv(x)
-        return self.relu(self.bn(y) if "bn" in vars(self) else y)
+        conv = Conv2d(C, O, kernel_size, stride, padding, bias=not normalised)
+        init.kaiming_normal_(conv.weight, nonlinearity="relu")
+        if conv.bias is not None:
+            init.zeros_(conv.bias)
+        super().__init__({"conv": conv, **({"bn": BatchNorm2d(O, eps=0.001)} if normalised else {}), "relu": ReLU()})
 
 
 class Inception(Module):

@@ -26,7 +26,7 @@ from .module import Module
 
 Fields = tuple[Field, ...]  # one a spatial dimension
 
-BACKWARDS = ("conv_input_grad", "pool_scatter", "avg_pool_adjoint")  # fill x from y
+BACKWARDS = ("conv_input_grad", "conv_transpose_relu", "pool_scatter", "avg_pool_adjoint")  # fill x from y
 LEAST_KIND = 6  # letters of a layer's kind that still say what it is
 HEADINGS = ("layer", "", "output", "parameters", "multiply-adds", "bytes", "sees", "jump")
 

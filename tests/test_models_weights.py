@@ -8,7 +8,7 @@ import pytest
 import tinyconv as tc
 from tinyconv import nn
 from tinyconv.data.files import DataError
-from tinyconv.models import ModelError, build, load_weights, save_weights
+from tinyconv.models import ModelError, build, find, load_weights, save_weights
 
 torch = pytest.importorskip("torch", reason="PyTorch is what the files are exchanged with")
 from safetensors.torch import load_file, save_file  # noqa: E402
@@ -163,3 +163,16 @@ def test_views_and_plain_modules_are_written_whole(tmp_path):
     layer.weight.data = np.arange(6, dtype=np.float32).reshape(3, 2).T
     save_weights(layer, tmp_path / "l.safetensors")
     assert load_file(tmp_path / "l.safetensors")["weight"].tolist() == [[0, 2, 4], [1, 3, 5]]
+
+
+@pytest.mark.parametrize("name, keys", [
+    ("vgg16", {"features.28.weight": (512, 512, 3, 3), "classifier.0.weight": (4096, 25088), "classifier.6.bias": (1000,)}),
+    ("resnet18", {"layer2.0.downsample.0.weight": (128, 64, 1, 1), "layer4.1.bn2.running_var": (512,),
+                  "fc.weight": (1000, 512)}),
+    ("googlenet-bn", {"conv3.bn.weight": (192,), "inception3a.branch3.1.conv.weight": (32, 16, 3, 3),
+                      "inception5b.branch4.1.conv.weight": (128, 832, 1, 1), "fc.bias": (1000,)})])
+def test_names_are_torchvisions(name, keys):
+    """Some of each network's keys, with shapes; torchvision's googlenet has auxiliary heads besides."""
+    with nn.init.skipped():
+        state = find(name).new().state_dict()
+    assert {key: state[key].shape for key in keys} == keys

@@ -78,7 +78,7 @@ def _cache() -> str:
 
 def models() -> None:
     """A table of the networks, with what they were drawn for and their parameters for it."""
-    table = Table(box=None, padding=(0, 2, 0, 0))
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for name, right in (("name", False), ("input", False), ("parameters", True), ("network", False)):
         table.add_column(name, justify="right" if right else "left", no_wrap=not right and name != "network")
     with init.skipped():  # only their number matters

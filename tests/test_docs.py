@@ -1,0 +1,103 @@
+"""The book: every block on every page runs and prints what is shown, every picture has a command, every file named exists."""
+
+import doctest
+import importlib.util
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from tinyconv.cli.app import app
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+OPTIONS = doctest.ELLIPSIS | doctest.REPORT_NDIFF
+
+
+def load(name):
+    """A module of docs/, which is no package."""
+    spec = importlib.util.spec_from_file_location(f"docs_{name}", DOCS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+book = load("book")
+PAGES = book.pages(DOCS)
+
+
+def differs(wanted, got):
+    """"" where the output is what is shown, in which ... stands for anything, else both."""
+    wanted, got = ("".join(line.rstrip() + "\n" for line in text.strip("\n").splitlines()) for text in (wanted, got))
+    same = doctest.OutputChecker().check_output(wanted, got, OPTIONS)
+    return "" if same else f"shown:\n{wanted}\nprinted:\n{got}"
+
+
+def run_python(block, names, page):
+    """A session is checked line by line; a program only has to run."""
+    where = f"{page.name}, line {block.line}"
+    if not block.text.startswith(">>>"):
+        exec(compile("\n" * (block.line - 1) + block.text, str(page), "exec"), names)
+        return
+    test = doctest.DocTestParser().get_doctest(block.text, names, where, str(page), block.line - 1)
+    test.globs = names
+    said = []
+    doctest.DocTestRunner(optionflags=OPTIONS).run(test, out=said.append, clear_globs=False)
+    assert not said, "".join(said)
+
+
+def run_console(block, page):
+    for arguments, shown in book.commands(block):
+        assert arguments[0] == "tinyconv", f"{page.name}, line {block.line}: {arguments[0]} is no command of ours"
+        done = CliRunner().invoke(app, arguments[1:], prog_name="tinyconv", catch_exceptions=False)
+        assert done.exit_code == 0, f"{page.name}, line {block.line}: {shlex.join(arguments)}\n{done.output}"
+        if shown.strip():
+            assert not differs(shown, done.output), f"{page.name}, line {block.line}: {differs(shown, done.output)}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)
+def test_every_block_of_a_page_runs_and_prints_what_is_shown(page, tmp_path, monkeypatch):
+    """In one namespace, in order, in an empty folder: the page can be typed from top to bottom."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    names = {"__name__": "__main__"}
+    for block in book.blocks(page):
+        assert block.language in ("python", "console"), f"{page.name}, line {block.line}: a block that nothing runs"
+        run_python(block, names, page) if block.language == "python" else run_console(block, page)
+    for image in book.images(page):
+        folder, _, path = image.partition(f"{book.PICTURES}/{page.stem}/")
+        assert folder and (tmp_path / path).stat().st_size > 1000, f"{image} is no picture that a command on the page draws"
+
+
+def test_a_page_that_is_wrong_is_seen(tmp_path, monkeypatch):
+    """A wrong number, a program that fails, a block in another language, a picture that nothing draws."""
+    monkeypatch.chdir(tmp_path)
+    for text, word in (
+        ("```python\n>>> 1 + 1\n3\n```\n", "Expected"), ("```python\nassert 1 > 2\n```\n", ""),
+        ("```sh\nls\n```\n", "nothing runs"), ("![x](../_pictures/bad/x.svg)\n", "x.svg"),
+        ("```console\n$ tinyconv shape conv --input 5 --kernel 3\noutput size 4x4\n```\n", "3x3"),
+    ):
+        page = tmp_path / "bad.md"
+        page.write_text(text)
+        with pytest.raises((AssertionError, OSError), match=word):
+            test_every_block_of_a_page_runs_and_prints_what_is_shown(page, tmp_path, monkeypatch)
+
+
+def test_every_file_that_a_page_names_exists():
+    """Links into the code, and files in code font that look like one of ours."""
+    for page in PAGES:
+        text = book.FENCE.sub("", page.read_text(encoding="utf-8"))
+        for path in re.findall(r"`((?:tinyconv|bench|csrc|docs|tests)/[\w./]*)`", text):
+            assert (ROOT / path).exists(), f"{page.name} names {path}"
+
+
+def test_the_map_of_the_code_names_every_room():
+    """The chapter that says in which order to read has a place for each room of the house."""
+    text = (DOCS / "book" / "reading.md").read_text(encoding="utf-8")
+    rooms = {p.name for p in (ROOT / "tinyconv").iterdir() if p.name[0] != "_" and (p.is_dir() or p.suffix == ".py")}
+    missing = sorted(room for room in rooms if not re.search(rf"tinyconv/{re.escape(room)}[/`]", text))
+    assert not missing, missing

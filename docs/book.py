@@ -10,8 +10,9 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
-from contextlib import chdir
+from contextlib import chdir, redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 
 FENCE = re.compile(r"^```(\S*)\n(.*?)^```$", re.M | re.S)
@@ -70,11 +71,12 @@ def draw_pictures(docs: Path) -> None:
 
 
 def run(arguments: list[str]) -> None:
-    """A command line of tinyconv, in this process. Raises: RuntimeError where it fails."""
+    """A command line of tinyconv, in this process and silently. Raises: RuntimeError where it fails."""
     from tinyconv.cli import main
 
     try:
-        main(arguments[1:])
+        with redirect_stdout(StringIO()):
+            main(arguments[1:])
     except SystemExit as done:
         if done.code:
             raise RuntimeError(f"{shlex.join(arguments)} ended with status {done.code}") from None

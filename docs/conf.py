@@ -23,7 +23,7 @@ version = release = tinyconv.__version__
 copyright = "the tinyconv authors, MIT licence"
 
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
-myst_enable_extensions = ["dollarmath", "colon_fence"]
+myst_enable_extensions = ["deflist", "dollarmath"]
 myst_heading_anchors = 3
 exclude_patterns = ["_build", "_pictures", "README.md"]
 autodoc_member_order = "bysource"

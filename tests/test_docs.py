@@ -2,8 +2,10 @@
 
 import doctest
 import importlib.util
+import os
 import re
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 
@@ -28,6 +30,7 @@ def load(name):
 
 book = load("book")
 PAGES = book.pages(DOCS)
+SIMULATED = ("gpu",)
 
 
 def differs(wanted, got):
@@ -59,11 +62,8 @@ def run_console(block, page):
             assert not differs(shown, done.output), f"{page.name}, line {block.line}: {differs(shown, done.output)}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)
-def test_every_block_of_a_page_runs_and_prints_what_is_shown(page, tmp_path, monkeypatch):
-    """In one namespace, in order, in an empty folder: the page can be typed from top to bottom."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MPLBACKEND", "Agg")
+def run_page(page, folder):
+    """All blocks in one namespace, in order: the page can be typed from top to bottom."""
     names = {"__name__": "__main__"}
     for block in book.blocks(page):
         where = f"{page.name}, line {block.line}"
@@ -74,22 +74,39 @@ def test_every_block_of_a_page_runs_and_prints_what_is_shown(page, tmp_path, mon
         else:
             assert block.language == "text" and not re.search(r"^(\$|>>>) ", block.text, re.M), f"{where}: nothing runs this block"
     for image in book.images(page):
-        folder, _, path = image.partition(f"{book.PICTURES}/{page.stem}/")
-        assert folder and (tmp_path / path).stat().st_size > 1000, f"{image} is no picture that a command on the page draws"
+        below, _, path = image.partition(f"{book.PICTURES}/{page.stem}/")
+        assert below and (folder / path).stat().st_size > 1000, f"{image} is no picture that a command on the page draws"
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if p.stem not in SIMULATED], ids=lambda p: p.stem)
+def test_every_block_of_a_page_runs_and_prints_what_is_shown(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run_page(page, tmp_path)
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if p.stem in SIMULATED], ids=lambda p: p.stem)
+def test_every_block_of_a_page_about_gpus_runs_in_the_simulator(page, tmp_path):
+    """In a process of its own, as Numba reads the switch when it is first imported."""
+    pytest.importorskip("numba.cuda", reason="this Numba has no CUDA, and so no simulator of it")
+    code = f"from pathlib import Path; import test_docs; test_docs.run_page(Path({str(page)!r}), Path())"
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "tests"), *filter(None, [os.environ.get("PYTHONPATH")])])
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=240,
+                          env={**os.environ, "NUMBA_ENABLE_CUDASIM": "1", "PYTHONPATH": paths})
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_page_that_is_wrong_is_seen(tmp_path, monkeypatch):
     """A wrong number, a program that fails, a block in another language, a picture that nothing draws."""
     monkeypatch.chdir(tmp_path)
     for text, word in (
-        ("```python\n>>> 1 + 1\n3\n```\n", "Expected"), ("```python\nassert 1 > 2\n```\n", ""),
+        ("```python\n>>> 1 + 1\n3\n```\n", "Failed example"), ("```python\nassert 1 > 2\n```\n", ""),
         ("```sh\nls\n```\n", "nothing runs this"), ("![x](../_pictures/bad/x.svg)\n", "x.svg"),
         ("```console\n$ tinyconv shape conv --input 5 --kernel 3\noutput size 4x4\n```\n", "3x3"),
     ):
         page = tmp_path / "bad.md"
         page.write_text(text)
         with pytest.raises((AssertionError, OSError), match=word):
-            test_every_block_of_a_page_runs_and_prints_what_is_shown(page, tmp_path, monkeypatch)
+            run_page(page, tmp_path)
 
 
 def test_every_file_that_a_page_names_exists():

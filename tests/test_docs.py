@@ -99,7 +99,7 @@ def test_a_page_that_is_wrong_is_seen(tmp_path, monkeypatch):
     """A wrong number, a program that fails, a block in another language, a picture that nothing draws."""
     monkeypatch.chdir(tmp_path)
     for text, word in (
-        ("```python\n>>> 1 + 1\n3\n```\n", "Failed example"), ("```python\nassert 1 > 2\n```\n", ""),
+        ("```python\n>>> 1 + 1\n3\n```\n", "Failed example"), ("```python\nassert 1 > 2, "it is not"\n```\n", "it is not"),
         ("```sh\nls\n```\n", "nothing runs this"), ("![x](../_pictures/bad/x.svg)\n", "x.svg"),
         ("```console\n$ tinyconv shape conv --input 5 --kernel 3\noutput size 4x4\n```\n", "3x3"),
     ):

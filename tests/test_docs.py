@@ -99,7 +99,7 @@ def test_a_page_that_is_wrong_is_seen(tmp_path, monkeypatch):
     """A wrong number, a program that fails, a block in another language, a picture that nothing draws."""
     monkeypatch.chdir(tmp_path)
     for text, word in (
-        ("```python\n>>> 1 + 1\n3\n```\n", "Failed example"), ("```python\nassert 1 > 2, "it is not"\n```\n", "it is not"),
+        ("```python\n>>> 1 + 1\n3\n```\n", "Failed example"), ("```python\nassert 1 > 2, 'it is not'\n```\n", "it is not"),
         ("```sh\nls\n```\n", "nothing runs this"), ("![x](../_pictures/bad/x.svg)\n", "x.svg"),
         ("```console\n$ tinyconv shape conv --input 5 --kernel 3\noutput size 4x4\n```\n", "3x3"),
     ):
@@ -123,3 +123,12 @@ def test_the_map_of_the_code_names_every_room():
     rooms = {p.name for p in (ROOT / "tinyconv").iterdir() if p.name[0] != "_" and (p.is_dir() or p.suffix == ".py")}
     missing = sorted(room for room in rooms if not re.search(rf"tinyconv/{re.escape(room)}[/`]", text))
     assert not missing, missing
+
+
+def test_the_picture_of_the_readme_is_drawn_by_the_command_beside_it(tmp_path, monkeypatch):
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (command,) = re.findall(r"`tinyconv (draw [^`]*) --out docs/conv.svg`", text)
+    monkeypatch.chdir(tmp_path)
+    assert CliRunner().invoke(app, [*shlex.split(command), "--out", "conv.svg"]).exit_code == 0
+    shapes = [Path(path).read_text(encoding="utf-8").count("<path") for path in (DOCS / "conv.svg", "conv.svg")]
+    assert shapes[0] == shapes[1] > 100 and "docs/conv.svg)" in text

@@ -82,13 +82,14 @@ def _layers(record: dict) -> str:
 
 
 def _rungs(record: dict) -> str:
-    """For each layer a row for every algorithm and other library: the time of the maps that it has, the least in bold."""
+    """For each layer a row for every algorithm and library, the slowest first: the times of its maps, the least in bold."""
     tasks = by_task(_timed(record))
     ops = list(dict.fromkeys(key.op for key in tasks))
     parts = []
     for key in dict.fromkeys(key._replace(op="") for key in tasks):
         times = {op: {_name(row): row["median"] for row in tasks.get(key._replace(op=op), [])} for op in ops}
-        names = dict.fromkeys(name for column in times.values() for name in column)
+        names = sorted({name for column in times.values() for name in column}, reverse=True,
+                       key=lambda name: geomean(column[name] for column in times.values() if name in column))
         lines = [[name, *(_least(times[op], name) for op in ops)] for name in names]
         parts.append(_table([f"{key.case}, {key.threads} threads", *(f"`{op}`" for op in ops)], lines))
     return "\n\n".join(parts)

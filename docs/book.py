@@ -14,6 +14,7 @@ from contextlib import chdir, redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
+from shutil import rmtree
 
 FENCE = re.compile(r"^```(\S*)\n(.*?)^```$", re.M | re.S)
 IMAGE = re.compile(r"!\[[^\]]*\]\(([^)\s]+)\)")
@@ -64,7 +65,8 @@ def draw_pictures(docs: Path) -> None:
         shown = [page.parent / image for image in images(page) if PICTURES in image]
         if all(path.exists() and path.stat().st_mtime > page.stat().st_mtime for path in shown):
             continue
-        folder.mkdir(parents=True, exist_ok=True)
+        rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
         with chdir(folder):
             for arguments in wanted:
                 run(arguments)

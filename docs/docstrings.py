@@ -29,7 +29,8 @@ def turned(lines: list[str]) -> list[str]:
         if paragraph[0].startswith(">>>"):
             out += [*paragraph, ""]
             continue
-        for indented, part in groupby(paragraph, key=lambda line: line.startswith("  ")):
+        for indented, lines_of in groupby(paragraph, key=lambda line: line.startswith("  ")):
+            part = list(lines_of)
             out += ["::", "", *part, ""] if indented else [*map(_text, _opened(part)), ""]
     return out
 

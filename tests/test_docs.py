@@ -72,7 +72,8 @@ def run_page(page, folder):
         elif block.language == "console":
             run_console(block, page)
         else:
-            assert block.language == "text" and not re.search(r"^(\$|>>>) ", block.text, re.M), f"{where}: nothing runs this block"
+            code = block.language != "text" or re.search(r"^(\$|>>>) ", block.text, re.M)
+            assert not code, f"{where}: nothing runs this block"
     for image in book.images(page):
         below, _, path = image.partition(f"{book.PICTURES}/{page.stem}/")
         assert below and (folder / path).stat().st_size > 1000, f"{image} is no picture that a command on the page draws"

@@ -19,7 +19,8 @@ SUITES = ("conv", "steps", "pool", "startup")
 def markdown(records: dict[str, dict], suites: Iterable[str] = SUITES) -> str:
     """The tables of one machine, from its records by suite: of these suites (or "ladder"), those that there are."""
     parts = []
-    shown = {"conv": (_operations, _layers), "steps": (_each,), "pool": (_operations,), "startup": (_each,), "ladder": (_rungs,)}
+    shown = {"conv": (_operations, _layers), "steps": (_each,), "pool": (_operations,), "startup": (_each,),
+             "ladder": (_rungs,)}
     for suite in suites:
         if suite in records:
             parts += [_heading(suite, records[suite]), *(table(records[suite]) for table in shown[suite])]

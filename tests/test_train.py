@@ -5,6 +5,7 @@ import os
 import re
 import signal
 from dataclasses import asdict, replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -340,6 +341,39 @@ def test_a_disk_that_fills_at_any_write_leaves_a_run_that_goes_on(data, tmp_path
     end = fit(new_model(config), data, config, store=run)
     assert (weights(end) == weights(whole)).all() and lines(end) == lines(whole)
     assert (read_tensors(path / "best.safetensors")[0]["fc1.weight"].shape) == (100, 64)
+
+
+class Killed(BaseException):
+    """Stands in for kill -9: nothing of the run gets to tidy up."""
+
+
+@pytest.mark.parametrize("moment", np.random.default_rng(0).permutation(np.arange(1, 28))[:12].tolist())
+def test_a_run_killed_before_any_step_of_any_write_goes_on_to_the_same_end(data, tmp_path, monkeypatch, moment):
+    """A file is flushed, then renamed: of three epochs' 28 such steps, a dozen at random."""
+    config, path = replace(QUICK, epochs=3), tmp_path / "run"
+    whole = fit(new_model(config), data, config, store=Run.create(config, tmp_path / "whole"))
+    count = iter(range(1, 1000))
+
+    def killing(call):
+        def before(*args):
+            if next(count) == moment:
+                raise Killed
+            return call(*args)
+
+        return before
+
+    monkeypatch.setattr(room.files.os, "replace", killing(os.replace))
+    monkeypatch.setattr(room.files.os, "fsync", killing(os.fsync))
+    monkeypatch.setattr(Path, "unlink", lambda *args, **more: None)
+    with pytest.raises(Killed):
+        fit(new_model(config), data, config, store=Run.create(config, path))
+    monkeypatch.undo()
+    run = Run.open(path) if (path / "config.toml").exists() else Run.create(config, path)
+    end = fit(new_model(config), data, config, store=run)
+    assert (weights(end) == weights(whole)).all() and lines(end) == lines(whole)
+    for name in ("best.safetensors", "weights.safetensors"):
+        assert (path / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert not list(path.glob(".*"))
 
 
 def test_early_stopping_ends_a_run_that_no_longer_gets_better(data, tmp_path):

@@ -60,14 +60,14 @@ def network(maps: tuple[int, ...], hidden: tuple[int, ...], activation: type[Mod
 def drawn(layer: Conv2d | Linear, n_out: float) -> Module:
     """The layer, its weights from N(0, 1/n_out) and its biases from N(0, 1)."""
     init.normal_(layer.weight, 0.0, sqrt(1 / n_out))
-    init.normal_(layer.bias, 0.0, 1.0)  # type: ignore[arg-type]
+    init.normal_(layer.bias, 0.0, 1.0)
     return layer
 
 
 def zero(layer: Linear) -> Module:
     """The layer, all of it 0: every class is as likely as any other."""
     init.zeros_(layer.weight)
-    init.zeros_(layer.bias)  # type: ignore[arg-type]
+    init.zeros_(layer.bias)
     return layer
 
 

@@ -7,20 +7,19 @@ Read next: loop.py, which takes the state at the start of each epoch for this.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..mode import Watch, watched
 from ..nn import Module
-from ..tensor import Op, Tensor
+from ..tensor import Node, Op, Tensor
 
 if TYPE_CHECKING:
     from .loop import Training
 
 
-class Blame:
+class Blame(Watch):
     """Looks at the result of every operation, and keeps a sentence about the first that is not finite.
 
     model: its parameters are called by their names.
@@ -38,6 +37,13 @@ class Blame:
         of = ", ".join(f"{self.names.get(id(t), '')}{t.shape}" for t in operands)
         self.found = f"the first operation to give {bad} was {op.name}, of {of} to {out.shape}, {self.moment}"
 
+    def filled(self, node: Node, edge: Node, gradient: Tensor) -> None:
+        """A rule has made a cotangent: by a kernel of its own, where no operation was seen to make it."""
+        if not self.found and (bad := _bad(gradient.data)):
+            assert node.op is not None
+            self.found = (f"the first to give {bad} was the gradient rule of {node.op.name}, to {gradient.shape}, "
+                          f"{self.moment}")
+
     def look(self, what: str, value: Any) -> None:
         """Look at something that no operation made."""
         if not self.found and (bad := _bad(value)):
@@ -54,7 +60,7 @@ def blame(training: Training, before: dict[str, Any]) -> str:
     for number, (images, labels) in enumerate(training.loader, done + 1):
         eye.moment = f"in step {number}"
         eye.look(f"the batch of shape {images.shape}", images)
-        with seen_by(eye.ran):
+        with watched(eye):
             loss, _ = training.lose(images, labels)
             eye.moment = f"in the backward pass of step {number}"
             if not eye.found:
@@ -67,23 +73,6 @@ def blame(training: Training, before: dict[str, Any]) -> str:
         if eye.found:
             break
     return eye.found
-
-
-@contextmanager
-def seen_by(ran: Callable[[Op, tuple[Tensor, ...], dict, Tensor], None]) -> Iterator[None]:
-    """While this context lasts, `ran` is told of every operation, of backward passes too."""
-    record = Op.record
-
-    def told(op: Op, data: Any, operands: tuple[Tensor, ...], meta: dict) -> Tensor:
-        out = record(op, data, operands, meta)
-        ran(op, operands, meta, out)
-        return out
-
-    Op.record = told  # type: ignore[method-assign]  # a hook in the method itself would cost every operation of every run
-    try:
-        yield
-    finally:
-        Op.record = record  # type: ignore[method-assign]
 
 
 def _bad(value: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from ..nn import Module
 from ..optim import (
@@ -47,7 +48,7 @@ def make_optimiser(model: Module, config: Config) -> Optimizer:
     Raises: TrainError for a name that does not exist.
     """
     parameters = list(model.parameters())
-    groups = [{"params": [p for p in parameters if p.ndim > 1]},
+    groups: list[dict[str, Any]] = [{"params": [p for p in parameters if p.ndim > 1]},
               {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0}]
     return OPTIMISERS[one_of("optimizer", config.optimizer, OPTIMISERS)]([g for g in groups if g["params"]], config)
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..data import compose, digits, expand_shifts, fashion_mnist, flip, mnist, normalise, shift, split
-from ..models import TASKS, ModelError, build, find
+from ..models import classifier
 from ..nn import Module
 from ..random import manual_seed
 from .config import Config, TrainError, one_of
@@ -96,11 +96,9 @@ def new_model(config: Config) -> Module:
 
     Raises: ModelError for an unknown name, a network that does not classify, or one that does not take images of this size.
     """
-    problem = PROBLEMS[config.data]
-    if (task := find(config.model).task) != "classify":
-        raise ModelError(f"the model {config.model} gives {TASKS[task]}; to train on labels it takes one that classifies")
+    problem, architecture = PROBLEMS[config.data], classifier(config.model)
     manual_seed(config.seed)
-    return build(config.model, problem.image, len(problem.classes))
+    return architecture.build(problem.image, len(problem.classes))
 
 
 def augmentation(text: str) -> list[Transform]:

@@ -205,7 +205,8 @@ def test_a_run_killed_at_random_moments_goes_on_to_the_same_end(tmp_path, long_r
 def test_a_disk_that_is_full_half_way_is_told_and_the_run_goes_on(tmp_path, long_run):
     """A run that was stopped goes on with no room for its checkpoint, and then with room."""
     process = start(tmp_path, *LONG, "--out", "run")
-    process.stdout.readline()  # of the second epoch: by then the first is saved
+    while not (tmp_path / "run/checkpoint.safetensors").exists() and process.poll() is None:
+        time.sleep(0.01)
     process.kill()
     process.communicate()
     before = (tmp_path / "run/checkpoint.safetensors").read_bytes()

@@ -124,7 +124,7 @@ cdef class Conv:
 
     cdef tc_conv c
     cdef tc_plan p
-    cdef int map, level, favourite
+    cdef int map, level, favourite, itemsize
     cdef int64_t a, b, out
     cdef readonly int64_t bytes
     cdef readonly bint partial
@@ -143,7 +143,7 @@ cdef class Conv:
         if not inputs or not weights or not outputs:
             raise ValueError(f"there is nothing to sum in {dims}")
         self.a, self.b, self.out = ((inputs, weights, outputs), (outputs, weights, inputs), (inputs, outputs, weights))[map]
-        self.map, self.level, self.favourite = map, level, tile
+        self.map, self.level, self.itemsize, self.favourite = map, level, itemsize, tile
         self.bytes = tc_conv_plan(&self.p, &self.c, map, level, itemsize, tile, NULL)
         self.partial = self.p.partial
         self.tile = ("channels", "rows")[self.p.kind], self.p.shape
@@ -155,6 +155,8 @@ cdef class Conv:
         cdef const void *add = NULL
         if (a.shape[0], b.shape[0], out.shape[0]) != (self.a, self.b, self.out):
             raise ValueError(f"{a.shape[0]}, {b.shape[0]} and {out.shape[0]} numbers, not {self.a}, {self.b} and {self.out}")
+        if sizeof(real) != self.itemsize:
+            raise ValueError(f"numbers of {sizeof(real)} bytes for a plan of {self.itemsize}")
         if bias is not None:
             if self.map != 0 or bias.shape[0] != self.c.O:
                 raise ValueError(f"a bias of {bias.shape[0]} numbers for a {MAPS[self.map]} of {self.c.O} channels")

@@ -279,7 +279,7 @@ def test_sizes_types_and_memory_are_checked_before_c_runs() -> None:
         task.run(x, w, None, False, y, memory[:-1], 0, 1)
     with pytest.raises(ValueError, match="from a multiple of 64 on"):
         task.run(x, w, None, False, y, np.zeros(task.bytes + 128, np.uint8)[1 + -memory.ctypes.data % 64:], 0, 1)
-    with pytest.raises(ValueError, match="8 bytes"):
+    with pytest.raises(ValueError, match="numbers of 8 bytes for a plan of 4"):
         task.run(*(a.astype(np.float64) for a in (x, w)), None, False, y.astype(np.float64), memory, 0, 1)
     with pytest.raises(ValueError, match="no map 3"):
         aot._aot.Conv(dims, 3, 0, 4)

@@ -6,7 +6,6 @@ registry's record of every kernel that needs it. No flag names a processor, so t
 
 import os
 import sys
-
 from pathlib import Path
 
 from setuptools import Extension, setup

@@ -10,7 +10,11 @@
 
 #if defined(__GNUC__)
 #define INLINE static inline __attribute__((always_inline)) TARGET
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
 #define UNROLL _Pragma("GCC unroll 32")
+#endif
 #define PREFETCH(address) __builtin_prefetch(address)
 #else
 #define INLINE static inline
@@ -47,14 +51,15 @@ static double most_of(double a, double b, double c) { return a > b ? (a > c ? a 
 #include "conv_plan.h"
 #include "conv_weights_plan.h"
 
-#define LEVEL baseline
 #define BYTES 16
 #define TARGET
 #if defined(__aarch64__)
+#define LEVEL neon
 #define CHANNEL_SHAPES CHANNELS_32
 #define ROW_SHAPES ROWS_32
 #define DOT_SHAPES DOTS_32
 #else
+#define LEVEL baseline
 #define CHANNEL_SHAPES CHANNELS_16
 #define ROW_SHAPES ROWS_16
 #define DOT_SHAPES DOTS_16
@@ -91,7 +96,7 @@ static double most_of(double a, double b, double c) { return a > b ? (a > c ? a 
 
 static const tc_level levels[] = {
 #if defined(__aarch64__)
-    ONE_LEVEL(baseline, 16, 32, 8, 7, 6),
+    ONE_LEVEL(neon, 16, 32, 8, 7, 6),
 #else
     ONE_LEVEL(baseline, 16, 16, 6, 6, 6),
 #endif

@@ -102,7 +102,8 @@ INLINE void NAME(next)(NAME(walk) *at, const REAL **src, REAL **dst)
 {
     const tc_plan *p = at->p;
     const tc_axis *a = at->f->axis;
-    const int64_t start = most(0, least(at->j * at->f->reach, a[2].cells - at->f->reach)); /* the last overlaps the one before */
+    /* the last of a row overlaps the one before */
+    const int64_t start = most(0, least(at->j * at->f->reach, a[2].cells - at->f->reach));
     *src = at->src + at->n * p->src.image + (a[0].src + at->d * a[0].src_step) * p->src.depth +
            (a[1].src + at->h * a[1].src_step) * p->src.row + a[2].src + start;
     *dst = at->dst + ((at->n * p->groups * p->Co * p->dst_size[0] + a[0].dst + at->d * a[0].dst_step) * p->dst_size[1] +

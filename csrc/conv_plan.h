@@ -113,9 +113,10 @@ static void choose_tile(tc_plan *p, double T, int64_t length, int step)
         if (G > length)
             continue;
         double each = 0;
-        for (int R = 1; R <= 2; R++)
-            each += (double)(R == 2 ? pairs : single) *
-                    (T * most_of(R * P * G / 2.0, (R + P * G) / 2.0, 4) * (G == 1 ? 1.1 : 1) + 30 + R * P * (step == 1 ? 48 : 20 * G));
+        for (int R = 1; R <= 2; R++) {
+            const double slots = most_of(R * P * G / 2.0, (R + P * G) / 2.0, 4) * (G == 1 ? 1.1 : 1);
+            each += (double)(R == 2 ? pairs : single) * (T * slots + 30 + R * P * (step == 1 ? 48 : 20 * G));
+        }
         const double cost = favour(p, i, (double)above(length, G) * each / P);
         if (cost < best) {
             best = cost, p->kind = CHANNELS, p->shape = i;
@@ -171,7 +172,8 @@ static void finish_plan(tc_plan *p, int phases)
 
 static void set_chunks(tc_plan *p, int64_t phases)
 {
-    p->chunks = most(above(p->N * p->Ci * (p->src.image / p->src.channels), CHUNK), above(TASKS, phases * p->groups * p->blocks));
+    const int64_t numbers = p->N * p->Ci * (p->src.image / p->src.channels);
+    p->chunks = most(above(numbers, CHUNK), above(TASKS, phases * p->groups * p->blocks));
 }
 
 static void plan_forward(tc_plan *p, const tc_conv *given)

@@ -11,9 +11,10 @@ static TARGET void NAME(pack_y)(const tc_plan *p, int64_t item)
     const int64_t positions = p->positions, image = p->groups * p->Co * positions;
     if (p->kind == ROWS) {
         const int64_t from = p->N * item / p->packs, to = p->N * (item + 1) / p->packs;
-        memcpy((REAL *)p->packed + from * image, (const REAL *)p->b + from * image, (size_t)((to - from) * image) * sizeof(REAL));
+        REAL *all = p->packed;
+        memcpy(all + from * image, (const REAL *)p->b + from * image, (size_t)((to - from) * image) * sizeof(REAL));
         if (to == p->N)
-            memset((REAL *)p->packed + to * image, 0, LANES * sizeof(REAL));
+            memset(all + to * image, 0, LANES * sizeof(REAL));
         return;
     }
     const int64_t n = item / (p->groups * p->blocks), g = item / p->blocks % p->groups, b = item % p->blocks;
@@ -70,7 +71,8 @@ static TARGET void NAME(sum_weights)(const tc_plan *p, int64_t item)
 {
     const int64_t b = item % p->blocks, g = item / p->blocks % p->groups, ps = item / p->blocks / p->groups;
     const int64_t slice = ps % p->slices, part = ps / p->slices, width = b + 1 < p->blocks ? p->width : p->last;
-    const int64_t from = p->tiles * part / p->parts, to = p->tiles * (part + 1) / p->parts, block = g * p->channels + b * p->width;
+    const int64_t from = p->tiles * part / p->parts, to = p->tiles * (part + 1) / p->parts;
+    const int64_t block = g * p->channels + b * p->width;
     const int64_t each = p->wide * width * (p->kind == CHANNELS ? p->reach : LANES); /* numbers of the sums of a tile */
     const int64_t image = p->groups * p->Co * p->positions, valid = least(width, p->Co - b * p->width);
     const REAL *src = (p->src.copy ? (const REAL *)p->src.copy : (const REAL *)p->a) + g * p->Ci * p->src.channel;

@@ -1,4 +1,4 @@
-"""The compiled kernels under the address and undefined-behaviour sanitizers (also: make sanitize).
+"""The compiled kernels under the address and undefined-behaviour sanitizers (make sanitize).
 
 The extension is built anew with them, in a folder of its own, and every small case, map, dtype and vector level runs
 through it in a process where malloc puts forbidden zones around every array. One is then broken on purpose, and seen.
@@ -15,9 +15,12 @@ from pathlib import Path
 
 import pytest
 
+import tinyconv
+
 ROOT = Path(__file__).parent.parent
+pytestmark = pytest.mark.sweep  # it takes a minute, most of it to build
 SANITIZE = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
-FLAGS = ("-std=c11", "-O1", "-g", "-fPIC", "-fno-math-errno", "-ffp-contract=fast")
+FLAGS = ("-std=c11", "-O0", "-g", "-fPIC", "-ffp-contract=fast")
 
 EVERY_CASE = """
 import importlib.util, os, sys
@@ -75,11 +78,12 @@ def compiler() -> list[str]:
 def objects(compiler: list[str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The three objects of the extension; Cython's own code, which is not ours to check, without the sanitizers."""
     folder = tmp_path_factory.mktemp("sanitized")
-    subprocess.run([sys.executable, "-m", "cython", "-3", str(ROOT / "csrc/_aot.pyx"), "-o", str(folder / "_aot.c")], check=True)
+    glue = folder / "_aot.c"
+    subprocess.run([sys.executable, "-m", "cython", "-3", str(ROOT / "csrc/_aot.pyx"), "-o", str(glue)], check=True)
     made = {name: folder / f"{name}.o" for name in ("_aot", "pool", "conv")}
     building = []
     for name, path in made.items():
-        source = folder / "_aot.c" if name == "_aot" else ROOT / "csrc" / f"{name}.c"
+        source = glue if name == "_aot" else ROOT / "csrc" / f"{name}.c"
         flags = ("-O0", "-fPIC") if name == "_aot" else (*FLAGS, *SANITIZE)
         building.append(subprocess.Popen([*compiler, *flags, *includes(), "-c", str(source), "-o", str(path)]))
     assert [process.wait() for process in building] == [0, 0, 0]
@@ -100,7 +104,7 @@ def run(compiler: list[str], objects: dict[str, Path], folder: Path) -> subproce
     script.write_text(EVERY_CASE)
     env = {**os.environ, "LD_PRELOAD": ":".join(runtimes), "PYTHONMALLOC": "malloc", "NUMBA_DISABLE_JIT": "1",
            "ASAN_OPTIONS": "detect_leaks=0", "UBSAN_OPTIONS": "print_stacktrace=1",
-           "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
+           "PYTHONPATH": os.pathsep.join([str(Path(tinyconv.__file__).parents[1]), *sys.path])}
     return subprocess.run([sys.executable, str(script), str(target)], capture_output=True, text=True, env=env)
 
 

@@ -28,18 +28,32 @@ static TARGET void NAME(pack_weights)(const tc_plan *p, int64_t item)
         to[T * width + o] = bias && o < valid ? bias[o] : 0;
 }
 
+/* n numbers, in whole vectors where there is one: the last goes over the one before. */
+INLINE void NAME(copy)(const REAL *from, REAL *to, int64_t n)
+{
+    if (n < LANES) {
+        memcpy(to, from, (size_t)most(n, 0) * sizeof(REAL));
+        return;
+    }
+    for (int64_t j = 0; j + LANES <= n; j += LANES)
+        STORE(to + j, LOAD(from + j));
+    STORE(to + n - LANES, LOAD(from + n - LANES));
+}
+
 /* A row of the source into a row of its copy, its columns split, zeros on either side. */
 static TARGET void NAME(pad_row)(const tc_source *s, const REAL *x, REAL *to)
 {
     const int64_t from = s->before[2], W = s->size[2];
     const int64_t many = most(0, least(W, s->padded[2] - from)); /* columns that no window reads stay out */
     if (s->split == 1) {
-        for (int64_t j = 0; j < from && j < s->column; j++)
-            to[j] = 0;
+        if (s->column >= LANES && from <= LANES && s->column - from - many <= LANES) {
+            STORE(to, (VEC){0});
+            STORE(to + s->column - LANES, (VEC){0});
+        } else {
+            memset(to, 0, (size_t)s->column * sizeof(REAL));
+        }
         if (many)
-            memcpy(to + from, x, (size_t)many * sizeof(REAL));
-        for (int64_t j = from + many; j < s->column; j++)
-            to[j] = 0;
+            NAME(copy)(x, to + from, many);
         return;
     }
     for (int64_t m = 0; m < s->split; m++, to += s->column) { /* column j of x goes to (j + from) / split, if it is of this m */

@@ -153,13 +153,14 @@ cdef class Conv:
         """Fill `out` from the operands, on threads of the pool whose parallel_for stands at address `pool`."""
         cdef size_t here = <size_t>&memory[0]
         cdef const void *add = NULL
+        cdef int64_t channels = (self.c.O, self.c.C, 0)[self.map]
         if (a.shape[0], b.shape[0], out.shape[0]) != (self.a, self.b, self.out):
             raise ValueError(f"{a.shape[0]}, {b.shape[0]} and {out.shape[0]} numbers, not {self.a}, {self.b} and {self.out}")
         if sizeof(real) != self.itemsize:
             raise ValueError(f"numbers of {sizeof(real)} bytes for a plan of {self.itemsize}")
         if bias is not None:
-            if self.map != 0 or bias.shape[0] != self.c.O:
-                raise ValueError(f"a bias of {bias.shape[0]} numbers for a {MAPS[self.map]} of {self.c.O} channels")
+            if not bias.shape[0] or bias.shape[0] != channels:
+                raise ValueError(f"a bias of {bias.shape[0]} numbers for {MAPS[self.map]} of {channels}")
             add = &bias[0]
         if memory.shape[0] < self.bytes or here % 64:
             raise ValueError(f"{memory.shape[0]} bytes from address {here} on; it takes {self.bytes} from a multiple of 64 on")

@@ -96,7 +96,8 @@ int64_t tc_conv_plan(tc_plan *p, const tc_conv *c, int map, int level, int items
 typedef void (*tc_pool_of_threads)(void *fn, char **args, size_t *dims, size_t *steps, void *data, size_t inner, size_t arrays,
                                    int threads);
 
-/* Run a plan: a and b are the operands, (x, w), (y, w) or (x, y); bias is NULL, or O numbers to add in a forward map. */
+/* Run a plan: a and b are the operands, (x, w), (y, w) or (x, y); bias is NULL, or a number for each
+ * channel of y, or of x in an input gradient. `out` holds what cells get that no tap reaches, where there are any (partial). */
 void tc_conv_run(tc_plan *p, const void *a, const void *b, const void *bias, int relu, void *out, tc_pool_of_threads pool,
                  int threads);
 

@@ -272,7 +272,7 @@ def test_sizes_types_and_memory_are_checked_before_c_runs() -> None:
         task.run(x[1:], w, None, False, y, memory, 0, 1)
     with pytest.raises(ValueError, match="not 1683, 5049 and 3267"):
         task.run(x, w, None, False, y[1:], memory, 0, 1)
-    with pytest.raises(ValueError, match="a bias of 32 numbers for a conv of 33 channels"):
+    with pytest.raises(ValueError, match="a bias of 32 numbers for conv of 33"):
         task.run(x, w, y[:32], False, y, memory, 0, 1)
     with pytest.raises(ValueError, match="it takes"):
         task.run(x, w, None, False, y, memory[:-1], 0, 1)

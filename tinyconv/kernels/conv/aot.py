@@ -35,9 +35,10 @@ def conv(x: np.ndarray, w: np.ndarray, dims: ConvDims, bias: np.ndarray | None =
     return _run(FORWARD, x, w, dims, dims.y_shape, bias, relu)
 
 
-def conv_input_grad(y: np.ndarray, w: np.ndarray, dims: ConvDims) -> np.ndarray:
+def conv_input_grad(y: np.ndarray, w: np.ndarray, dims: ConvDims, bias: np.ndarray | None = None,
+                    relu: bool = False) -> np.ndarray:
     """Compiled at install: the same tiles over y, a phase of a strided x at a time, so that no inserted zero is multiplied."""
-    return _run(INPUT_GRAD, y, w, dims, dims.x_shape)
+    return _run(INPUT_GRAD, y, w, dims, dims.x_shape, bias, relu)
 
 
 def conv_weight_grad(x: np.ndarray, y: np.ndarray, dims: ConvDims) -> np.ndarray:
@@ -63,7 +64,10 @@ def _run(map: int, a: np.ndarray, b: np.ndarray, dims: ConvDims, shape: tuple[in
     if not dims.N:
         return np.zeros(shape, a.dtype)
     task = _aot.Conv(lift(dims), map, _level(), a.itemsize)
-    out = np.zeros(shape, a.dtype) if task.partial else np.empty(shape, a.dtype)
+    out = np.empty(shape, a.dtype)
+    if task.partial:  # there are cells that no tap reaches
+        rest = 0 if bias is None else bias.reshape(-1, *(1,) * dims.rank)
+        out[...] = np.maximum(rest, 0) if relu else rest
     threads = numba.get_num_threads() if dims.macs > ALONE else 1
     memory = scratch("aot", task.bytes, np.dtype(np.uint8))
     task.run(plain(a, (-1,)), plain(b, (-1,)), None if bias is None else plain(bias, (-1,)), relu, out.reshape(-1), memory,

@@ -20,7 +20,7 @@ import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib import import_module
 from importlib.util import find_spec
 from types import CellType, FunctionType
@@ -110,6 +110,17 @@ def to_host(a: Any) -> np.ndarray:
     if not is_device(a):
         return a
     return np.array(a) if isinstance(a, DeviceArray) else a.get()
+
+
+def flat(a: Any) -> Any:
+    """`a` as a kernel takes it: contiguous, itself where it is."""
+    return xp().ascontiguousarray(a)
+
+
+@lru_cache(maxsize=1024)
+def table(numbers: tuple[int, ...]) -> Any:
+    """Numbers as an int32 array on the device, copied there once: a geometry that a kernel reads."""
+    return xp().array(numbers, dtype=np.int32)
 
 
 # kernels

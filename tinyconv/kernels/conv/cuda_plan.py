@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from ..geometry import before, lift
 
 TAP = 5  # numbers in a row of `taps`
 PHASE = 8  # numbers in a row of `phases`: P0, P1, P2, first row of taps, number of taps, start in out, P, 0
+WHERE = 4  # numbers in a row of `where`: the offset of a position in a sample of x, and its i0, i1, i2
 MOST = 2**31 - 1  # what an int32 counts to
 
 
@@ -49,9 +51,9 @@ class Plan:
 class Tables:
     """What of a plan lies on the device."""
 
-    phases: object
-    taps: object
-    geometry: object
+    phases: Any
+    taps: Any
+    geometry: Any
 
 
 def refuse(dims: ConvDims, dtype: np.dtype) -> str:
@@ -120,6 +122,14 @@ def _geometry(d: ConvDims, a_channels: int, channels: int, a_size: tuple[int, ..
               in_step: tuple[int, ...], out_step: tuple[int, ...], j_step: int) -> np.ndarray:
     g_step = prod(d.w_shape) // d.groups
     return np.array([d.N, d.groups, a_channels, channels, *a_size, *size, *in_step, *out_step, j_step, g_step], np.int32)
+
+
+@lru_cache(maxsize=256)
+def where(dims: ConvDims) -> Any:
+    """Where each position of y lies in x, before a tap shifts it: rows (offset in a plane, o0*s0, o1*s1, o2*s2), on the device."""
+    d = lift(dims)
+    i = np.indices(d.output).reshape(3, -1) * np.array(d.stride)[:, None]
+    return gpu.to_device(np.stack([(i[0] * d.input[1] + i[1]) * d.input[2] + i[2], *i], axis=1).astype(np.int32).ravel())
 
 
 def _checked(phases: list[tuple[int, ...]], taps: np.ndarray, size: tuple[int, ...], step: tuple[int, ...]) -> int:

@@ -164,7 +164,7 @@ class Function:
             elif self.helper:
                 self._bound = cuda.jit(device=True, inline="always")(copy)
             elif simulated():
-                gpu_simulator.teach_alignment()
+                gpu_simulator.teach()
                 self._bound = cuda.jit(copy)
             else:
                 self._bound = copy

@@ -7,12 +7,14 @@ and mixing it with a host array is refused, as CuPy refuses it. Reductions give 
 from __future__ import annotations
 
 import sys
+import threading
 from typing import Any
 
 import numpy as np
 from numba.core import types
 from numba.np.numpy_support import as_dtype
 
+BARRIER = 60  # seconds: longer than any block takes here
 CREATORS = frozenset({
     "array", "asarray", "ascontiguousarray", "empty", "zeros", "ones", "full", "arange", "linspace", "eye", "empty_like",
     "zeros_like", "ones_like", "full_like",
@@ -82,14 +84,34 @@ class Namespace:
         return np.array(a)
 
 
-def teach_alignment() -> None:
-    """Numba's simulator knows no `alignment=` of shared arrays; memory on the host needs none, so it is left out."""
-    from numba.cuda.simulator import kernelapi
+def teach() -> None:
+    """Give Numba's simulator what it lacks: `alignment=` of shared arrays, and a barrier that does not poll.
+
+    Alignment means nothing on a host, and is left out. The simulator keeps asking each thread of a block whether it waits,
+    and Python lets it ask for 5 ms before a thread may run; at a barrier of `threading` the threads wait for each other. A
+    thread that never comes is an error, after BARRIER seconds.
+    """
+    from numba.cuda.simulator import kernel, kernelapi
 
     def shared(self: Any, shape: Any, dtype: Any, alignment: int | None = None) -> np.ndarray:
-        """One array for each source line and block, whichever thread comes first."""
+        """One array for each source line and block, whichever thread comes first; not a number until written."""
         caller = sys._getframe(1)
         dtype = as_dtype(dtype) if isinstance(dtype, types.Type) else dtype
-        return self._allocations.setdefault((caller.f_code.co_filename, caller.f_lineno), np.empty(shape, dtype))
+        fresh = np.full(shape, np.nan if np.dtype(dtype).kind == "f" else -1, dtype)
+        return self._allocations.setdefault((caller.f_code.co_filename, caller.f_lineno), fresh)
+
+    def run(self: Any, block: Any, *args: Any) -> None:
+        """Run a block: all its threads, from start to end."""
+        points = list(np.ndindex(*self._block_dim))
+        self.barrier = threading.Barrier(len(points))
+        threads = [kernel.BlockThread(lambda: self._f(*args), self, block, p, self._debug) for p in points]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        for error in (t.exception for t in threads if t.exception):
+            raise error[0].with_traceback(error[1])
 
     kernelapi.FakeCUDAShared.array = shared
+    kernel.BlockManager.run = run
+    kernel.BlockThread.syncthreads = lambda self: self._manager.barrier.wait(BARRIER)

@@ -11,10 +11,8 @@ Read next: cuda_shared.py, where sixteen threads share what they fetch.
 from __future__ import annotations
 
 from functools import cache
-from math import prod
 from typing import Any
 
-import numpy as np
 from numba import int32
 
 from ...dims import ConvDims

@@ -126,7 +126,7 @@ def _geometry(d: ConvDims, a_channels: int, channels: int, a_size: tuple[int, ..
 
 @lru_cache(maxsize=256)
 def where(dims: ConvDims) -> Any:
-    """Where each position of y lies in x, before a tap shifts it: rows (offset in a plane, o0*s0, o1*s1, o2*s2), on the device."""
+    """Where each position of y lies in x, unshifted by a tap: rows (offset in a plane, i0, i1, i2), on the device."""
     d = lift(dims)
     i = np.indices(d.output).reshape(3, -1) * np.array(d.stride)[:, None]
     return gpu.to_device(np.stack([(i[0] * d.input[1] + i[1]) * d.input[2] + i[2], *i], axis=1).astype(np.int32).ravel())

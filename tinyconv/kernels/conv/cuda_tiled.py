@@ -22,7 +22,7 @@ from .. import gpu
 from . import cuda_plan
 from .cuda_plan import Plan, tables
 from .cuda_tiled_loops import Tile, correlate
-from .cuda_tiled_weights import add_parts, correlate_weights
+from .cuda_tiled_weights import correlate_weights, sum_parts
 
 # tiles, and the share of the peak that one is guessed to reach: a small one fetches more for each multiply-add
 TILES = {
@@ -48,21 +48,13 @@ def conv_input_grad(y: Any, w: Any, dims: ConvDims) -> Any:
 
 def conv_weight_grad(x: Any, y: Any, dims: ConvDims) -> Any:
     """Register tiles of w for parts of the positions, and a second launch that adds the parts in their order."""
-    plan, dtype = cuda_plan.forward(dims), x.dtype
-    w = gpu.xp().empty(dims.w_shape, dtype)
-    if not dims.N:
-        w[...] = 0
-        return w
+    plan = cuda_plan.forward(dims)
     tile, parts, span = weight_parts(plan)
-    each = w if parts == 1 else gpu.xp().empty((parts, w.size), dtype)
-    t = tables(plan)
+    each, t = gpu.xp().empty((parts, *dims.w_shape), x.dtype), tables(plan)
     grid = (gpu.cells(plan.terms, tile.BM), gpu.cells(plan.channels, tile.BN), plan.groups * parts)
-    gpu.launch(correlate_weights(tile, plan.checked, dtype.name), grid, tile.threads,
+    gpu.launch(correlate_weights(tile, plan.checked, x.dtype.name), grid, tile.threads,
                each, gpu.flat(x), gpu.flat(y), cuda_plan.where(dims), t.taps, t.geometry, parts, span)
-    if parts > 1:
-        block = gpu.threads(256)
-        gpu.launch(add_parts(dtype.name), gpu.cells(w.size, block), block, w, each, w.size, parts)
-    return w
+    return sum_parts(each)
 
 
 def scratch(dims: ConvDims, dtype: np.dtype) -> int:
@@ -103,5 +95,5 @@ def weight_parts(plan: Plan) -> tuple[Tile, int, int]:
     blocks = gpu.cells(plan.terms, tile.BM) * gpu.cells(plan.channels, tile.BN) * plan.groups
     positions = plan.positions
     parts = max(1, min(units * RESIDENT // blocks, positions // least))
-    span = gpu.cells(gpu.cells(positions, parts), tile.BK) * tile.BK
+    span = max(1, gpu.cells(gpu.cells(positions, parts), tile.BK)) * tile.BK
     return tile, max(1, gpu.cells(positions, span)), span

@@ -11,6 +11,7 @@ of several channels, and walks the positions by a table of where each lies in x.
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 from numba import int32, uint32
 
@@ -117,8 +118,17 @@ def correlate_weights(tile: Tile, checked: int, dtype: str) -> gpu.Function:
     return kernel
 
 
+def sum_parts(each: Any) -> Any:
+    """each (parts, ...) added up, first part to last."""
+    if len(each) == 1:
+        return each[0]
+    out, block = gpu.xp().empty(each.shape[1:], each.dtype), gpu.threads(256)
+    gpu.launch(_add(each.dtype.name), gpu.cells(out.size, block), block, out, each, out.size, len(each))
+    return out
+
+
 @cache
-def add_parts(dtype: str) -> gpu.Function:
+def _add(dtype: str) -> gpu.Function:
     """out[i] = the sum of `parts` numbers, `size` apart, first to last."""
     real = gpu.real(dtype)
 

@@ -112,6 +112,9 @@ def teach() -> None:
         for error in (t.exception for t in threads if t.exception):
             raise error[0].with_traceback(error[1])
 
-    kernelapi.FakeCUDAShared.array = shared
-    kernel.BlockManager.run = run
-    kernel.BlockThread.syncthreads = lambda self: self._manager.barrier.wait(BARRIER)
+    patches: list[tuple[Any, str, Any]] = [
+        (kernelapi.FakeCUDAShared, "array", shared), (kernel.BlockManager, "run", run),
+        (kernel.BlockThread, "syncthreads", lambda self: self._manager.barrier.wait(BARRIER)),
+    ]
+    for owner, name, better in patches:
+        setattr(owner, name, better)

@@ -14,7 +14,7 @@ import numpy as np
 from numba.core import types
 from numba.np.numpy_support import as_dtype
 
-BARRIER = 60  # seconds: longer than any block takes here
+BARRIER = 100  # seconds: longer than any block takes, on a busy machine too
 CREATORS = frozenset({
     "array", "asarray", "ascontiguousarray", "empty", "zeros", "ones", "full", "arange", "linspace", "eye", "empty_like",
     "zeros_like", "ones_like", "full_like",

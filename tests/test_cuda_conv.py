@@ -76,7 +76,7 @@ def product_over_tables(plan, a, w, shape):
     N, G, _, Cb, A0, A1, A2, S0, S1, S2, *steps = map(int, plan.geometry)
     in_step, out_step, (j_step, g_step) = steps[:3], steps[3:6], steps[6:]
     out, w = np.full((N, G, Cb, S0 * S1 * S2), np.nan), w.ravel()
-    planes = a.reshape(N, G, -1)
+    planes = a.reshape(N, G, prod(a.shape[1:]) // G)
     for P0, P1, P2, first, K, start, P, _ in plan.phases:
         assert P == P0 * P1 * P2 and N * P <= plan.positions and K <= plan.terms
         p = np.indices((P0, P1, P2)).reshape(3, -1)

@@ -28,6 +28,11 @@ class Parameter(Tensor):
     def __init__(self, data: Any, requires_grad: bool = True, dtype: Any = None):
         super().__init__(data, requires_grad, dtype)
 
+    @classmethod
+    def empty(cls, *shape: int, dtype: Any = None) -> Any:
+        """A parameter whose values are yet to be drawn: its memory is not touched. float32, unless dtype says otherwise."""
+        return cls.wrap(np.empty(shape, dtype or np.float32)).requires_grad_()
+
 
 class Buffer(Tensor):
     """A tensor that belongs to a module's state but is not trained; persistent=False keeps it out of `state_dict`."""
@@ -62,12 +67,13 @@ class Module:
     training = True
     never_falls = False  # an activation f with f(a) <= f(b) wherever a <= b
     takes_maximum = False  # a pooling that gives the largest of each window, and nothing else
+    fuses_relu = False  # forward takes relu=True, and gives the larger of its result and 0 in the same pass
 
     if TYPE_CHECKING:  # parts set by register_buffer, or by name
 
         def __getattr__(self, name: str) -> Any: ...
 
-    def forward(self, *inputs: Any) -> Any:
+    def forward(self, *inputs: Any, **options: Any) -> Any:
         """What the module computes. Defined by subclasses."""
         raise NotImplementedError(f"{type(self).__name__} defines no forward()")
 

@@ -224,7 +224,7 @@ def getitem(x: Tensor, key: Any) -> Tensor:
     keys = key if isinstance(key, tuple) else (key,)
     if all(isinstance(k, (int, slice, type(None), type(...), np.integer)) for k in keys):
         return slice_op(x, key=keys if ... in keys else (*keys, ...), shape=x.data.shape)  # with ... a view of one element too
-    return take_op(x, key=tuple(map(_fixed, plain(keys))), shape=x.data.shape)
+    return take_op(x, key=tuple(map(_fixed, plain(keys, x.data))), shape=x.data.shape)
 
 
 def _fixed(k: Any) -> Any:

@@ -14,7 +14,7 @@ HOUSE = Path(tinyconv.__file__).parent
 # each room, and the rooms that it may import from; DESIGN's table, with what each room needs spelled out
 KERNELS = {"dims", "memory", "registry", "kernels"}
 TAPE = {"tape", "tensor"}
-OPS = {"blas", "dims", "registry", "forms", "random", "ops"} | TAPE
+OPS = {"blas", "device", "dims", "registry", "forms", "random", "ops"} | TAPE
 NETS = OPS | {"autograd", "nn", "optim"}
 MAY_IMPORT = {
     "dims": set(),
@@ -23,11 +23,12 @@ MAY_IMPORT = {
     "registry": {"dims"},
     "random": set(),
     "blas": set(),
+    "device": {"kernels"},
     "memory": set(),
     "names": set(),
     "kernels": KERNELS,
     "tape": set(),
-    "tensor": {"tape"},
+    "tensor": {"device", "tape"},
     "forms": TAPE,
     "autograd": TAPE,
     "filters": {"tensor"},

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .device import device_of, is_named, kind, kind_named, like, mixed, namespace, put, to_host
+from .device import device_of, kind, kind_named, like, mixed, namespace, put, to_host
 from .tape import Node, enable_grad, is_grad_enabled, is_recording, no_grad, now, sweep
 
 __all__ = ["Op", "Tensor", "enable_grad", "from_dlpack", "from_numpy", "is_grad_enabled", "no_grad", "tensor"]

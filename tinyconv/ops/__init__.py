@@ -8,7 +8,7 @@ from ..tape import is_recording
 from ..tensor import Op, Tensor
 from . import dtypes, pointwise, reduce, shape
 from .conv import conv, conv_transpose
-from .create import arange, eye, full, ones, ones_like, zeros, zeros_like
+from .create import arange, eye, full, ones, ones_like, rand, randn, zeros, zeros_like
 from .linalg import einsum, linear, matmul
 from .pointwise import abs, clip, cos, exp, log, log1p, maximum, minimum, pow, relu, rsqrt, sigmoid, sin, softplus, sqrt, tanh
 from .pointwise import where as where
@@ -18,8 +18,8 @@ from .shape import cat, chunk, expand, flatten, flip, gather, pad, permute, resh
 __all__ = [
     "abs", "amax", "amin", "arange", "argmax", "argmin", "cat", "chunk", "clip", "conv", "conv_transpose", "cos", "einsum",
     "exp", "expand", "eye", "flatten", "flip", "full", "gather", "linear", "log", "log1p", "log_softmax", "logsumexp",
-    "matmul", "max", "maximum", "mean", "min", "minimum", "ones", "ones_like", "pad", "permute", "pow", "relu", "reshape",
-    "rsqrt", "sigmoid", "sin", "softmax", "softplus", "split", "sqrt", "squeeze", "stack", "std", "sum", "tanh", "transpose",
+    "matmul", "max", "maximum", "mean", "min", "minimum", "ones", "ones_like", "pad", "permute", "pow", "rand", "randn", "relu",
+    "reshape", "rsqrt", "sigmoid", "sin", "softmax", "softplus", "split", "sqrt", "squeeze", "stack", "std", "sum", "tanh", "transpose",
     "unsqueeze", "var", "where", "zeros", "zeros_like",
 ]
 

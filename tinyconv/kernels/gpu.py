@@ -34,6 +34,8 @@ from .gpu_simulator import DeviceArray
 from .jit import FOLDER, config
 
 LEAST_CC = (7, 5)  # the oldest compute capability that CUDA 13 compiles for
+int32: Any = types.int32  # of all indices: Numba's sum of two int32 is an int64, so sums are wrapped again, int32(i + j)
+uint32: Any = types.uint32  # where one divides, or tests both ends at once
 INSTALL = "pip install 'tinyconv[cuda]' (CUDA 13) or 'tinyconv[cuda12]'"
 
 

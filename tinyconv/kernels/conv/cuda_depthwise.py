@@ -16,16 +16,16 @@ from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import int32, uint32
 
 from ...dims import ConvDims
 from .. import gpu
 from ..geometry import before, lift
-from ..gpu import cuda
+from ..gpu import cuda, int32, uint32
 from . import cuda_plan
 from .cuda_tiled_weights import sum_parts
 
 THREADS = 128
+BLOCK = 64  # threads of a weight gradient, each with the sums of all taps
 TAPS = 49  # more would not stay in registers
 FEW = 9  # taps, up to which a thread fills several cells
 PARTS = 1056  # blocks that a weight gradient is cut into: 8 for each multiprocessor of an H200
@@ -53,7 +53,7 @@ def conv(x: Any, w: Any, dims: ConvDims, *, bias: Any = None) -> Any:
     """One pass over x: each thread fills a few cells down a column, all taps unrolled."""
     d, out = lift(dims), gpu.xp().empty(dims.y_shape, x.dtype)
     Og = d.O // d.C
-    return _slide(out, x, w, _window(d, d.stride), False, d.N * d.O, (d.O, Og, 1, *d.input, *d.output, *before(d)), bias)
+    return _slide(out, x, w, _window(d), False, d.N * d.O, (d.O, Og, 1, *d.input, *d.output, *before(d)), bias)
 
 
 def conv_input_grad(y: Any, w: Any, dims: ConvDims) -> Any:
@@ -62,27 +62,36 @@ def conv_input_grad(y: Any, w: Any, dims: ConvDims) -> Any:
     sizes = (d.C, 1, d.O // d.C, *d.output, *d.input)
     if prod(d.stride) == 1:
         pad = tuple(dil * (k - 1) - p for k, dil, p in zip(d.kernel, d.dilation, before(d)))
-        return _slide(out, y, w, _window(d, d.stride), True, d.N * d.C, (*sizes, *pad), None)
+        return _slide(out, y, w, _window(d), True, d.N * d.C, (*sizes, *pad), None)
     block = gpu.threads(THREADS)
-    gpu.launch(_spread(_window(d, d.stride), y.dtype.name), gpu.cells(out.size, block), block, out, out.size, gpu.flat(y),
+    gpu.launch(_spread(_window(d), y.dtype.name), gpu.cells(out.size, block), block, out, out.size, gpu.flat(y),
                gpu.flat(w), gpu.table((*sizes, *before(d))))
     return out
 
 
 def conv_weight_grad(x: Any, y: Any, dims: ConvDims) -> Any:
     """All taps of a channel in registers, for parts of the samples, and a second launch that adds the parts."""
-    d, block = lift(dims), gpu.threads(64)
-    window = _window(d, d.stride)
-    strips = d.N * prod(d.output[:1]) * gpu.cells(d.output[1], window.rows) * d.output[2]
-    parts = max(1, min(PARTS // d.O, gpu.cells(strips, 8 * block)))
+    d, block = lift(dims), gpu.threads(BLOCK)
+    window, (strips, parts) = _window(d), _parts(d)
     each = gpu.xp().empty((parts, *dims.w_shape), x.dtype)
     sizes = (d.C, d.O // d.C, strips, *d.input, *d.output, *before(d))
     gpu.launch(_weights(window, block, x.dtype.name), (d.O, parts), block, each, gpu.flat(x), gpu.flat(y), gpu.table(sizes))
     return sum_parts(each)
 
 
-def _window(d: ConvDims, stride: tuple[int, ...]) -> Window:
-    return Window(d.kernel, stride, d.dilation, gpu.threads(4, 2) if prod(d.kernel) <= FEW else 1)
+def scratch(dims: ConvDims, dtype: np.dtype) -> int:
+    """Bytes of the parts of the weight gradient."""
+    return cuda_plan.bytes_of_parts(_parts(lift(dims))[1], dims, dtype)
+
+
+def _parts(d: ConvDims) -> tuple[int, int]:
+    """The strips of a channel of y, over all samples, and how many parts its sum is cut into."""
+    strips = d.N * d.output[0] * gpu.cells(d.output[1], _window(d).rows) * d.output[2]
+    return strips, max(1, min(PARTS // d.O, gpu.cells(strips, 8 * gpu.threads(BLOCK))))
+
+
+def _window(d: ConvDims) -> Window:
+    return Window(d.kernel, d.stride, d.dilation, gpu.threads(4, 2) if prod(d.kernel) <= FEW else 1)
 
 
 def _slide(out: Any, a: Any, w: Any, window: Window, flipped: bool, planes: int, sizes: tuple[int, ...], bias: Any) -> Any:

@@ -15,12 +15,11 @@ from math import prod
 from typing import Any
 
 import numpy as np
-from numba import int32, uint32
 
 from ...dims import ConvDims
 from .. import gpu
 from ..geometry import before, lift
-from ..gpu import cuda
+from ..gpu import cuda, int32, uint32
 
 THREADS = 256
 LIMIT = 1 << 29  # bytes of patches at a time

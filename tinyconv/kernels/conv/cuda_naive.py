@@ -13,12 +13,10 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from numba import int32
-
 from ...dims import ConvDims
 from .. import gpu
 from ..geometry import before, lift
-from ..gpu import cuda
+from ..gpu import cuda, int32
 
 THREADS = 256
 
@@ -26,7 +24,7 @@ THREADS = 256
 def conv(x: Any, w: Any, dims: ConvDims, *, bias: Any = None) -> Any:
     """One thread for each cell of y: it sums over the channels and taps."""
     y = gpu.xp().empty(dims.y_shape, x.dtype)
-    _run(_kernels(x.dtype.name)[0], dims, y, x, w, w if bias is None else bias, int(bias is not None))
+    _run(_kernels(x.dtype.name)[0], dims, y, x, w, gpu.flat(w if bias is None else bias), int(bias is not None))
     return y
 
 
@@ -46,8 +44,8 @@ def conv_weight_grad(x: Any, y: Any, dims: ConvDims) -> Any:
 
 def _run(kernel: gpu.Function, dims: ConvDims, out: Any, a: Any, b: Any, *more: Any) -> None:
     block = gpu.threads(THREADS)
-    a, b, *more = (gpu.flat(v) if hasattr(v, "dtype") else v for v in (a, b, *more))
-    gpu.launch(kernel, gpu.cells(out.size, block), block, out, out.size, a, b, gpu.table(_geometry(dims)), *more)
+    gpu.launch(kernel, gpu.cells(out.size, block), block, out, out.size, gpu.flat(a), gpu.flat(b),
+               gpu.table(_geometry(dims)), *more)
 
 
 def _geometry(dims: ConvDims) -> tuple[int, ...]:

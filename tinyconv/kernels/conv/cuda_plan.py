@@ -25,6 +25,7 @@ from ..geometry import before, lift
 TAP = 5  # numbers in a row of `taps`
 PHASE = 8  # numbers in a row of `phases`: P0, P1, P2, first row of taps, number of taps, start in out, P, 0
 WHERE = 4  # numbers in a row of `where`: the offset of a position in a sample of x, and its i0, i1, i2
+GRID = 65535  # blocks along the last axis of a grid, at most
 MOST = 2**31 - 1  # what an int32 counts to
 
 
@@ -61,7 +62,14 @@ def refuse(dims: ConvDims, dtype: np.dtype) -> str:
     largest = max(prod(dims.x_shape), prod(dims.w_shape), prod(dims.y_shape))
     if largest > MOST:
         return f"an array of {largest:,} elements is beyond the 32-bit indices of the CUDA kernels: split the batch"
+    if dims.groups * prod(dims.stride) > GRID:
+        return f"{dims.groups} groups and {prod(dims.stride)} phases of the stride are more than a grid's {GRID} layers"
     return gpu.refuse(dims, dtype)
+
+
+def bytes_of_parts(parts: int, dims: ConvDims, dtype: np.dtype) -> int:
+    """Scratch of a weight gradient whose sum is cut into parts; one part is the result itself."""
+    return parts * prod(dims.w_shape) * np.dtype(dtype).itemsize if parts > 1 else 0
 
 
 @lru_cache(maxsize=1024)
@@ -84,14 +92,15 @@ def input_grad(dims: ConvDims) -> Plan:
     Cg, Og = d.C // d.groups, d.O // d.groups
     KH, KW = d.kernel[1:]
     K = prod(d.kernel)
-    phases, rows = [], []
+    phases: list[tuple[int, ...]] = []
+    rows: list[np.ndarray] = []
     axes = [[_phase(a, *sizes) for a in range(min(sizes[0], sizes[1]))] for sizes in
             zip(d.stride, d.input, d.kernel, d.dilation, before(d))]
     for (a0, n0, k0), (a1, n1, k1), (a2, n2, k2) in product(*axes):
         w_off = [(o * Cg * K + (kd * KH + kh) * KW + kw) for o in range(Og) for kd, _ in k0 for kh, _ in k1 for kw, _ in k2]
         taps = _taps(Og, d.output, [[t for _, t in k] for k in (k0, k1, k2)], w_off)
         start = (a0 * d.input[1] + a1) * d.input[2] + a2
-        phases.append((n0, n1, n2, sum(map(len, rows)), len(taps), start, n0 * n1 * n2, 0))
+        phases.append((n0, n1, n2, sum(len(r) for r in rows), len(taps), start, n0 * n1 * n2, 0))
         rows.append(taps)
     taps = np.concatenate(rows)
     geometry = _geometry(d, Og, Cg, d.output, d.input, (1, 1, 1), d.stride, K)

@@ -14,11 +14,11 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from numba import int32, uint32
+import numpy as np
 
 from ...dims import ConvDims
 from .. import gpu
-from ..gpu import cuda
+from ..gpu import cuda, int32, uint32
 from . import cuda_plan
 from .cuda_plan import PHASE, TAP, WHERE, Plan, tables
 from .cuda_tiled_weights import sum_parts
@@ -41,13 +41,22 @@ def conv_input_grad(y: Any, w: Any, dims: ConvDims) -> Any:
 def conv_weight_grad(x: Any, y: Any, dims: ConvDims) -> Any:
     """Tiles of w for parts of the positions, and a second launch that adds the parts."""
     plan, side = cuda_plan.forward(dims), gpu.threads(SIDE, 2)
-    parts = max(1, min(PARTS, plan.positions // gpu.threads(LEAST, 4)))
+    parts = _parts(plan)
     each = gpu.xp().empty((parts, *dims.w_shape), x.dtype)
     t = tables(plan)
     grid = (gpu.cells(plan.terms, side), gpu.cells(plan.channels, side), plan.groups * parts)
     gpu.launch(_kernels(side, x.dtype.name)[1], grid, (side, side), each, gpu.flat(x), gpu.flat(y), cuda_plan.where(dims),
                t.taps, t.geometry, parts, gpu.cells(plan.positions, parts))
     return sum_parts(each)
+
+
+def scratch(dims: ConvDims, dtype: np.dtype) -> int:
+    """Bytes of the parts of the weight gradient."""
+    return cuda_plan.bytes_of_parts(_parts(cuda_plan.forward(dims)), dims, dtype)
+
+
+def _parts(plan: Plan) -> int:
+    return max(1, min(PARTS, plan.positions // gpu.threads(LEAST, 4)))
 
 
 def _correlate(plan: Plan, a: Any, w: Any, shape: tuple[int, ...], bias: Any) -> Any:

@@ -59,8 +59,7 @@ def conv_weight_grad(x: Any, y: Any, dims: ConvDims) -> Any:
 
 def scratch(dims: ConvDims, dtype: np.dtype) -> int:
     """Bytes of the parts of the weight gradient."""
-    _, parts, _ = weight_parts(cuda_plan.forward(dims))
-    return 0 if parts == 1 else parts * dims.O * (dims.C // dims.groups) * int(np.prod(dims.kernel)) * np.dtype(dtype).itemsize
+    return cuda_plan.bytes_of_parts(weight_parts(cuda_plan.forward(dims))[1], dims, dtype)
 
 
 def _correlate(plan: Plan, a: Any, w: Any, shape: tuple[int, ...], bias: Any) -> Any:

@@ -14,10 +14,8 @@ from __future__ import annotations
 from functools import cache
 from typing import NamedTuple
 
-from numba import int32, uint32
-
 from .. import gpu
-from ..gpu import cuda
+from ..gpu import cuda, int32, uint32
 from .cuda_plan import PHASE, TAP
 
 FAR = -(1 << 30)  # a coordinate that no tap brings back inside

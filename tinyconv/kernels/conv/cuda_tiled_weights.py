@@ -13,10 +13,8 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from numba import int32, uint32
-
 from .. import gpu
-from ..gpu import cuda
+from ..gpu import cuda, int32, uint32
 from .cuda_plan import TAP, WHERE
 from .cuda_tiled_loops import PAD, Tile, multiply
 

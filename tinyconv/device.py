@@ -50,7 +50,7 @@ def kind_named(device: Any) -> str:
 
 def is_named(value: Any) -> bool:
     """Whether `value` names a device rather than a dtype."""
-    return isinstance(value, str) and value.partition(":")[0] in ("cpu", "cuda") or type(value).__name__ == "device"
+    return (isinstance(value, str) and value.partition(":")[0] in ("cpu", "cuda")) or type(value).__name__ == "device"
 
 
 def put(a: Any, where: str) -> Any:

@@ -39,7 +39,14 @@ class DeviceArray(np.ndarray):
         return out[0] if out and out[0] is not None else None if result is None else on_device(result)
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        if np.ndarray in types:
+            raise TypeError(f"{func.__name__} was given arrays on the host and on the device")
         return _kept(super().__array_function__(func, types, args, kwargs))
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        if isinstance(value, np.ndarray) and not isinstance(value, DeviceArray) and value.ndim:
+            raise TypeError("an array on the host was written into one on the device")
+        super().__setitem__(key, value)
 
     def __getitem__(self, key: Any) -> Any:
         return _kept(super().__getitem__(key))

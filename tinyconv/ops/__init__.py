@@ -19,7 +19,8 @@ __all__ = [
     "abs", "amax", "amin", "arange", "argmax", "argmin", "cat", "chunk", "clip", "conv", "conv_transpose", "cos", "einsum",
     "exp", "expand", "eye", "flatten", "flip", "full", "gather", "linear", "log", "log1p", "log_softmax", "logsumexp",
     "matmul", "max", "maximum", "mean", "min", "minimum", "ones", "ones_like", "pad", "permute", "pow", "rand", "randn", "relu",
-    "reshape", "rsqrt", "sigmoid", "sin", "softmax", "softplus", "split", "sqrt", "squeeze", "stack", "std", "sum", "tanh", "transpose",
+    "reshape", "rsqrt", "sigmoid", "sin", "softmax", "softplus", "split", "sqrt", "squeeze", "stack", "std", "sum", "tanh",
+    "transpose",
     "unsqueeze", "var", "where", "zeros", "zeros_like",
 ]
 

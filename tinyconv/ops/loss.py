@@ -62,7 +62,8 @@ def cross_entropy(input: Tensor, target: Any, weight: Any = None, ignore_index: 
         if t.shape != x.data.shape:
             raise ValueError(f"a target of dtype {t.dtype} is read as probabilities and must have the shape of the input, "
                              f"{x.shape}, not {t.shape}; class indices are integers")
-        return _soft_cross_entropy(x, Tensor.wrap(t) if not isinstance(target, Tensor) else target, w, reduction, label_smoothing)
+        q = target if isinstance(target, Tensor) else Tensor.wrap(t)
+        return _soft_cross_entropy(x, q, w, reduction, label_smoothing)
     aim = _aim("cross_entropy", x.data, t, w, ignore_index, reduction, label_smoothing)
     value, e, s = _forward(x.data, aim)
     return cross_entropy_op.record(value, (x,), {"aim": aim, "e": e, "s": s})

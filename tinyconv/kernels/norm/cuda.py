@@ -62,18 +62,6 @@ def _elements(kernel: gpu.Function, out: Any, *args: Any) -> None:
     gpu.launch(kernel, gpu.cells(out.size, block), block, out, out.size, *args)
 
 
-@gpu.helper
-def add_up(shared, t, T):
-    """The sum of shared[0] to shared[T - 1] into shared[0], as a tree: T/2 threads add, then T/4, ..."""
-    half = T // 2
-    while half > 0:
-        cuda.syncthreads()
-        if t < half:
-            shared[t] += shared[t + half]
-        half = half // 2
-    cuda.syncthreads()
-
-
 @cache
 def _kernels(dtype: str) -> tuple[gpu.Function, ...]:
     real = gpu.real(dtype)
@@ -91,8 +79,13 @@ def _kernels(dtype: str) -> tuple[gpu.Function, ...]:
             total += d
             squares += d * d
         first[t], second[t] = total, squares
-        add_up(first, t, T)
-        add_up(second, t, T)
+        half = T // 2
+        while half > 0:  # the tree: T/2 threads add the sums of the others to theirs, then T/4, ...
+            cuda.syncthreads()
+            if t < half:
+                first[t] += first[t + half]
+                second[t] += second[t + half]
+            half = half // 2
         if t == 0:
             away = first[0] / (N * M)
             spread = second[0] / (N * M) - away * away
@@ -124,8 +117,13 @@ def _kernels(dtype: str) -> tuple[gpu.Function, ...]:
             total += h
             along += h * ((float64(x[i]) - m) * r)
         first[t], second[t] = total, along
-        add_up(first, t, T)
-        add_up(second, t, T)
+        half = T // 2
+        while half > 0:  # the tree: T/2 threads add the sums of the others to theirs, then T/4, ...
+            cuda.syncthreads()
+            if t < half:
+                first[t] += first[t + half]
+                second[t] += second[t + half]
+            half = half // 2
         if t == 0:
             gh[s] = first[0]
             gh[S + s] = second[0]
@@ -145,8 +143,13 @@ def _kernels(dtype: str) -> tuple[gpu.Function, ...]:
             total += float64(g[i])
             along += float64(g[i]) * (float64(x[i]) - float64(mean[s])) / (float64(var[s]) + eps) ** 0.5
         first[t], second[t] = along, total
-        add_up(first, t, T)
-        add_up(second, t, T)
+        half = T // 2
+        while half > 0:  # the tree: T/2 threads add the sums of the others to theirs, then T/4, ...
+            cuda.syncthreads()
+            if t < half:
+                first[t] += first[t + half]
+                second[t] += second[t + half]
+            half = half // 2
         if t == 0:
             dw[j] = real(first[0])
             db[j] = real(second[0])

@@ -41,7 +41,7 @@ class DeviceArray(np.ndarray):
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         if np.ndarray in types:
             raise TypeError(f"{func.__name__} was given arrays on the host and on the device")
-        return _kept(super().__array_function__(func, types, args, kwargs))
+        return _kept(func(*_plain(args), **_plain(kwargs)))
 
     def __setitem__(self, key: Any, value: Any) -> None:
         if isinstance(value, np.ndarray) and not isinstance(value, DeviceArray) and value.ndim:
@@ -65,6 +65,15 @@ class DeviceArray(np.ndarray):
 def on_device(a: Any) -> DeviceArray:
     """The same memory as a DeviceArray; a number becomes an array of no dimensions."""
     return np.asarray(a).view(DeviceArray)
+
+
+def _plain(args: Any) -> Any:
+    """Arguments with the arrays in them as NumPy's own."""
+    if isinstance(args, (tuple, list)):
+        return type(args)(map(_plain, args))
+    if isinstance(args, dict):
+        return {name: _plain(a) for name, a in args.items()}
+    return args.view(np.ndarray) if isinstance(args, DeviceArray) else args
 
 
 def _kept(result: Any) -> Any:

@@ -11,6 +11,7 @@ block. Read next: direct.py, the same on a CPU.
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from typing import Any
 
@@ -100,7 +101,7 @@ def _kernels(dtype: str) -> tuple[gpu.Function, ...]:
             S, K, L, P = sizes[1], sizes[2], sizes[3], sizes[4]
             s = i // (K * L) % S
             weight = s % P * K + i // L % K
-            y[i] = (x[i] - mean[s]) * real(1.0 / (float64(var[s]) + eps) ** 0.5) * w[weight] + b[weight]
+            y[i] = (x[i] - mean[s]) * real(1.0 / math.sqrt(float64(var[s]) + eps)) * w[weight] + b[weight]
 
     @gpu.jit
     def sums(gh, g, x, w, mean, var, eps, sizes):
@@ -109,7 +110,7 @@ def _kernels(dtype: str) -> tuple[gpu.Function, ...]:
         second = cuda.shared.array(THREADS, float64)
         s, t, T = int32(cuda.blockIdx.x), int32(cuda.threadIdx.x), int32(cuda.blockDim.x)
         N, S, K, L, P = sizes[0], sizes[1], sizes[2], sizes[3], sizes[4]
-        M, m, r = K * L, float64(mean[s]), 1.0 / (float64(var[s]) + eps) ** 0.5
+        M, m, r = K * L, float64(mean[s]), 1.0 / math.sqrt(float64(var[s]) + eps)
         total, along = float64(0), float64(0)
         for q in range(t, N * M, T):
             i = (int64(q // M) * S + s) * M + q % M
@@ -141,7 +142,7 @@ def _kernels(dtype: str) -> tuple[gpu.Function, ...]:
             s = q // L % R * P + j // K
             i = ((int64(q // (L * R)) * S + s) * K + j % K) * L + q % L
             total += float64(g[i])
-            along += float64(g[i]) * (float64(x[i]) - float64(mean[s])) / (float64(var[s]) + eps) ** 0.5
+            along += float64(g[i]) * (float64(x[i]) - float64(mean[s])) / math.sqrt(float64(var[s]) + eps)
         first[t], second[t] = along, total
         half = T // 2
         while half > 0:  # the tree: T/2 threads add the sums of the others to theirs, then T/4, ...
@@ -161,7 +162,7 @@ def _kernels(dtype: str) -> tuple[gpu.Function, ...]:
         if i < size:
             S, K, L, P = sizes[1], sizes[2], sizes[3], sizes[4]
             s, M = i // (K * L) % S, float64(sizes[0] * K * L)
-            r = 1.0 / (float64(var[s]) + eps) ** 0.5
+            r = 1.0 / math.sqrt(float64(var[s]) + eps)
             h, xhat = float64(g[i]) * float64(w[s % P * K + i // L % K]), (float64(x[i]) - float64(mean[s])) * r
             dx[i] = real(r * (h - gh[s] / M - xhat * (gh[S + s] / M)))
 

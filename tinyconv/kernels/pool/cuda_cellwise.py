@@ -9,6 +9,7 @@ k-th cell of a window is found from k by division, so that every rule is one loo
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from typing import Any
 
@@ -188,7 +189,7 @@ def _kernels(dtype: str) -> tuple[gpu.Function, ...]:
         for k in range(count(g, i)):
             v = float64(x[x0 + cell(g, i, k)])
             total += abs(v) if p == 1.0 else v * v if p == 2.0 else abs(v) ** p
-        y[i] = real(total if p == 1.0 else total ** 0.5 if p == 2.0 else total ** (1.0 / p))
+        y[i] = real(total if p == 1.0 else math.sqrt(total) if p == 2.0 else total ** (1.0 / p))
 
     @gpu.jit
     def norm_back(out, size, x, y, g_y, g, p):

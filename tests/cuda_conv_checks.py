@@ -161,3 +161,16 @@ def test_arrays_of_the_simulator_know_where_they_are():
         a + np.ones((2, 3))
     with pytest.raises(ValueError, match="contiguous"):
         gpu.launch(cuda_tiled.sum_parts.__globals__["_add"]("float32"), 1, 4, a.T, a, 6, 1)
+
+
+def test_the_bench_calls_a_wrong_answer_wrong():
+    from bench.cuda import judge
+
+    want = gpu.to_device(np.arange(6, dtype=np.float64))
+    judge(want.astype(np.float32), want, exact=True)
+    for wrong in (want + 1, want * np.nan):
+        with pytest.raises(ArithmeticError, match="off by"):
+            judge(wrong, want, exact=False)
+    judge(want + 1e-4, want, exact=False)
+    with pytest.raises(ArithmeticError):
+        judge(want + 1e-4, want, exact=True)

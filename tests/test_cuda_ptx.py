@@ -4,6 +4,7 @@ Registers, shared memory and spills are read from the assembler; `pytest --junit
 """
 
 import inspect
+import re
 from importlib.util import find_spec
 
 import pytest
@@ -22,8 +23,9 @@ pytestmark = [
 CCS = ((7, 5), (8, 0), (9, 0))
 REALS, TABLES = ("out", "a", "w", "x", "y", "bias", "each", "cols"), ("phases", "taps", "g", "where")
 REGISTERS, SHARED, MOST = 65536, 48 << 10, 255  # of a multiprocessor, of a block, of a thread
-WINDOWS = [*(Window((1, k, k), (1, s, s), (1, d, d), rows) for k, s, d, rows in
-             ((3, 1, 1, 4), (3, 2, 1, 4), (3, 1, 2, 4), (5, 1, 1, 1), (7, 1, 1, 1))), Window((3, 3, 3), (1, 1, 1), (1, 1, 1), 1)]
+WINDOWS = [Window((1, k, k), (1, s, s), (1, d, d), rows) for k, s, d, rows in
+           ((3, 1, 1, 4), (3, 2, 1, 4), (3, 1, 2, 4), (5, 1, 1, 1), (7, 1, 1, 1))]
+WINDOWS.append(Window((3, 3, 3), (1, 1, 1), (1, 1, 1), 1))
 
 
 def kernels(dtype):
@@ -53,7 +55,7 @@ def grid():
     for dtype in ("float32", "float64"):
         for name, kernel, common in kernels(dtype):
             for cc in CCS:
-                quick = common and (cc == CCS[-1] or name.startswith("tiled"))
+                quick = common and dtype == "float32" and (cc == CCS[-1] or name == "tiled.128x128.checked3.V4")
                 label = f"{name}-{dtype}-sm{cc[0]}{cc[1]}"
                 yield pytest.param(kernel, dtype, cc, id=label, marks=() if quick else pytest.mark.sweep)
 
@@ -71,9 +73,9 @@ def test_compiles_and_spills_nothing(kernel, dtype, cc, record_property):
     assert f".target sm_{cc[0]}{cc[1]}" in made.ptx and len(made.code) > 1000
     assert made.spilled == 0, f"{made.spilled} bytes a thread spilled or kept in memory, with {made.registers} registers"
     assert 0 < made.registers <= MOST and made.registers * kernel.threads <= REGISTERS and made.shared <= SHARED
-    other = {"float32": ".f64", "float64": ".f32"}[dtype]
-    assert other not in made.ptx, f"arithmetic in {other}, which costs a conversion each"
-    assert "atom." not in made.ptx and "red." not in made.ptx, "atomics make the order of sums a matter of luck"
+    other = {"float32": r"\.f64\b", "float64": r"\.f32\b"}[dtype]
+    assert not re.search(other, made.ptx), "arithmetic in the other precision, which costs a conversion each"
+    assert not re.search(r"\b(atom|red)\.", made.ptx), "atomics make the order of sums a matter of luck"
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -12,23 +12,24 @@ import tinyconv
 HOUSE = Path(tinyconv.__file__).parent
 
 # each room, and the rooms that it may import from; DESIGN's table, with what each room needs spelled out
-KERNELS = {"dims", "memory", "registry", "kernels"}
-TAPE = {"tape", "tensor"}
+KERNELS = {"dims", "mode", "memory", "registry", "kernels"}
+TAPE = {"mode", "tape", "tensor"}
 OPS = {"blas", "device", "dims", "registry", "forms", "random", "ops"} | TAPE
 NETS = OPS | {"autograd", "nn", "optim"}
 MAY_IMPORT = {
     "dims": set(),
     "arithmetic": {"dims"},
     "cases": {"dims"},
-    "registry": {"dims"},
+    "mode": set(),
+    "registry": {"dims", "mode"},
     "random": set(),
     "blas": set(),
     "device": {"kernels"},
     "memory": set(),
     "names": set(),
     "kernels": KERNELS,
-    "tape": set(),
-    "tensor": {"device", "tape"},
+    "tape": {"mode"},
+    "tensor": {"device", "mode", "tape"},
     "forms": TAPE,
     "autograd": TAPE,
     "filters": {"tensor"},
@@ -40,8 +41,10 @@ MAY_IMPORT = {
     "train": NETS | {"names", "cases", "kernels", "data", "models", "train"},
     "plot": NETS | {"arithmetic", "names", "cases", "kernels", "data", "models", "train", "plot"},
     "explore": {"data"},
+    "tracing": {"registry", "data"} | TAPE,
     "bench": NETS | {"cases", "kernels", "bench"},
-    "cli": NETS | {"arithmetic", "names", "cases", "kernels", "data", "models", "train", "plot", "explore", "bench", "cli"},
+    "cli": NETS | {"arithmetic", "names", "cases", "kernels", "data", "models", "train", "plot", "explore", "tracing", "bench",
+            "cli"},
     "__main__": {"cli"},
 }
 FILES = sorted(p for p in HOUSE.rglob("*.py") if p != HOUSE / "__init__.py")

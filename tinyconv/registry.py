@@ -18,6 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from .mode import current
+
 Refuse = Callable[[Any, np.dtype], str]
 
 
@@ -65,8 +67,8 @@ _ladders: dict[str, list[Kernel]] = {}
 _providers: dict[str, str] = {}
 _chosen: dict[tuple, Kernel] = {}  # remembered choices, forgotten when a kernel is registered
 _CHOSEN_MAX = 4096
-_pinned: ContextVar[tuple[str, ...]] = ContextVar("tinyconv.pinned", default=())
-_avoided: ContextVar[frozenset[str]] = ContextVar("tinyconv.avoided", default=frozenset())
+Names = tuple[str, ...]
+_wishes: ContextVar[tuple[Names, frozenset[str]]] = ContextVar("tinyconv.wishes", default=((), frozenset()))  # pinned, avoided
 
 
 def provide(module: str, *ops: str) -> None:
@@ -131,7 +133,7 @@ def choose(op: str, dims: Any, dtype: np.dtype, device: str = "cpu", algorithm: 
     `prefer` names one that is taken where the operation has it and it does not refuse.
     Raises: ValueError where the name is unknown, or where the named or pinned kernel refuses (with its reason).
     """
-    pinned, avoided = ((algorithm,), frozenset[str]()) if algorithm else (_pinned.get(), _avoided.get())
+    pinned, avoided = ((algorithm,), frozenset[str]()) if algorithm else _wishes.get()
     key = (op, dims, dtype, device, pinned, avoided, prefer)
     found = _chosen.get(key)
     if found is None:
@@ -139,6 +141,10 @@ def choose(op: str, dims: Any, dtype: np.dtype, device: str = "cpu", algorithm: 
         if len(_chosen) >= _CHOSEN_MAX:
             _chosen.clear()
         _chosen[key] = found
+    mode = current()
+    if mode is not True and mode is not False:  # someone looks on
+        for watch in mode.watches:
+            watch.chose(found, dims, dtype)
     return found
 
 
@@ -185,13 +191,12 @@ def use(*algorithms: str, avoid: str | tuple[str, ...] = ()) -> Iterator[None]:
     for name in algorithms + avoid:
         if name not in known:
             raise ValueError(f"no algorithm {name!r}; there are: {', '.join(sorted(known))}")
-    pinned = _pinned.set(algorithms + _pinned.get())
-    avoided = _avoided.set((_avoided.get() - {*algorithms}) | {*avoid})
+    pinned, avoided = _wishes.get()
+    token = _wishes.set((algorithms + pinned, (avoided - {*algorithms}) | {*avoid}))
     try:
         yield
     finally:
-        _pinned.reset(pinned)
-        _avoided.reset(avoided)
+        _wishes.reset(token)
 
 
 def table(op: str | None = None, dims: Any = None, dtype: Any = "float32") -> str:

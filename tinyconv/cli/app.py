@@ -113,3 +113,4 @@ def info() -> None:
 app.add_typer(study.shape, name="shape")
 app.command()(study.draw)
 app.command()(study.explore)
+app.command()(study.trace)

@@ -1,6 +1,6 @@
-"""The commands that show how convolution is computed, and their flags: shape, draw, explore.
+"""The commands that show how convolution is computed, and their flags: shape, draw, explore, trace.
 
-Read next: shape.py, draw.py and explore.py, what they do.
+Read next: shape.py, draw.py, explore.py and trace.py, what they do.
 """
 
 from __future__ import annotations
@@ -119,3 +119,16 @@ def explore(
     from .explore import explore
 
     explore(out, show, i=input, k=kernel, s=stride, p=padding, d=dilation, fills=fills)
+
+
+def trace(
+    model: Annotated[str, Option(help="A network by name: see `tinyconv models`.")] = "lenet5",
+    digit: Annotated[int, Option(help="Which of the 360 held-out digits it is shown.", min=0, max=359)] = 0,
+    seed: Annotated[int, Option(help="Of the weights, which are fresh.", min=0)] = 0,
+    out: Annotated[Path | None, Option(help="A folder to leave trace.txt, .svg, .dot and .html in, the page to step through.",
+                                       show_default=False)] = None,
+) -> None:
+    """Run a network forward and backward on one digit, and show every operation, the rule of every gradient, every kernel."""
+    from .trace import trace
+
+    trace(model, digit, seed, out)

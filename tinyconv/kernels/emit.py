@@ -54,9 +54,10 @@ class Emitter:
     def store(self, value: Any, pointer: Any) -> None:
         self.b.store(value, self.b.bitcast(pointer, self.vec.as_pointer())).align = self.size
 
-    def masked_load(self, pointer: Any, mask: Any) -> Any:
+    def masked_load(self, pointer: Any, mask: Any, absent: Any = None) -> Any:
+        """The lanes that `mask` has, `absent` (0) in the others, whose memory is not touched."""
         return self.b.call(self._masked, [self.b.bitcast(pointer, self.vec.as_pointer()),
-                                          ir.Constant(I32, self.size), mask, self.zero])
+                                          ir.Constant(I32, self.size), mask, self.zero if absent is None else absent])
 
     def prefetch(self, pointer: Any) -> None:
         """Ask for the line at `pointer`, which may be anywhere: a prefetch never faults."""

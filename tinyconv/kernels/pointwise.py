@@ -1,11 +1,17 @@
-"""What NumPy does in several passes over a large array, done in one.
+"""What NumPy does in several passes over a large array, done in one, with the sums that belong to the pass.
 
-`relu_grad` lets a gradient through where relu's result is positive. NumPy writes a mask, then walks it with a branch.
+    relu_grad        dx = g where y > 0, else 0
+    channel_sum      db[c] = sum of g over n, l
+    bias_relu_grad   both, of y = max(x + b[c], 0)
+
+for arrays seen as (N, C, L). A channel is summed in blocks that its shape decides, each by one thread, and the blocks in
+order, in float64: the same bits on any number of threads.
 """
 
 from __future__ import annotations
 
 from functools import cache
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -16,8 +22,11 @@ from . import gpu
 from .gpu import cuda
 from .jit import njit
 
-SMALL = 1 << 14  # elements, below which NumPy's two passes cost less than a launch
+u = np.uintp  # an unsigned index spares the test for Python's negative ones, which keeps a loop out of vectors
+SMALL = 1 << 14  # elements, below which NumPy's passes cost less than a launch
 BLOCK = 1 << 13  # elements a task: half of a core's first cache
+SHORT = 8  # numbers in a row, below which a loop along it is no gain
+ORDER = 4.0  # a run is summed in the array's own dtype by many partial sums, the runs in float64
 
 
 def relu_grad_reference(g: np.ndarray, y: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -37,7 +46,78 @@ def _relu_grad(g, y, x):
     for block in prange((x.size + BLOCK - 1) // BLOCK):
         first = np.int64(block) * BLOCK
         for i in range(first, min(first + BLOCK, x.size)):
-            x[i] = g[i] if y[i] > 0 else x.dtype.type(0)
+            x[u(i)] = g[u(i)] if y[u(i)] > 0 else x.dtype.type(0)
+
+
+def channel_sum_reference(g: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Sum over everything but the channels: (N, C, *spatial) -> (C,)."""
+    return g.sum((0, *range(2, g.ndim)), dtype=np.float64).astype(g.dtype)
+
+
+def channel_sum(g: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """One pass in memory order; NumPy sums rows of rows, one short row at a time."""
+    N, C, L = _three(shape)
+    parts = np.empty((_blocks(N, C * L), C))
+    _channel_sum(np.ascontiguousarray(g).reshape(N, C, L), parts)
+    return parts.sum(0).astype(g.dtype)
+
+
+@njit(parallel=True)
+def _channel_sum(g, parts):
+    N, C, B = g.shape[0], g.shape[1], parts.shape[0]
+    for task in prange(B):
+        t = np.int64(task)
+        for c in range(C):
+            parts[t, c] = 0.0
+        for n in range(N * t // B, N * (t + 1) // B):
+            for c in range(C):
+                s = g.dtype.type(0)
+                for i in range(g.shape[2]):
+                    s += g[n, c, i]
+                parts[t, c] += s
+
+
+def bias_relu_grad_reference(g: np.ndarray, y: np.ndarray, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """(dx, db) of max(x + b, 0): the masked g, and its sum over everything but the channels."""
+    dx = relu_grad_reference(g, y, shape)
+    return dx, channel_sum_reference(dx, shape)
+
+
+def bias_relu_grad(g: np.ndarray, y: np.ndarray, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """One pass: what is let through is stored and summed at once."""
+    N, C, L = _three(shape)
+    dx, parts = np.empty(shape, g.dtype), np.empty((_blocks(N, C * L), C))
+    _bias_relu_grad(np.ascontiguousarray(g).reshape(N, C, L), np.ascontiguousarray(y).reshape(N, C, L),
+                    dx.reshape(N, C, L), parts)
+    return dx, parts.sum(0).astype(g.dtype)
+
+
+@njit(parallel=True)
+def _bias_relu_grad(g, y, dx, parts):
+    N, C, L = g.shape
+    B, zero = parts.shape[0], g.dtype.type(0)
+    for task in prange(B):
+        t = np.int64(task)
+        for c in range(C):
+            parts[t, c] = 0.0
+        for n in range(N * t // B, N * (t + 1) // B):
+            for c in range(C):
+                s = zero
+                for i in range(L):
+                    v = g[n, c, i] if y[n, c, i] > zero else zero
+                    dx[n, c, i] = v
+                    s += v
+                parts[t, c] += s
+
+
+def _three(shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """(N, C, L) of (N, C, *spatial)."""
+    return shape[0], shape[1], prod(shape[2:])
+
+
+def _blocks(N: int, image: int) -> int:
+    """Blocks of whole images of some BLOCK elements, 64 at most, whatever the number of threads."""
+    return max(1, min(N, 64, N * image // BLOCK))
 
 
 def relu_grad_cuda(g: Any, y: Any, shape: tuple[int, ...]) -> Any:
@@ -45,6 +125,12 @@ def relu_grad_cuda(g: Any, y: Any, shape: tuple[int, ...]) -> Any:
     x, block = gpu.xp().empty(shape, g.dtype), gpu.threads(256)
     gpu.launch(_relu_grad_kernel(g.dtype.name), gpu.cells(x.size, block), block, x, x.size, gpu.flat(g), gpu.flat(y))
     return x
+
+
+def bias_relu_grad_cuda(g: Any, y: Any, shape: tuple[int, ...]) -> tuple[Any, Any]:
+    """(dx, db) of max(x + b, 0): the masked g in one pass, and its sum over everything but the channels in another."""
+    dx = relu_grad_cuda(g, y, shape)
+    return dx, channel_sum_reference(dx, shape)
 
 
 @cache
@@ -62,15 +148,28 @@ def _relu_grad_kernel(dtype: str) -> gpu.Function:
 
 def refuse_small(shape: tuple[int, ...], dtype: np.dtype) -> str:
     """Compiled loops take large arrays of floats."""
-    size = int(np.prod(shape))
+    size = prod(shape)
     if dtype not in (np.float32, np.float64):
         return f"it takes float32 and float64, not {dtype}"
     return f"{size} elements are too few to be worth a launch, which pays from {SMALL}" if size < SMALL else ""
 
 
+def refuse_short(shape: tuple[int, ...], dtype: np.dtype) -> str:
+    """The loops over (N, C, L) run along L."""
+    return refuse_small(shape, dtype) or (
+        f"rows of {prod(shape[2:])} are too short for vectors, it takes {SHORT} and more" if prod(shape[2:]) < SHORT else "")
+
+
 LADDER = (
     Kernel("relu_grad", "reference", relu_grad_reference),
     Kernel("relu_grad", "direct", relu_grad, refuse=refuse_small),
+    Kernel("channel_sum", "reference", channel_sum_reference),
+    Kernel("channel_sum", "direct", channel_sum, exact=False, bound=ORDER, refuse=refuse_short),
+    Kernel("bias_relu_grad", "reference", bias_relu_grad_reference),
+    Kernel("bias_relu_grad", "direct", bias_relu_grad, exact=False, bound=ORDER, refuse=refuse_short),
+    # on a GPU; each refuses where there is none. What CuPy does in one pass over memory is left to it
     Kernel("relu_grad", "cuda", relu_grad_cuda, "cuda", gpu.refuse),
+    Kernel("channel_sum", "cuda", channel_sum_reference, "cuda", gpu.refuse),
+    Kernel("bias_relu_grad", "cuda", bias_relu_grad_cuda, "cuda", gpu.refuse),
 )
 register(*LADDER)

@@ -89,13 +89,16 @@ class _Conv(_Convolution):
             self.padding = (self.padding,) * self.rank
         self.padding_mode = padding_mode
 
-    def forward(self, x: Tensor) -> Tensor:
+    fuses_relu = True
+
+    def forward(self, x: Tensor, *, relu: bool = False) -> Tensor:
         self._check(x)
         padding = self.padding
         if self.padding_mode != "zeros":
             sides = resolve_padding(padding, x.shape[2:], self.kernel_size, self.stride, self.dilation)
             x, padding = pad(x, [n for side in reversed(sides) for n in side], self.padding_mode), 0
-        return conv(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups, algorithm=self.algorithm)
+        return conv(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups, relu=relu,
+                    algorithm=self.algorithm)
 
 
 class Conv1d(_Conv):
@@ -129,10 +132,12 @@ class _ConvTranspose(_Convolution):
             self.padding = (self.padding,) * self.rank
         self.output_padding = per_axis("output_padding", output_padding, self.rank, least=0)
 
-    def forward(self, x: Tensor, output_size: Size | None = None) -> Tensor:
+    fuses_relu = True
+
+    def forward(self, x: Tensor, output_size: Size | None = None, *, relu: bool = False) -> Tensor:
         self._check(x)
         return conv_transpose(x, self.weight, self.bias, self.stride, self.padding, self.output_padding, self.groups,
-                              self.dilation, output_size=output_size, algorithm=self.algorithm)
+                              self.dilation, output_size=output_size, relu=relu, algorithm=self.algorithm)
 
 
 class ConvTranspose1d(_ConvTranspose):

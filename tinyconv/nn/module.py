@@ -63,12 +63,13 @@ class Module:
     training = True
     never_falls = False  # an activation f with f(a) <= f(b) wherever a <= b
     takes_maximum = False  # a pooling that gives the largest of each window, and nothing else
+    fuses_relu = False  # forward takes relu=True, and gives the larger of its result and 0 in the same pass
 
     if TYPE_CHECKING:  # parts set by register_buffer, or by name
 
         def __getattr__(self, name: str) -> Any: ...
 
-    def forward(self, *inputs: Any) -> Any:
+    def forward(self, *inputs: Any, **options: Any) -> Any:
         """What the module computes. Defined by subclasses."""
         raise NotImplementedError(f"{type(self).__name__} defines no forward()")
 

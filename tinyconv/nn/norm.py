@@ -55,7 +55,9 @@ class _BatchNorm(_Tracked):
                  track_running_stats: bool = True, *, dtype: Any = None):
         super().__init__(num_features, eps, momentum, affine, track_running_stats, dtype)
 
-    def forward(self, x: Tensor) -> Tensor:
+    fuses_relu = True
+
+    def forward(self, x: Tensor, *, relu: bool = False) -> Tensor:
         self._check(x)
         momentum = self.momentum
         if self.training and self.track_running_stats:
@@ -63,7 +65,7 @@ class _BatchNorm(_Tracked):
             if momentum is None:
                 momentum = 1.0 / self.num_batches_tracked.data  # an array: on the GPU, a number would be waited for
         return norm.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias,
-                               self.training or not self.track_running_stats, momentum, self.eps)
+                               self.training or not self.track_running_stats, momentum, self.eps, relu=relu)
 
 
 class BatchNorm1d(_BatchNorm):

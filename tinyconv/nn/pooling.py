@@ -49,10 +49,12 @@ class _MaxPool(_Pool):
     def takes_maximum(self) -> bool:  # type: ignore[override]
         return not self.return_indices
 
-    def forward(self, x: Tensor) -> Any:
+    fuses_relu = True
+
+    def forward(self, x: Tensor, *, relu: bool = False) -> Any:
         check_rank(self, x)
         return pool.max_pool(x, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode, self.return_indices,
-                             ties=self.ties, algorithm=self.algorithm)
+                             ties=self.ties, relu=relu, algorithm=self.algorithm)
 
     def extra_repr(self) -> str:
         return (f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}, dilation={self.dilation}, "

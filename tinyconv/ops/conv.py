@@ -19,9 +19,9 @@ from ..dims import ConvDims, Padding, conv_dims, conv_transpose_dims, freeze
 from ..forms import trilinear
 from ..registry import choose
 from ..tensor import Op, Tensor
+from . import pointwise
 from .dtypes import align_dtypes
-from .reduce import sum as sum_over
-from .shape import reshape
+from .rectify import channel_sum, finish, rectified
 
 
 def _fill(name: str) -> Any:
@@ -37,31 +37,40 @@ conv_op, conv_input_grad_op, conv_weight_grad_op = trilinear(
     "conv", y=_fill("conv"), x=_fill("conv_input_grad"), w=_fill("conv_weight_grad"))
 
 
-def _conv_bias(x: Any, w: Any, b: Any, dims: ConvDims, algorithm: str | None) -> Any:
-    kernel = choose("conv", dims, x.dtype, kind(x), prefer=algorithm)
-    if "bias" in kernel.fuses:
-        return kernel.fn(x, w, dims, bias=b)
-    y = kernel.fn(x, w, dims)
-    y += b.reshape(-1, *(1,) * dims.rank)
-    return y
+def _store(name: str, relu: bool = False) -> Any:
+    """The map of this name plus a bias b, and relu of it: in the kernel's own store, where it has that."""
+
+    def fill(p: Any, q: Any, b: Any, dims: ConvDims, algorithm: str | None) -> Any:
+        kernel = choose(name, dims, p.dtype, kind(p), prefer=algorithm)
+        if relu and "relu" in kernel.fuses:
+            return kernel.fn(p, q, dims, bias=b, relu=True)
+        if "bias" in kernel.fuses:
+            return finish(kernel.fn(p, q, dims, bias=b), None, relu)
+        return finish(kernel.fn(p, q, dims), b, relu)
+
+    return fill
 
 
-def channel_sum(g: Tensor) -> Tensor:
-    """Sum over everything but the channels: the gradient of a bias. (N, C, *spatial) -> (C,)"""
-    return sum_over(g, (0, *range(2, g.ndim)))
+def _bias_rule(g: Tensor, out: Any, p: Any, q: Any, b: Any, **meta: Any) -> Tensor:
+    """b <- channel_sum(g)"""
+    return channel_sum(g)
 
 
-# conv and a bias in one pass of the kernel: the rules are those of its parts
-conv_bias_op = Op("conv", _conv_bias, [*conv_op.rules, lambda g, y, x, w, b, **meta: channel_sum(g)], keeps="x")
+# a map, its bias, and relu in one pass of the kernel: the rules are those of its parts
+conv_bias_op = Op("conv", _store("conv"), [*conv_op.rules, _bias_rule], keeps="x")
+conv_relu_op = Op("conv_relu", _store("conv", relu=True), rectified(conv_op.rules), keeps="xy")
+conv_transpose_bias_op = Op("conv_input_grad", _store("conv_input_grad"), [*conv_input_grad_op.rules, _bias_rule], keeps="x")
+conv_transpose_relu_op = Op("conv_transpose_relu", _store("conv_input_grad", relu=True), rectified(conv_input_grad_op.rules),
+                            keeps="xy")
 
 
 def conv(x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Padding = 0, dilation: Any = 1,
-         groups: int = 1, *, algorithm: str | None = None) -> Tensor:
+         groups: int = 1, *, relu: bool = False, algorithm: str | None = None) -> Tensor:
     """Cross-correlation of x (N, C, *spatial) with weight (O, C/groups, *kernel), plus bias (O,): y (N, O, *output).
 
     1 to 3 spatial dimensions. stride, dilation: an int or one a dimension. padding: an int, one a dimension, a
-    (before, after) pair a dimension, or "valid", "same", "half", "full". algorithm: a name of `tinyconv.table("conv")`;
-    the gradients use it too where it has their map.
+    (before, after) pair a dimension, or "valid", "same", "half", "full". relu: the larger of y and 0, in the same pass.
+    algorithm: a name of `tinyconv.table("conv")`; the gradients use it too where it has their map.
     Raises: ValueError or TypeError with the sizes and the rule for what cannot be.
     """
     x, weight, bias = _operands(x, weight, bias)
@@ -69,14 +78,15 @@ def conv(x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1,
     if algorithm is not None:
         choose("conv", dims, x.dtype, kind(x.data), algorithm)  # raises for what is unknown or refuses
     if bias is None:
-        return conv_op(x, weight, dims=dims, algorithm=algorithm)
+        y = conv_op(x, weight, dims=dims, algorithm=algorithm)
+        return pointwise.relu(y) if relu else y
     _check_bias(bias, dims.O)
-    return conv_bias_op(x, weight, bias, dims=dims, algorithm=algorithm)
+    return (conv_relu_op if relu else conv_bias_op)(x, weight, bias, dims=dims, algorithm=algorithm)
 
 
 def conv_transpose(x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Padding = 0,
                    output_padding: Any = 0, groups: int = 1, dilation: Any = 1, *, output_size: Any = None,
-                   algorithm: str | None = None) -> Tensor:
+                   relu: bool = False, algorithm: str | None = None) -> Tensor:
     """The input gradient of a convolution, used forwards: x (N, C, *spatial), weight (C, O/groups, *kernel) -> (N, O, ...).
 
     Every argument is that of the convolution it transposes. A stride s maps s sizes to one, so the size of the result is
@@ -88,11 +98,11 @@ def conv_transpose(x: Tensor, weight: Tensor, bias: Tensor | None = None, stride
                                freeze(dilation), groups, freeze(output_size))
     if algorithm is not None:
         choose("conv_input_grad", dims, x.dtype, kind(x.data), algorithm)
-    y = conv_input_grad_op(x, weight, dims=dims, algorithm=algorithm)
     if bias is None:
-        return y
+        y = conv_input_grad_op(x, weight, dims=dims, algorithm=algorithm)
+        return pointwise.relu(y) if relu else y
     _check_bias(bias, dims.C)
-    return y + reshape(bias, -1, *(1,) * dims.rank)
+    return (conv_transpose_relu_op if relu else conv_transpose_bias_op)(x, weight, bias, dims=dims, algorithm=algorithm)
 
 
 def _operands(x: Any, weight: Any, bias: Any) -> tuple[Tensor, Tensor, Tensor | None]:

@@ -21,6 +21,7 @@ from ..forms import adjoint_pair, fused, self_adjoint
 from ..registry import choose
 from ..tensor import Op, Tensor
 from .linalg import align_dtypes
+from .pointwise import relu as relu_of
 from .pool import avg_pool, draw
 from .reduce import mean as mean_over
 from .shape import permute, reshape
@@ -37,6 +38,15 @@ def _backward(needs: Any, g: Any, out: None, x: Any, w: Any, b: Any, dims: NormD
     return choose("norm_grad", dims, x.dtype, kind(x)).fn(g, x, w, *stats, dims, eps, fixed)
 
 
+def _forward_relu(x: Any, w: Any, b: Any, dims: NormDims, eps: float, stats: Stats, fixed: bool) -> Any:
+    return choose("norm", dims, x.dtype, kind(x)).fn(x, w, b, dims, eps, stats if fixed else None, relu=True)
+
+
+def _backward_relu(needs: Any, g: Any, out: Any, x: Any, w: Any, b: Any, dims: NormDims, eps: float, stats: Stats,
+                   fixed: bool) -> tuple:
+    return choose("norm_grad", dims, x.dtype, kind(x)).fn(g, x, w, *stats, dims, eps, fixed, y=out)
+
+
 def _parts(x: Tensor, w: Tensor, b: Tensor, dims: NormDims, eps: float, stats: Stats, fixed: bool) -> Tensor:
     N, S, K, L, P = dims
     away = reshape(x, N, S, K, L) - Tensor.wrap(stats[0].reshape(1, S, 1, 1)) if fixed else _centred(reshape(x, N, S, K, L))
@@ -51,10 +61,12 @@ def _centred(x: Tensor) -> Tensor:
 
 batch_norm_op, layer_norm_op, instance_norm_op, group_norm_op = (
     fused(name, _parts, _forward, _backward) for name in ("batch_norm", "layer_norm", "instance_norm", "group_norm"))
+batch_norm_relu_op = fused("batch_norm_relu", lambda *operands, **meta: relu_of(_parts(*operands, **meta)), _forward_relu,
+                           _backward_relu, keeps="xy")
 
 
 def _normalise(op: Op, x: Tensor, weight: Tensor | None, bias: Tensor | None, dims: NormDims, eps: float,
-               given: Stats | None = None) -> tuple[Tensor, Any, Any]:
+               given: Stats | None = None, relu: bool = False) -> tuple[Tensor, Any, Any]:
     """The normalised x, and the mean and biased variance of each s."""
     w = Tensor.wrap(np.ones_like(x.data, shape=dims.P * dims.K)) if weight is None else weight
     b = Tensor.wrap(np.zeros_like(x.data, shape=dims.P * dims.K)) if bias is None else bias
@@ -63,17 +75,19 @@ def _normalise(op: Op, x: Tensor, weight: Tensor | None, bias: Tensor | None, di
         x, w, b = align_dtypes(x, w, b)
     if w.data.ndim > 1 or b.data.ndim > 1:
         w, b = reshape(w, -1), reshape(b, -1)
-    y, mean, var = choose("norm", dims, x.dtype, kind(x.data)).fn(x.data, w.data, b.data, dims, eps, given)
+    y, mean, var = choose("norm", dims, x.dtype, kind(x.data)).fn(x.data, w.data, b.data, dims, eps, given, relu)
     meta = {"dims": dims, "eps": eps, "stats": (mean, var), "fixed": given is not None}
     return op.record(y, (x, w, b), meta), mean, var
 
 
 def batch_norm(x: Tensor, running_mean: Tensor | None, running_var: Tensor | None, weight: Tensor | None = None,
-               bias: Tensor | None = None, training: bool = False, momentum: float = 0.1, eps: float = 1e-5) -> Tensor:
+               bias: Tensor | None = None, training: bool = False, momentum: float = 0.1, eps: float = 1e-5, *,
+               relu: bool = False) -> Tensor:
     """Mean 0 and variance 1 for each channel over the batch, then times weight plus bias: x (N, C) or (N, C, *spatial).
 
     In training with the batch's own statistics, which also move running_mean and running_var (the unbiased variance) by
-    `momentum` of the way; otherwise with the running ones. All of them and the weights have shape (C,).
+    `momentum` of the way; otherwise with the running ones. All of them and the weights have shape (C,). relu: the larger
+    of the result and 0, in the same pass.
     Raises: ValueError in training with a single value per channel, without running statistics outside of it, and for
     other shapes.
     Source: Ioffe and Szegedy (2015).
@@ -82,14 +96,14 @@ def batch_norm(x: Tensor, running_mean: Tensor | None, running_var: Tensor | Non
     _check_shapes("batch_norm", (C,), running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
     if x.data.ndim == 2:  # (N, C): each channel a run of N, once it is turned
         return permute(batch_norm(reshape(permute(x, 1, 0), 1, C, -1), running_mean, running_var, weight, bias, training,
-                                  momentum, eps).reshape(C, -1), 1, 0)
-    dims = NormDims(x.data.shape[0], C, 1, prod(x.data.shape[2:]), C)
+                                  momentum, eps, relu=relu).reshape(C, -1), 1, 0)
+    dims, op = NormDims(x.data.shape[0], C, 1, prod(x.data.shape[2:]), C), batch_norm_relu_op if relu else batch_norm_op
     if not training:
         if running_mean is None or running_var is None:
             raise ValueError("batch_norm with training=False wants running_mean and running_var")
-        return _normalise(batch_norm_op, x, weight, bias, dims, eps, _as(x, running_mean, running_var))[0]
+        return _normalise(op, x, weight, bias, dims, eps, _as(x, running_mean, running_var), relu)[0]
     _check_count("batch_norm", "channel", dims, x)
-    y, mean, var = _normalise(batch_norm_op, x, weight, bias, dims, eps)
+    y, mean, var = _normalise(op, x, weight, bias, dims, eps, None, relu)
     _track(running_mean, mean, momentum)
     _track(running_var, var * (dims.values / (dims.values - 1)), momentum)
     return y

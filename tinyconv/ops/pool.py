@@ -19,8 +19,10 @@ from ..dims import AnyPool, Padding, adaptive_dims, freeze, pool_dims
 from ..forms import adjoint_pair
 from ..random import default_generator
 from ..registry import choose
+from ..tape import is_grad_enabled
 from ..tensor import Op, Tensor
-from .pointwise import relu, where
+from .pointwise import relu, relu_grad, where
+from .rectify import finish
 from .shape import reshape
 
 
@@ -40,8 +42,12 @@ def _spread(y: Any, dims: AnyPool, algorithm: str | None, **divisor: Any) -> Any
     return choose("avg_pool_adjoint", dims, y.dtype, kind(y), prefer=algorithm).fn(y, dims, **divisor)
 
 
-def _largest(x: Any, dims: AnyPool, algorithm: str | None) -> Any:
-    return choose("max_pool", dims, x.dtype, kind(x), prefer=algorithm).fn(x, dims)
+def _largest(x: Any, dims: AnyPool, algorithm: str | None, relu: bool = False) -> Any:
+    kernel = choose("max_pool", dims, x.dtype, kind(x), prefer=algorithm)
+    if relu and "relu" in kernel.fuses:
+        return kernel.fn(x, dims, relu=True)
+    y, at = kernel.fn(x, dims)
+    return finish(y, None, relu), at
 
 
 def _even_gather(u: Any, x: Any, y: Any, dims: AnyPool, algorithm: str | None) -> Any:
@@ -57,6 +63,19 @@ max_pool_op, median_pool_op, stochastic_pool_op = (
     Op(name, _gather, gather_op.rules) for name in ("max_pool", "median_pool", "stochastic_pool"))
 avg_pool_op, avg_pool_adjoint_op = adjoint_pair("avg_pool", _average, "avg_pool_adjoint", _spread)
 
+
+
+def _scatter_through(g: Tensor, y: Tensor, x: Any, **meta: Any) -> Tensor:
+    """The cotangent of a maximum followed by relu: what relu lets through, scattered."""
+    if not is_grad_enabled():
+        kernel = choose("pool_scatter", meta["dims"], g.dtype, kind(g.data), prefer=meta["algorithm"])
+        if "relu" in kernel.fuses:
+            return Tensor.wrap(kernel.fn(g.data, meta["indices"], meta["dims"], where=y.data))
+    return scatter_op(relu_grad(g, y), **meta)
+
+
+max_pool_relu_op = Op("max_pool_relu", _gather, [_scatter_through], keeps="y")
+
 # the even pair is linear in its first operand; x and y = max(x) only say which cells are tied
 even_gather_op: Op = Op("pool_even_gather", _even_gather,
                         [lambda g, out, u, x, y, **meta: even_scatter_op(g, x, y, **meta), None, None], keeps="x")
@@ -67,14 +86,15 @@ max_pool_even_op = Op("max_pool", lambda x, dims, algorithm: _largest(x, dims, a
 
 
 def max_pool(x: Tensor, kernel_size: Any, stride: Any = None, padding: Padding = 0, dilation: Any = 1, ceil_mode: bool = False,
-             return_indices: bool = False, *, ties: str = "first", algorithm: str | None = None) -> Any:
+             return_indices: bool = False, *, ties: str = "first", relu: bool = False, algorithm: str | None = None) -> Any:
     """Largest cell of each window: x (N, C, *spatial) -> y (N, C, *output), with indices a pair of y and int64 positions.
 
     stride defaults to kernel_size. A position counts the cells of one plane in row-major order, padding left out. NaN wins.
     ties: of equal cells "first" (in row-major order, as PyTorch) gets the gradient, or all of them "even" parts of it.
+    relu: the larger of y and 0, in the same pass.
     Raises: ValueError with the sizes where a window would hold no cell, TypeError for other dtypes than floats.
     """
-    return _max_pool(x, _dims(x, kernel_size, stride, padding, dilation, ceil_mode), return_indices, ties, algorithm)
+    return _max_pool(x, _dims(x, kernel_size, stride, padding, dilation, ceil_mode), return_indices, ties, algorithm, relu)
 
 
 def adaptive_max_pool(x: Tensor, output_size: Any, return_indices: bool = False, *, ties: str = "first",
@@ -88,15 +108,18 @@ def global_max_pool(x: Tensor, return_indices: bool = False, *, ties: str = "fir
     return adaptive_max_pool(x, 1, return_indices, ties=ties, algorithm=algorithm)
 
 
-def _max_pool(x: Tensor, dims: AnyPool, return_indices: bool, ties: str, algorithm: str | None) -> Any:
+def _max_pool(x: Tensor, dims: AnyPool, return_indices: bool, ties: str, algorithm: str | None, rectify: bool = False) -> Any:
     if ties not in ("first", "even"):
         raise ValueError(f'ties must be "first" (of equal cells the first gets the gradient) or "even" (each gets a part), got '
                          f"{ties!r}")
-    y, at = _largest(x.data, dims, algorithm)
+    fused = rectify and ties == "first"
+    y, at = _largest(x.data, dims, algorithm, fused)
     if ties == "even":
         out = max_pool_even_op.record(y, (x,), {"dims": dims, "algorithm": algorithm})
+        out = relu(out) if rectify else out
     else:
-        out = max_pool_op.record(y, (x,), {"indices": at, "dims": dims, "algorithm": algorithm})
+        op = max_pool_relu_op if fused else max_pool_op
+        out = op.record(y, (x,), {"indices": at, "dims": dims, "algorithm": algorithm})
     return (out, _indices(at)) if return_indices else out
 
 

@@ -51,12 +51,13 @@ LADDER = (
     Kernel("conv_input_grad", "im2col", im2col.conv_input_grad, refuse=floats_only, scratch=im2col.scratch),
     Kernel("conv_weight_grad", "im2col", im2col.conv_weight_grad, refuse=floats_only, scratch=im2col.scratch),
     Kernel("conv", "simd", simd.conv, refuse=simd.refuse, scratch=simd.scratch_bytes(simd.forward), fuses=BIAS_RELU),
-    Kernel("conv_input_grad", "simd", simd.conv_input_grad, refuse=simd.refuse, scratch=simd.scratch_bytes(simd.input_grad)),
+    Kernel("conv_input_grad", "simd", simd.conv_input_grad, refuse=simd.refuse, scratch=simd.scratch_bytes(simd.input_grad),
+           fuses=BIAS_RELU),
     Kernel("conv_weight_grad", "simd", simd.conv_weight_grad, refuse=simd.refuse, scratch=simd.scratch_bytes(simd.weight_grad)),
     Kernel("conv", "winograd", winograd.conv, refuse=winograd.refuse(winograd.forward), exact=False, bound=winograd.BOUND,
            scratch=winograd.scratch_bytes(winograd.forward), fuses=BIAS_RELU),
     Kernel("conv_input_grad", "winograd", winograd.conv_input_grad, refuse=winograd.refuse(winograd.input_grad), exact=False,
-           bound=winograd.BOUND, scratch=winograd.scratch_bytes(winograd.input_grad)),
+           bound=winograd.BOUND, scratch=winograd.scratch_bytes(winograd.input_grad), fuses=BIAS_RELU),
     # on a GPU; each refuses where there is none
     Kernel("conv", "cuda_naive", cuda_naive.conv, "cuda", cuda_plan.refuse, fuses=BIAS),
     Kernel("conv_input_grad", "cuda_naive", cuda_naive.conv_input_grad, "cuda", cuda_plan.refuse),
@@ -80,7 +81,9 @@ LADDER = (
     # the copy that im2col makes, and its adjoint, on their own
     Kernel("unfold", "reference", reference.unfold),
     Kernel("unfold", "im2col", im2col.im2col, refuse=floats_only),
+    Kernel("unfold", "cuda_im2col", cuda_im2col.im2col, "cuda", cuda_im2col.refuse),
     Kernel("fold", "reference", reference.fold),
     Kernel("fold", "im2col", im2col.col2im, refuse=floats_only),
+    Kernel("fold", "cuda_im2col", cuda_im2col.col2im, "cuda", cuda_im2col.refuse),
 )
 register(*LADDER)

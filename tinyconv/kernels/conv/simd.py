@@ -37,9 +37,10 @@ def conv(x: np.ndarray, w: np.ndarray, dims: ConvDims, bias: np.ndarray | None =
     return _correlate(x, w, forward(dims, lanes(x.itemsize)), dims.y_shape, bias, relu)
 
 
-def conv_input_grad(y: np.ndarray, w: np.ndarray, dims: ConvDims) -> np.ndarray:
+def conv_input_grad(y: np.ndarray, w: np.ndarray, dims: ConvDims, bias: np.ndarray | None = None,
+                    relu: bool = False) -> np.ndarray:
     """Fill x: the same tiles over y, a phase of a strided x at a time, so that no inserted zero is multiplied."""
-    return _correlate(y, w, input_grad(dims, lanes(y.itemsize)), dims.x_shape, None, False)
+    return _correlate(y, w, input_grad(dims, lanes(y.itemsize)), dims.x_shape, bias, relu)
 
 
 def conv_weight_grad(x: np.ndarray, y: np.ndarray, dims: ConvDims) -> np.ndarray:
@@ -66,9 +67,12 @@ def conv_weight_grad(x: np.ndarray, y: np.ndarray, dims: ConvDims) -> np.ndarray
 def _correlate(x: np.ndarray, w: np.ndarray, plan: Plan, shape: tuple[int, ...], bias: np.ndarray | None,
                relu: bool) -> np.ndarray:
     dtype, n, L = x.dtype, len(plan.tasks), lanes(x.itemsize)
-    dst = np.zeros(shape, dtype) if plan.partial else np.empty(shape, dtype)
+    dst = np.empty(shape, dtype)
     if not dst.size:
         return dst
+    if plan.partial:  # there are cells that no tap reaches
+        rest = 0 if bias is None else bias.reshape(-1, *(1,) * (len(shape) - 2))
+        dst[...] = np.maximum(rest, 0) if relu else rest
     x, w = _flat(x), _flat(w)
     packed = scratch("packed", plan.w_size, dtype)
     src = scratch("padded", plan.src_size, dtype)[:plan.src_size] if plan.src_size else x

@@ -80,9 +80,10 @@ def conv(x: np.ndarray, w: np.ndarray, dims: ConvDims, bias: np.ndarray | None =
     return _convolve(x, w, forward(dims, lanes(x.itemsize)), dims.y_shape, bias, relu)
 
 
-def conv_input_grad(y: np.ndarray, w: np.ndarray, dims: ConvDims) -> np.ndarray:
+def conv_input_grad(y: np.ndarray, w: np.ndarray, dims: ConvDims, bias: np.ndarray | None = None,
+                    relu: bool = False) -> np.ndarray:
     """Fill x: the same over y, with the kernel turned and its channels exchanged."""
-    return _convolve(y, w, input_grad(dims, lanes(y.itemsize)), dims.x_shape, None, False)
+    return _convolve(y, w, input_grad(dims, lanes(y.itemsize)), dims.x_shape, bias, relu)
 
 
 @lru_cache(maxsize=256)

@@ -21,11 +21,13 @@ from numba import float64, int32, int64
 from ...dims import NormDims
 from .. import gpu
 from ..gpu import cuda
+from ..pointwise import relu_grad_cuda
 
 THREADS = 256  # a power of two, for the tree; it is the size of the shared arrays below
 
 
-def norm(x: Any, w: Any, b: Any, dims: NormDims, eps: float, given: tuple[Any, Any] | None = None) -> tuple[Any, Any, Any]:
+def norm(x: Any, w: Any, b: Any, dims: NormDims, eps: float, given: tuple[Any, Any] | None = None,
+         relu: bool = False) -> tuple[Any, Any, Any]:
     """Blocks for the moments, threads for the elements: x is read twice and written once."""
     xp, flat = gpu.xp(), gpu.flat
     moments, scaled, _, _, _ = _kernels(x.dtype.name)
@@ -35,12 +37,14 @@ def norm(x: Any, w: Any, b: Any, dims: NormDims, eps: float, given: tuple[Any, A
         gpu.launch(moments, dims.S, gpu.threads(THREADS), mean, var, x, sizes)
     else:
         mean, var = given
-    _elements(scaled, y, x, flat(w), flat(b), flat(mean), flat(var), np.float64(eps), sizes)
+    _elements(scaled, y, x, flat(w), flat(b), flat(mean), flat(var), np.float64(eps), sizes, int(relu))
     return y, mean, var
 
 
-def norm_grad(g: Any, x: Any, w: Any, mean: Any, var: Any, dims: NormDims, eps: float, fixed: bool) -> tuple[Any, Any, Any]:
-    """Blocks for the sums over each s and each weight, threads for dx."""
+def norm_grad(g: Any, x: Any, w: Any, mean: Any, var: Any, dims: NormDims, eps: float, fixed: bool,
+              y: Any = None) -> tuple[Any, Any, Any]:
+    """Blocks for the sums over each s and each weight, threads for dx; before a relu, threads for what it lets through."""
+    g = g if y is None else relu_grad_cuda(g, y, g.shape)
     xp, flat = gpu.xp(), gpu.flat
     _, _, sums, weights, grad = _kernels(x.dtype.name)
     g, x, w, mean, var, sizes, at = *map(flat, (g, x, w, mean, var)), gpu.table(tuple(dims)), np.float64(eps)
@@ -94,14 +98,15 @@ def _kernels(dtype: str) -> tuple[gpu.Function, ...]:
             var[s] = real(0) if spread < 0 else real(spread)
 
     @gpu.jit
-    def scaled(y, size, x, w, b, mean, var, eps, sizes):
+    def scaled(y, size, x, w, b, mean, var, eps, sizes, relu):
         """y and x, `size` elements."""
         i = int32(cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x)
         if i < size:
             S, K, L, P = sizes[1], sizes[2], sizes[3], sizes[4]
             s = i // (K * L) % S
             weight = s % P * K + i // L % K
-            y[i] = (x[i] - mean[s]) * real(1.0 / math.sqrt(float64(var[s]) + eps)) * w[weight] + b[weight]
+            v = (x[i] - mean[s]) * real(1.0 / math.sqrt(float64(var[s]) + eps)) * w[weight] + b[weight]
+            y[i] = real(0) if relu and v < real(0) else v
 
     @gpu.jit
     def sums(gh, g, x, w, mean, var, eps, sizes):

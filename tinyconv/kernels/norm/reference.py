@@ -17,17 +17,22 @@ OVER = (0, 2, 3)
 
 
 def norm(x: np.ndarray, w: np.ndarray, b: np.ndarray, dims: NormDims, eps: float,
-         given: tuple[np.ndarray, np.ndarray] | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """y, mean (S,) and var (S,), the biased one; with `given`, those statistics in place of x's own."""
+         given: tuple[np.ndarray, np.ndarray] | None = None, relu: bool = False) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """y, mean (S,) and var (S,), the biased one; with `given`, those statistics in place of x's own; relu: max(y, 0)."""
     X = x.reshape(dims.N, dims.S, dims.K, dims.L).astype(np.float64)
     mean, var = (X.mean(OVER), X.var(OVER)) if given is None else given
     y = _xhat(X, mean, var, eps) * _per_weight(w, dims) + _per_weight(b, dims)
+    y = np.maximum(y, 0) if relu else y
     return y.reshape(x.shape).astype(x.dtype), mean.astype(x.dtype), var.astype(x.dtype)
 
 
 def norm_grad(g: np.ndarray, x: np.ndarray, w: np.ndarray, mean: np.ndarray, var: np.ndarray, dims: NormDims, eps: float,
-              fixed: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """dx, dw and db for a cotangent g of y; fixed: mean and var were given and do not move with x."""
+              fixed: bool, y: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """dx, dw and db for a cotangent g of y, or of max(y, 0), which is then given.
+
+    fixed: mean and var were given and do not move with x.
+    """
+    g = g if y is None else np.where(y > 0, g, 0)
     X, G = (a.reshape(dims.N, dims.S, dims.K, dims.L).astype(np.float64) for a in (x, g))
     xhat = _xhat(X, mean, var, eps)
     h = G * _per_weight(w, dims)

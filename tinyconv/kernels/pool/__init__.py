@@ -11,12 +11,13 @@ from . import aot, cellwise, cuda, cuda_cellwise, direct, reference, sums
 
 # sums in another order than the reference's: m terms differ by m roundings at most, and few cells lie in 32 windows
 ORDER = 32.0
+RELU = frozenset({"relu"})
 
 LADDER = (
     # choose a cell: (values, indices)
     Kernel("max_pool", "reference", reference.max_pool),
     Kernel("max_pool", "aot", aot.max_pool, refuse=aot.refuse_max),
-    Kernel("max_pool", "direct", direct.max_pool, refuse=direct.refuse_max),
+    Kernel("max_pool", "direct", direct.max_pool, refuse=direct.refuse_max, fuses=RELU),
     Kernel("median_pool", "reference", reference.median_pool),
     Kernel("median_pool", "direct", cellwise.median_pool, refuse=floats_only),
     Kernel("stochastic_pool", "reference", reference.stochastic_pool),
@@ -25,7 +26,7 @@ LADDER = (
     Kernel("pool_gather", "reference", reference.pool_gather),
     Kernel("pool_gather", "direct", direct.pool_gather, refuse=floats_only),
     Kernel("pool_scatter", "reference", reference.pool_scatter),
-    Kernel("pool_scatter", "direct", direct.pool_scatter, refuse=floats_only),
+    Kernel("pool_scatter", "direct", direct.pool_scatter, refuse=floats_only, fuses=RELU),
     # the same pair for a maximum whose gradient is spread evenly over ties
     Kernel("pool_even_gather", "reference", reference.pool_even_gather),
     Kernel("pool_even_gather", "direct", cellwise.pool_even_gather, refuse=floats_only),

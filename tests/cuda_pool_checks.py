@@ -29,7 +29,8 @@ def agree(k, dims, dtype, arrays, keywords):
             np.testing.assert_array_equal(gpu.to_host(g), w)
         else:
             # roots and powers of at most 100 cells, each right to a few eps of the dtype
-            np.testing.assert_allclose(gpu.to_host(g), w, rtol=k.bound * np.finfo(dtype).eps, atol=k.bound * np.finfo(dtype).eps)
+            bound = k.bound * np.finfo(dtype).eps
+            np.testing.assert_allclose(gpu.to_host(g), w, rtol=bound, atol=bound)
 
 
 def test_there_are_small_cases_of_every_kind():

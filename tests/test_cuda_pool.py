@@ -1,4 +1,4 @@
-"""Pooling and normalisation on CUDA: in Numba's simulator anywhere, on the GPU where there is one. Checks: cuda_pool_checks.py."""
+"""Pooling and normalisation on CUDA: in Numba's simulator, and on a GPU where there is one. Checks: cuda_pool_checks.py."""
 
 import pytest
 from test_cuda_conv import run_checks

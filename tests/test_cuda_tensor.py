@@ -24,7 +24,7 @@ def test_the_gpu_agrees_with_the_cpu():
     lambda: tc.tensor([1.0], device="cuda"), lambda: tc.nn.Linear(2, 2).to("cuda"), lambda: tc.nn.Linear(2, 2).cuda(),
 ])
 def test_without_a_gpu_the_sentence_says_what_is_missing(call):
-    with pytest.raises(RuntimeError, match="device 'cuda(:0)?' cannot be used: ") as caught:
+    with pytest.raises(RuntimeError, match=r"device 'cuda(:0)?' cannot be used: ") as caught:
         call()
     assert gpu.missing() in str(caught.value)
 

@@ -49,6 +49,8 @@ def train(
     validation: Annotated[int | None, Option(help="Training samples held back to watch the run by.", **TOLD)] = None,
     seed: Annotated[int | None, Option(help="Of all that is random: the same seed, the same weights.", **TOLD)] = None,
     threads: Annotated[int | None, Option(help="Cores to use; 0 is all.", **TOLD)] = None,
+    device: Annotated[str | None, Option(help="cpu or cuda.", **TOLD)] = None,
+    graph: Annotated[bool | None, Option("--graph", help="On a GPU, record a step and launch it as a whole.", **TOLD)] = None,
     config: Annotated[Path | None, Option(help="A TOML file with these settings, such as a run's config.toml; flags go "
                                                "before it.", show_default=False)] = None,
     out: Annotated[Path | None, Option(help="The folder to leave, by default runs/DATA-MODEL-N.", show_default=False)] = None,
@@ -61,7 +63,8 @@ def train(
     flags: dict[str, Any] = {
         "data": data, "model": model, "epochs": epochs, "batch_size": batch_size, "lr": lr, "optimizer": optimizer,
         "momentum": momentum, "weight_decay": weight_decay, "schedule": schedule, "label_smoothing": label_smoothing,
-        "augment": augment, "validation": validation, "seed": seed, "threads": threads}
+        "augment": augment, "validation": validation, "seed": seed, "threads": threads,
+        "device": device, "graph": graph}
     raise typer.Exit(train({name: value for name, value in flags.items() if value is not None}, config, out, resume, data_dir))
 
 

@@ -21,6 +21,7 @@ GOLDEN, FIRST, SECOND = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111
 
 def uniform(key: int, shape: tuple[int, ...], dtype: np.dtype) -> Any:
     """Numbers from [0, 1): 24 bits of float32, 53 of float64."""
+    gpu.refuse_recording("random numbers")
     xp, u64 = gpu.xp(), np.uint64
     z = xp.arange(1, prod(shape) + 1, dtype=u64) * u64(GOLDEN) + u64(key)
     z = (z ^ (z >> u64(30))) * u64(FIRST)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..device import like, same_device
+from ..device import kind, like, namespace, same_device
 from ..forms import fused
 from ..tensor import Op, Tensor
 from . import pointwise
@@ -246,13 +246,13 @@ def _all_classes(t: Any, C: int, ignore_index: int) -> bool:
 
 def _places(t: Any) -> tuple:
     """Where in the logits the class of each position stands."""
-    n, *rest = _grid(t.shape) if type(t) is np.ndarray else (like(t, a) for a in _grid(t.shape))
+    n, *rest = _grid(t.shape, kind(t))
     return (n, t, *rest)
 
 
 @lru_cache(maxsize=64)
-def _grid(shape: tuple[int, ...]) -> tuple:
-    return tuple(np.arange(n).reshape(-1, *(1,) * (len(shape) - i - 1)) for i, n in enumerate(shape))
+def _grid(shape: tuple[int, ...], where: str) -> tuple:
+    return tuple(namespace(where).arange(n).reshape(-1, *(1,) * (len(shape) - i - 1)) for i, n in enumerate(shape))
 
 
 def _along_classes(w: Any, ndim: int) -> Any:

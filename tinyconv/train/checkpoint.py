@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..data.files import replacing
+from ..device import kind, to_host
 from ..tensor import Tensor
 from .config import TrainError
 
@@ -60,7 +61,7 @@ def read_tree(path: Path) -> dict[str, Any]:
 
 
 def _pack(tree: Any, name: str, arrays: dict[str, np.ndarray]) -> Any:
-    if isinstance(tree, Tensor | np.ndarray):
+    if isinstance(tree, Tensor | np.ndarray) or kind(tree) == "cuda":
         arrays[name] = _array(tree)
         return {ARRAY: name}
     if isinstance(tree, dict):
@@ -71,4 +72,5 @@ def _pack(tree: Any, name: str, arrays: dict[str, np.ndarray]) -> Any:
 
 
 def _array(value: Any) -> np.ndarray:
-    return value.data if isinstance(value, Tensor) else value
+    """On the host, where files are written from."""
+    return to_host(value.data if isinstance(value, Tensor) else value)

@@ -93,6 +93,7 @@ def test_put_adds_what_is_named_twice_in_the_order_of_y():
         want = np.zeros(shape, np.float32)
         y = rng.standard_normal(want[key].shape).astype(np.float32)
         np.add.at(want, key, y)
+        np.testing.assert_array_equal(registry.kernels("put")[0].fn(y, key, shape), want)
         moved = tuple(gpu.to_device(k) if isinstance(k, np.ndarray) else k for k in key)
         got = kernel("put").fn(gpu.to_device(y), moved, shape)
         np.testing.assert_array_equal(gpu.to_host(got), want)
@@ -109,6 +110,7 @@ def test_uniform_numbers_are_splitmix64():
     bits = (6457827717110365317, 3203168211198807973, 9817491932198370423)
     got = gpu.to_host(kernel("uniform").fn(1234567, (3,), np.dtype("float64")))
     np.testing.assert_array_equal(got, [(b >> 11) / 2**53 for b in bits])
+    np.testing.assert_array_equal(registry.kernels("uniform")[0].fn(1234567, (3,), np.dtype("float64")), got)
     many = gpu.to_host(kernel("uniform").fn(5, (100, 100), np.dtype("float32")))
     # the mean of 10,000 has a standard deviation of 0.0029
     assert many.dtype == np.float32 and 0 <= many.min() < 0.01 and 0.99 < many.max() < 1 and abs(many.mean() - 0.5) < 0.015

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
+from rich.markup import escape
 from rich.table import Table
 
 from .. import __version__, registry
@@ -59,7 +60,7 @@ def _cuda() -> str:
 
     if gpu.simulated():
         return "simulated by Numba on this CPU: it shows whether kernels are right, not how fast they are"
-    return gpu.missing() or gpu.card()
+    return escape(gpu.missing() or gpu.card())
 
 
 def _version(package: str) -> str:

@@ -1,10 +1,10 @@
-"""Adding at places, on a GPU: the adjoints of picking elements, without atomics, so that every run gives the same bits.
+"""Adding at places: the adjoints of picking elements. On a GPU without atomics, so that every run gives the same bits.
 
     put         x[key] += y, where a place may be named any number of times
     sum_runs    y[o] summed over runs of neighbours along an axis (np.add.reduceat)
 
 Places that are named twice are brought side by side by a stable sort; the thread that stands first among equals adds them all
-up in the order of y. On a CPU both are NumPy's: see ops/shape.py and ops/resize.py.
+up in the order of y. On a CPU both are NumPy's.
 """
 
 from __future__ import annotations
@@ -21,6 +21,18 @@ from . import gpu
 from .gpu import cuda
 
 THREADS = 256
+
+
+def put_reference(y: np.ndarray, key: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """x[key] += y from zeros, one element after the other."""
+    x = np.zeros_like(y, shape=shape)
+    np.add.at(x, key, y)
+    return x
+
+
+def sum_runs_reference(y: np.ndarray, starts: np.ndarray, axis: int) -> np.ndarray:
+    """The sum of each run of neighbours along the axis."""
+    return np.add.reduceat(y, starts, axis)
 
 
 def put(y: Any, key: Any, shape: tuple[int, ...]) -> Any:
@@ -40,6 +52,11 @@ def sum_runs(y: Any, starts: np.ndarray, axis: int) -> Any:
     _run(_kernels(y.dtype.name)[1], lead * len(starts) * rest, gpu.table((*map(int, starts), n)), gpu.flat(y), x, len(starts),
          n, rest)
     return x
+
+
+def refuse(shape: tuple[int, ...], dtype: np.dtype) -> str:
+    """What they do not take on a GPU: more elements than 32 bits count."""
+    return gpu.refuse(shape, dtype) or ("it counts elements with 32 bits" if prod(shape) >= 2**31 else "")
 
 
 def _run(kernel: gpu.Function, size: int, *args: Any) -> None:
@@ -78,4 +95,10 @@ def _kernels(dtype: str) -> tuple[gpu.Function, gpu.Function]:
     return add_runs, sums
 
 
-register(Kernel("put", "cuda", put, "cuda", gpu.refuse), Kernel("sum_runs", "cuda", sum_runs, "cuda", gpu.refuse))
+LADDER = (
+    Kernel("put", "reference", put_reference),
+    Kernel("put", "cuda", put, "cuda", refuse),
+    Kernel("sum_runs", "reference", sum_runs_reference),
+    Kernel("sum_runs", "cuda", sum_runs, "cuda", refuse),
+)
+register(*LADDER)

@@ -1,4 +1,4 @@
-"""Random numbers on a GPU: number i of a draw follows from i and a key alone, so that no state lives on the device.
+"""Random numbers for a GPU: number i of a draw follows from i and a key alone, so that no state lives on the device.
 
     z = mix(key + (i + 1) * golden)        u = the upper bits of z, as a fraction
 
@@ -19,10 +19,19 @@ from . import gpu
 GOLDEN, FIRST, SECOND = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 
 
+def reference(key: int, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """Numbers from [0, 1), on the host."""
+    return _numbers(np, key, shape, dtype)
+
+
 def uniform(key: int, shape: tuple[int, ...], dtype: np.dtype) -> Any:
-    """Numbers from [0, 1): 24 bits of float32, 53 of float64."""
+    """Numbers from [0, 1), 24 bits of float32 and 53 of float64: CuPy's arithmetic, a pass for each step."""
     gpu.refuse_recording("random numbers")
-    xp, u64 = gpu.xp(), np.uint64
+    return _numbers(gpu.xp(), key, shape, dtype)
+
+
+def _numbers(xp: Any, key: int, shape: tuple[int, ...], dtype: np.dtype) -> Any:
+    u64 = np.uint64
     z = xp.arange(1, prod(shape) + 1, dtype=u64) * u64(GOLDEN) + u64(key)
     z = (z ^ (z >> u64(30))) * u64(FIRST)
     z = (z ^ (z >> u64(27))) * u64(SECOND)
@@ -30,4 +39,4 @@ def uniform(key: int, shape: tuple[int, ...], dtype: np.dtype) -> Any:
     return ((z ^ (z >> u64(31))) >> u64(64 - bits)).astype(dtype).reshape(shape) * np.dtype(dtype).type(2.0**-bits)
 
 
-register(Kernel("uniform", "cuda", uniform, "cuda", gpu.refuse))
+register(Kernel("uniform", "reference", reference), Kernel("uniform", "cuda", uniform, "cuda", gpu.refuse))

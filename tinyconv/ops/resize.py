@@ -78,9 +78,7 @@ def _along_adjoint(y: Any, t: Taps) -> Any:
 def _add(x: Any, y: Any, cells: np.ndarray, axis: int) -> None:
     """x[cells[o]] += y[o] along the axis: equal cells stand side by side, so each is the sum of one run of y."""
     where, starts = np.unique(cells, return_index=True)
-    if type(y) is np.ndarray:
-        x[_at(where, axis)] += np.add.reduceat(y, starts, axis)
-    elif where.size:
+    if where.size:
         x[_at(like(x, where), axis)] += choose("sum_runs", y.shape, y.dtype, kind(y)).fn(y, starts, axis)
 
 

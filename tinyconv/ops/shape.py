@@ -36,11 +36,7 @@ def _unslice(y: Any, key: tuple, shape: tuple[int, ...]) -> Any:
 
 
 def _put(y: Any, key: Any, shape: tuple[int, ...]) -> Any:
-    if type(y) is not np.ndarray:
-        return choose("put", shape, y.dtype, kind(y)).fn(y, key, shape)
-    x = np.zeros_like(y, shape=shape)
-    np.add.at(x, key, y)  # an element taken twice gets both gradients
-    return x
+    return choose("put", shape, y.dtype, kind(y)).fn(y, key, shape)  # an element taken twice gets both gradients
 
 
 def _put_along(y: Any, indices: Any, axis: int, shape: tuple[int, ...]) -> Any:

@@ -374,3 +374,18 @@ def test_a_step_that_draws_is_not_recorded():
         graph()
     with pytest.raises(RuntimeError, match="random numbers in a step that is recorded"):
         graph()
+
+
+def test_a_network_reads_on_the_gpu_what_it_reads_on_the_cpu():
+    from tinyconv.train import PROBLEMS, evaluate, on_device, predict
+
+    tc.manual_seed(2)
+    model = nn.Sequential(nn.Conv2d(1, 2, 3, stride=3), nn.Flatten(), nn.Linear(8, 10))
+    images = np.random.default_rng(1).integers(0, 17, (3, 1, 8, 8)).astype(np.uint8)
+    transform, samples = PROBLEMS["digits"].transform, (images, np.array([1, 2, 3]))
+    want, score = predict(model, images, transform), evaluate(model, samples, transform)
+    on_device(model, "cuda")
+    with tc.use("cuda_naive"):
+        got, on_gpu = predict(model, images, transform), evaluate(model, samples, transform)
+    assert type(got) is np.ndarray and on_gpu.wrong.tolist() == score.wrong.tolist()
+    np.testing.assert_allclose(got, want, rtol=1e-5)  # float32, sums of at most 9 terms

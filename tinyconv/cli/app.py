@@ -18,6 +18,7 @@ TOLD = {"show_default": False, "rich_help_panel": "What to train, and how (by de
 DataDir = Annotated[Path | None, Option(help="Where the files of MNIST or Fashion-MNIST lie. By default $TINYCONV_DATA, "
                                              "then a download.", show_default=False)]
 RunFolder = Annotated[Path, Argument(metavar="RUN", help="The folder of a run, such as runs/digits-1.", show_default=False)]
+Device = Annotated[str, Option(help="cpu or cuda, wherever the run was trained.")]
 Best = Annotated[bool, Option("--best", help="Use the weights of the best epoch instead of the last.")]
 
 
@@ -69,22 +70,22 @@ def train(
 
 
 @app.command()
-def evaluate(run: RunFolder, best: Best = False, data_dir: DataDir = None) -> None:
+def evaluate(run: RunFolder, best: Best = False, data_dir: DataDir = None, device: Device = "cpu") -> None:
     """Measure a trained network on the held-out part of its data set."""
     from .look import evaluate
 
-    evaluate(run, best, data_dir)
+    evaluate(run, best, data_dir, device)
 
 
 @app.command()
 def predict(run: RunFolder,
             images: Annotated[list[Path], Argument(metavar="IMAGE.png...", help="Pictures, one subject in each.",
                                                    show_default=False)],
-            best: Best = False) -> None:
+            best: Best = False, device: Device = "cpu") -> None:
     """Read pictures with a trained network."""
     from .look import predict
 
-    predict(run, images, best)
+    predict(run, images, best, device)
 
 
 @app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

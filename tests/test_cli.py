@@ -225,7 +225,7 @@ def test_help_is_there_before_numba_and_matplotlib(tmp_path):
 
 
 @pytest.mark.parametrize("args", [["--help"], ["train", "--help"], ["evaluate", "--help"], ["predict", "--help"], ["models"],
-                                  ["info"]])
+                                  ["models", "vgg16"], ["models", "googlenet-bn"], ["models", "dcgan-generator"], ["info"]])
 def test_output_fits_80_columns(args):
     result = CliRunner().invoke(app, args, env={"COLUMNS": "80", "TERMINAL_WIDTH": "80"})
     assert result.exit_code == 0, result.output
@@ -248,6 +248,15 @@ def test_models_lists_every_one_with_its_parameters():
     for name in MODELS:
         assert re.search(rf"^{name} ", text, re.M)
     assert re.search(r"lenet5 +1x32x32 +61,706", text)  # 156 + 2,416 + 48,120 + 10,164 + 850
+
+
+def test_models_shows_one_layer_by_layer():
+    text = CliRunner().invoke(app, ["models", "vgg16"]).output
+    assert re.search(r"features\.28 +Conv2d +512x14x14 +2,359,808 +462,422,016 +196x196", text)
+    assert "138,357,544 parameters" in text
+    text = CliRunner().invoke(app, ["models", "unet", "--image", "3x40x48", "--classes", "5"]).output
+    assert re.search(r"head +Conv2d +5x40x48 +85 ", text)
+    assert CliRunner().invoke(app, ["models", "vgg"]).exit_code != 0
 
 
 def test_info_names_the_machine_and_the_kernels():
@@ -275,7 +284,7 @@ def refusal(*args: str, cwd: Path, **env: str) -> str:
 
 
 @pytest.mark.parametrize("args, words", [
-    (["train", "--model", "lenet"], "there is no model 'lenet'; did you mean 'lenet5'? There are: mlp, digits, lenet5, cnn"),
+    (["train", "--model", "lenet"], "there is no model 'lenet'; did you mean 'lenet5'? There are: perceptron, mlp, digits"),
     (["train", "--model", "lenet5"], "the model lenet5 takes images of 32x32, or of 28x28 which it pads; these are 8x8"),
     (["train", "--data", "mnits"], "there is no data set 'mnits'; did you mean 'mnist'?"),
     (["train", "--optimizer", "adamm"], "there is no optimizer 'adamm'; did you mean"),

@@ -84,7 +84,8 @@ def product_over_tables(plan, a, w, shape):
         to = p * np.array(out_step)[:, None]
         cell = (to[0] * S1 + to[1]) * S2 + to[2] + start
         total = np.zeros((N, G, Cb, P))
-        for off, t0, t1, t2, w_off in plan.taps[first:first + K]:
+        taps = plan.taps[first:first + K]
+        for (off, _, _, w_off), (t0, t1, t2) in zip(taps, cuda_plan.shifts(taps)):
             at = (i[0] * A1 + i[1]) * A2 + i[2] + off
             c = i + np.array([[t0], [t1], [t2]])
             ok = ((c >= 0) & (c < np.array([[A0], [A1], [A2]]))).all(0)

@@ -37,7 +37,7 @@ MAY_IMPORT = {
     "nn": NETS - {"optim"} | {"arithmetic"},
     "optim": NETS - {"nn"} | {"kernels"},
     "data": NETS | {"names", "data"},
-    "models": NETS | {"names", "models"},
+    "models": NETS | {"names", "data", "models"},
     "train": NETS | {"names", "cases", "kernels", "data", "models", "train"},
     "plot": NETS | {"arithmetic", "names", "cases", "kernels", "data", "models", "train", "plot"},
     "explore": {"data"},

@@ -69,6 +69,7 @@ _chosen: dict[tuple, Kernel] = {}  # remembered choices, forgotten when a kernel
 _CHOSEN_MAX = 4096
 Names = tuple[str, ...]
 _wishes: ContextVar[tuple[Names, frozenset[str]]] = ContextVar("tinyconv.wishes", default=((), frozenset()))  # pinned, avoided
+HOLLOW = "hollow"  # pinned by `hollow`, and on no ladder
 
 
 def provide(module: str, *ops: str) -> None:
@@ -150,6 +151,8 @@ def choose(op: str, dims: Any, dtype: np.dtype, device: str = "cpu", algorithm: 
 
 def _search(op: str, dims: Any, dtype: np.dtype, device: str, pinned: tuple[str, ...],
             avoided: frozenset[str], named: bool, prefer: str | None) -> Kernel:
+    if HOLLOW in pinned and op in (hollows := import_module("tinyconv.kernels.hollow").HOLLOWS):
+        return hollows[op]
     ladder = [k for k in kernels(op) if k.device == device and k.algorithm not in avoided]
     for k in ladder:
         if k.algorithm == prefer and not k.refuse(dims, dtype):
@@ -197,6 +200,20 @@ def use(*algorithms: str, avoid: str | tuple[str, ...] = ()) -> Iterator[None]:
         yield
     finally:
         _wishes.reset(token)
+
+
+@contextmanager
+def hollow() -> Iterator[None]:
+    """In the block kernels compute nothing: results have the right shape and hold zeros (kernels/hollow.py).
+
+    What a network is made of can be read off the tape after such a pass, whatever it would cost; no toolchain is loaded.
+    """
+    pinned, avoided = _wishes.get()
+    wished = _wishes.set(((HOLLOW, *pinned), avoided))
+    try:
+        yield
+    finally:
+        _wishes.reset(wished)
 
 
 def table(op: str | None = None, dims: Any = None, dtype: Any = "float32") -> str:

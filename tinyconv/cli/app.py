@@ -99,8 +99,18 @@ def bench(context: typer.Context) -> None:
 
 
 @app.command()
-def models() -> None:
-    """List the networks there are."""
+def models(
+    name: Annotated[str, Argument(help="One of them, to see it layer by layer.", show_default=False)] = "",
+    image: Annotated[str, Option(help='Of NAME: channels, height and width, "1x32x32"; by default what it was drawn for.',
+                                 show_default=False)] = "",
+    classes: Annotated[int | None, Option(help="Of NAME: outputs of the last layer.", min=1, show_default=False)] = None,
+) -> None:
+    """List the networks there are, or show one."""
+    if name:
+        from .shape import model
+
+        model(name, image, classes)
+        return
     from .info import models
 
     models()

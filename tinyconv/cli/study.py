@@ -65,7 +65,8 @@ def pool(input: Input, kernel: Kernel, stride: WindowStride = "", padding: Paddi
 def model(name: Annotated[str, Argument(help="A network by name: see `tinyconv models`.", show_default=False)],
           image: Annotated[str, Option(help='Channels, height and width, "1x32x32"; by default what it was drawn for.',
                                        show_default=False)] = "",
-          classes: Annotated[int, Option(help="Outputs of the last layer.", min=1)] = 10) -> None:
+          classes: Annotated[int | None, Option(help="Outputs of the last layer; by default what it was drawn for.", min=1,
+                                                show_default=False)] = None) -> None:
     """A network, layer by layer."""
     from .shape import model
 

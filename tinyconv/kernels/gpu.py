@@ -150,11 +150,12 @@ cuda = _Cuda()
 class Function:
     """A function for the device: a kernel, which `launch` starts, or a helper, which is inlined into its callers.
 
-    threads: the most threads a block of it will have, where registers are to be shared out among that many.
+    threads, blocks: the threads of its blocks, and how many blocks a multiprocessor should hold at once, where a thread
+    wants many registers: its 65,536 are shared out among them all.
     """
 
-    def __init__(self, fn: Callable, helper: bool = False, threads: int = 0) -> None:
-        self.fn, self.helper, self.threads = fn, helper, threads
+    def __init__(self, fn: Callable, helper: bool = False, threads: int = 0, blocks: int = 1) -> None:
+        self.fn, self.helper, self.threads, self.blocks = fn, helper, threads, blocks
         self._bound: Any = None
         self._loaded: dict[tuple, Any] = {}
         self.__doc__, self.__name__ = fn.__doc__, fn.__name__
@@ -189,9 +190,9 @@ def _bind(value: Any) -> Any:
     return value.bound if isinstance(value, Function) and value.helper else value
 
 
-def jit(fn: Callable | None = None, *, threads: int = 0) -> Any:
-    """A kernel: `@jit`, or `@jit(threads=256)` where it needs many registers and blocks have that many threads at most."""
-    return Function(fn, threads=threads) if fn else lambda f: Function(f, threads=threads)
+def jit(fn: Callable | None = None, *, threads: int = 0, blocks: int = 1) -> Any:
+    """A kernel: `@jit`, or `@jit(threads=256, blocks=2)` where a thread wants many registers."""
+    return Function(fn, threads=threads, blocks=blocks) if fn else lambda f: Function(f, threads=threads, blocks=blocks)
 
 
 def helper(fn: Callable) -> Any:
@@ -344,7 +345,7 @@ def build(kernel: Function, sig: tuple[Any, ...], cc: tuple[int, int]) -> Binary
     from cuda.bindings import nvjitlink
 
     ptx, _ = cuda.compile(kernel.bound, sig, device=False, abi="numba", cc=cc, output="ptx",
-                          launch_bounds=kernel.threads or None)
+                          launch_bounds=(kernel.threads, kernel.blocks) if kernel.threads else None)
     options = [f"-arch=sm_{cc[0]}{cc[1]}", "-verbose"]
     linker = nvjitlink.create(len(options), options)
     try:
@@ -377,8 +378,8 @@ def _load(kernel: Function, values: list[Any]) -> Any:
     major_minor = cupy.cuda.Device().compute_capability
     cc, sig = (int(major_minor[:-1]), int(major_minor[-1])), signature(values)
     constants = [getattr(c.cell_contents, "__name__", repr(c.cell_contents)) for c in kernel.fn.__closure__ or ()]
-    key = hashlib.sha256(repr((kernel.fn.__module__, kernel.fn.__qualname__, constants, kernel.threads, sig, cc)).encode())
-    path = FOLDER and FOLDER / f"{kernel.__name__}-{key.hexdigest()[:16]}.cubin"
+    key = repr((kernel.fn.__module__, kernel.fn.__qualname__, constants, kernel.threads, kernel.blocks, sig, cc))
+    path = FOLDER and FOLDER / f"{kernel.__name__}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.cubin"
     if path and path.exists():
         name, _, code = path.read_bytes().partition(b"\n")
     else:

@@ -17,6 +17,7 @@ from . import (
     simd,
     toeplitz,
     winograd,
+    winograd_weights,
     zero_insertion,
 )
 
@@ -58,6 +59,8 @@ LADDER = (
            scratch=winograd.scratch_bytes(winograd.forward), fuses=BIAS_RELU),
     Kernel("conv_input_grad", "winograd", winograd.conv_input_grad, refuse=winograd.refuse(winograd.input_grad), exact=False,
            bound=winograd.BOUND, scratch=winograd.scratch_bytes(winograd.input_grad), fuses=BIAS_RELU),
+    Kernel("conv_weight_grad", "winograd", winograd_weights.conv_weight_grad, refuse=winograd_weights.refuse, exact=False,
+           bound=winograd.BOUND, scratch=winograd_weights.scratch_bytes),
     # on a GPU; each refuses where there is none
     Kernel("conv", "cuda_naive", cuda_naive.conv, "cuda", cuda_plan.refuse, fuses=BIAS),
     Kernel("conv_input_grad", "cuda_naive", cuda_naive.conv_input_grad, "cuda", cuda_plan.refuse),

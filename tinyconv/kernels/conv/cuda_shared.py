@@ -20,7 +20,7 @@ from ...dims import ConvDims
 from .. import gpu
 from ..gpu import cuda, int32, uint32
 from . import cuda_plan
-from .cuda_plan import PHASE, TAP, WHERE, Plan, tables
+from .cuda_plan import BIAS, LOW, PHASE, TAP, WHERE, Plan, tables
 from .cuda_tiled_weights import sum_parts
 
 SIDE = 16
@@ -91,13 +91,14 @@ def _kernels(S: int, dtype: str) -> tuple[gpu.Function, gpu.Function]:
         for k0 in range(int32(0), K, int32(S)):
             r = (first + k0 + ty) * TAP
             tile_a[ty * S + tx] = real(0)
-            if (inside and k0 + ty < K and uint32(i0 + taps[r + 1]) < uint32(g[4])  # a negative one, unsigned, is a large one
-                    and uint32(i1 + taps[r + 2]) < uint32(g[5]) and uint32(i2 + taps[r + 3]) < uint32(g[6])):
+            if (inside and k0 + ty < K and uint32(i0 + taps[r + 2]) < uint32(g[4])  # a negative one, unsigned, is a large one
+                    and uint32(i1 + (taps[r + 1] >> 16)) < uint32(g[5])
+                    and uint32(i2 + (taps[r + 1] & LOW) - BIAS) < uint32(g[6])):
                 tile_a[ty * S + tx] = a[base + taps[r]]
             # of w, threads side by side fetch taps side by side
             tile_w[ty * WIDE + tx] = real(0)
             if j < channels and k0 + tx < K:
-                tile_w[ty * WIDE + tx] = w[group * g[17] + j * g[16] + taps[(first + k0 + tx) * TAP + 4]]
+                tile_w[ty * WIDE + tx] = w[group * g[17] + j * g[16] + taps[(first + k0 + tx) * TAP + 3]]
             cuda.syncthreads()
             for k in range(S):
                 total += tile_a[k * S + tx] * tile_w[ty * WIDE + k]
@@ -124,8 +125,9 @@ def _kernels(S: int, dtype: str) -> tuple[gpu.Function, gpu.Function]:
             tile_x[ty * WIDE + tx] = real(0)
             if m < stop and j0 + ty < K:
                 t, r = (j0 + ty) * TAP, p * WHERE
-                if (uint32(where[r + 1] + taps[t + 1]) < uint32(g[4]) and uint32(where[r + 2] + taps[t + 2]) < uint32(g[5])
-                        and uint32(where[r + 3] + taps[t + 3]) < uint32(g[6])):
+                if (uint32(where[r + 1] + taps[t + 2]) < uint32(g[4])
+                        and uint32(where[r + 2] + (taps[t + 1] >> 16)) < uint32(g[5])
+                        and uint32(where[r + 3] + (taps[t + 1] & LOW) - BIAS) < uint32(g[6])):
                     tile_x[ty * WIDE + tx] = x[(n * g[1] + group) * g[2] * (g[4] * g[5] * g[6]) + where[r] + taps[t]]
             tile_y[ty * WIDE + tx] = real(0)
             if m < stop and o0 + ty < channels:

@@ -69,8 +69,9 @@ def _correlate(plan: Plan, a: Any, w: Any, shape: tuple[int, ...], bias: Any) ->
         tile = tile._replace(V=1)
     grid = (gpu.cells(plan.positions, tile.BM), gpu.cells(plan.channels, tile.BN), plan.groups * len(plan.phases))
     w = gpu.flat(w)
-    gpu.launch(correlate(tile, plan.checked, a.dtype.name), grid, tile.threads, out, gpu.flat(a), w, t.phases, t.taps,
-               t.geometry, w if bias is None else gpu.flat(bias), int(bias is not None))
+    kernel = correlate(tile, plan.checked, plan.linear, a.dtype.name)
+    gpu.launch(kernel, grid, tile.threads, out, gpu.flat(a), w, t.phases, t.taps, t.geometry,
+               w if bias is None else gpu.flat(bias), int(bias is not None))
     return out
 
 

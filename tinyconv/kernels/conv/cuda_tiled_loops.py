@@ -16,9 +16,8 @@ from typing import NamedTuple
 
 from .. import gpu
 from ..gpu import cuda, int32, uint32
-from .cuda_plan import PHASE, TAP
+from .cuda_plan import BIAS, LOW, PHASE, TAP
 
-FAR = -(1 << 30)  # a coordinate that no tap brings back inside
 PAD = 4  # numbers at the end of a row in shared memory: threads that store down a column meet different banks
 
 
@@ -63,8 +62,12 @@ def multiply(tile: Tile, wide_a: int, wide_b: int) -> gpu.Function:
 
 
 @cache
-def correlate(tile: Tile, checked: int, dtype: str) -> gpu.Function:
-    """The kernel for this tile; `checked` of the last dimensions are tested against the edges of a (0, 2 or 3)."""
+def correlate(tile: Tile, checked: int, linear: bool, dtype: str) -> gpu.Function:
+    """The kernel for this tile.
+
+    checked: how many of the last dimensions are tested against the edges of a, 0, 2 or 3.
+    linear: position p of a sample is cell p of out; else, between the phases of a stride, it must be worked out.
+    """
     real = gpu.real(dtype)
     BM, BN, BK, TM, TN, V = tile
     TX, TY, VN = BM // TM, BN // TN, min(4, TN)  # threads along positions and along channels
@@ -74,9 +77,10 @@ def correlate(tile: Tile, checked: int, dtype: str) -> gpu.Function:
     WIDE = BN + PAD
     SLICE_A, SLICE_W, CELLS = BK * BM, BK * WIDE, TM * TN
     SHARED_A, SHARED_W = 2 * SLICE_A, 2 * SLICE_W
+    BLOCKS = 2 if THREADS == 256 and dtype == "float32" else 1  # 128 registers a thread: one block multiplies as one fetches
     add_products = multiply(tile, BM, WIDE)
 
-    @gpu.jit(threads=THREADS)
+    @gpu.jit(threads=THREADS, blocks=BLOCKS)
     def kernel(out, a, w, phases, taps, g, bias, biased):
         slices_a = cuda.shared.array(SHARED_A, real, alignment=16)
         slices_w = cuda.shared.array(SHARED_W, real, alignment=16)
@@ -86,6 +90,9 @@ def correlate(tile: Tile, checked: int, dtype: str) -> gpu.Function:
         at_a = cuda.local.array(TM, real)
         at_w = cuda.local.array(TN, real)
         cells = cuda.local.array(TM, int32)
+        offs = cuda.local.array(FETCH_A, int32)
+        shifts = cuda.local.array(FETCH_A, int32)
+        t0 = cuda.local.array(FETCH_A, int32)
         t = uint32(cuda.threadIdx.x)
         tx, ty = uint32(t % uint32(TX)), uint32(t // uint32(TX))
         groups, channels = uint32(g[1]), int32(g[3])
@@ -105,11 +112,9 @@ def correlate(tile: Tile, checked: int, dtype: str) -> gpu.Function:
         p = uint32(m - n * P)
         i0 = int32(int32(p // uint32(P1 * P2)) * g[10])
         i1 = int32(int32(uint32(p // P2) % P1) * g[11])
-        i2 = int32(int32(p % P2) * g[12])
+        i2 = int32(int32(p % P2) * g[12] - int32(BIAS))
         A0, A1, A2 = uint32(g[4]), uint32(g[5]), uint32(g[6])
-        base = int32((((int32(n) * g[1] + group) * g[2] * g[4] + i0) * g[5] + i1) * g[6] + i2)
-        if not inside:
-            i2 = int32(FAR)
+        base = int32((((int32(n) * g[1] + group) * g[2] * g[4] + i0) * g[5] + i1) * g[6] + i2 + int32(BIAS))
         kw, jw = int32(t % uint32(BK)), int32(j0 + int32(t // uint32(BK)))
         j_step = int32(g[16])
         base_w = int32(group * g[17] + jw * j_step)
@@ -123,23 +128,22 @@ def correlate(tile: Tile, checked: int, dtype: str) -> gpu.Function:
             ahead = int32(k0 + int32(BK))
             half = uint32(uint32(ahead // int32(BK)) % uint32(2))  # of shared memory, that the slice ahead goes to
             if ahead < K:
+                for i in range(uint32(FETCH_A)):  # of taps first, whatever they are, so that no fetch of a waits for another
+                    r = int32((first + ahead + ka + int32(i) * int32(ROWS)) * int32(TAP))
+                    offs[i] = taps[r]
+                    if checked:
+                        shifts[i] = taps[r + 1]
+                    if checked == 3:
+                        t0[i] = taps[r + 2]
                 for i in range(uint32(FETCH_A)):
-                    k = int32(ahead + ka + int32(i) * int32(ROWS))
-                    v = real(0)
-                    if k < K:
-                        r = int32((first + k) * int32(TAP))
-                        if checked == 0:
-                            ok = inside
-                        elif checked == 2:
-                            ok = (uint32(i1 + taps[r + 2]) < A1) & (uint32(i2 + taps[r + 3]) < A2)
-                        else:
-                            ok = ((uint32(i0 + taps[r + 1]) < A0) & (uint32(i1 + taps[r + 2]) < A1)
-                                  & (uint32(i2 + taps[r + 3]) < A2))
-                        if ok:
-                            v = a[int32(base + taps[r])]
-                    next_a[i] = v
+                    ok = inside & (ahead + ka + int32(i) * int32(ROWS) < K)
+                    if checked:
+                        ok = ok & (uint32(i1 + (shifts[i] >> int32(16))) < A1) & (uint32(i2 + (shifts[i] & int32(LOW))) < A2)
+                    if checked == 3:
+                        ok = ok & (uint32(i0 + t0[i]) < A0)
+                    next_a[i] = a[int32(base + offs[i])] if ok else real(0)
                 k = int32(ahead + kw)
-                off = int32(base_w + taps[int32((first + k) * int32(TAP) + 4)]) if k < K else int32(0)
+                off = int32(base_w + taps[int32((first + k) * int32(TAP) + 3)])
                 for i in range(uint32(FETCH_W)):
                     j = int32(int32(i) * int32(COLS))
                     next_w[i] = w[int32(off + j * j_step)] if (k < K) & (jw + j < channels) else real(0)
@@ -159,11 +163,13 @@ def correlate(tile: Tile, checked: int, dtype: str) -> gpu.Function:
             m = uint32(m0 + i // uint32(V) * uint32(TX * V) + tx * uint32(V) + i % uint32(V))
             n = uint32(m // P)
             p = uint32(m - n * P)
-            o0 = int32(int32(p // uint32(P1 * P2)) * g[13])
-            o1 = int32(int32(uint32(p // P2) % P1) * g[14])
-            o2 = int32(int32(p % P2) * g[15])
-            cell = int32((int32(n) * g[1] + group) * channels * size + (o0 * S1 + o1) * S2 + o2 + phases[row + 5])
-            cells[i] = cell if m < M else int32(-1)
+            cell = int32(p)
+            if not linear:
+                o0 = int32(int32(p // uint32(P1 * P2)) * g[13])
+                o1 = int32(int32(uint32(p // P2) % P1) * g[14])
+                o2 = int32(int32(p % P2) * g[15])
+                cell = int32((o0 * S1 + o1) * S2 + o2 + phases[row + 5])
+            cells[i] = int32((int32(n) * g[1] + group) * channels * size + cell) if m < M else int32(-1)
         for e in range(uint32(CELLS)):
             i, j = e // uint32(TN), e % uint32(TN)
             c = int32(j0 + int32(j // uint32(VN) * uint32(TY * VN) + ty * uint32(VN) + j % uint32(VN)))

@@ -15,7 +15,7 @@ from typing import Any
 
 from .. import gpu
 from ..gpu import cuda, int32, uint32
-from .cuda_plan import TAP, WHERE
+from .cuda_plan import BIAS, LOW, TAP, WHERE
 from .cuda_tiled_loops import PAD, Tile, multiply
 
 
@@ -32,8 +32,10 @@ def correlate_weights(tile: Tile, checked: int, dtype: str) -> gpu.Function:
     SLICE_X, SLICE_Y = BK * WIDE_X, BK * WIDE_Y
     SHARED_X, SHARED_Y = 2 * SLICE_X, 2 * SLICE_Y
     add_products = multiply(tile, WIDE_X, WIDE_Y)
+    fits = dtype == "float32" and (THREADS, checked) in {(256, 0), (256, 2), (128, 0), (128, 2), (128, 3)}
+    BLOCKS = {256: 2, 128: 3}[THREADS] if fits else 1  # fewer registers a thread, more threads to wait in turns
 
-    @gpu.jit(threads=THREADS)
+    @gpu.jit(threads=THREADS, blocks=BLOCKS)
     def kernel(out, x, y, where, taps, g, parts, span):
         slices_x = cuda.shared.array(SHARED_X, real, alignment=16)
         slices_y = cuda.shared.array(SHARED_Y, real, alignment=16)
@@ -43,9 +45,8 @@ def correlate_weights(tile: Tile, checked: int, dtype: str) -> gpu.Function:
         at_x = cuda.local.array(TM, real)
         at_y = cuda.local.array(TN, real)
         offs = cuda.local.array(FETCH_X, int32)
+        shifts = cuda.local.array(FETCH_X, int32)
         t0 = cuda.local.array(FETCH_X, int32)
-        t1 = cuda.local.array(FETCH_X, int32)
-        t2 = cuda.local.array(FETCH_X, int32)
         t = uint32(cuda.threadIdx.x)
         tx, ty = uint32(t % uint32(TX)), uint32(t // uint32(TX))
         group, part = int32(int32(cuda.blockIdx.z) // parts), int32(int32(cuda.blockIdx.z) % parts)
@@ -61,7 +62,7 @@ def correlate_weights(tile: Tile, checked: int, dtype: str) -> gpu.Function:
         jx, oy = int32(j0 + own), int32(o0 + own)
         for i in range(uint32(FETCH_X)):
             r = int32(min(jx + int32(i) * int32(COLS), K - 1) * int32(TAP))
-            offs[i], t0[i], t1[i], t2[i] = taps[r], taps[r + 1], taps[r + 2], taps[r + 3]
+            offs[i], shifts[i], t0[i] = taps[r], taps[r + 1], taps[r + 2]
         n = int32((start + km) // P)
         p = int32(start + km - n * P)
         sample_x, sample_y = int32(g[1] * g[2] * g[4] * g[5] * g[6]), int32(g[1] * channels * P)
@@ -79,15 +80,13 @@ def correlate_weights(tile: Tile, checked: int, dtype: str) -> gpu.Function:
                     p = int32(p - P)
                     base_x, base_y = int32(base_x + sample_x), int32(base_y + sample_y)
                 r = int32(p * int32(WHERE))
-                at, i0, i1, i2 = int32(base_x + where[r]), where[r + 1], where[r + 2], where[r + 3]
+                at, i0, i1, i2 = int32(base_x + where[r]), where[r + 1], where[r + 2], int32(where[r + 3] - BIAS)
                 for i in range(uint32(FETCH_X)):
-                    if checked == 0:
-                        ok = live
-                    elif checked == 2:
-                        ok = live & (uint32(i1 + t1[i]) < A1) & (uint32(i2 + t2[i]) < A2)
-                    else:
-                        ok = (live & (uint32(i0 + t0[i]) < A0) & (uint32(i1 + t1[i]) < A1)
-                              & (uint32(i2 + t2[i]) < A2))
+                    ok = live
+                    if checked:
+                        ok = live & (uint32(i1 + (shifts[i] >> int32(16))) < A1) & (uint32(i2 + (shifts[i] & int32(LOW))) < A2)
+                    if checked == 3:
+                        ok = ok & (uint32(i0 + t0[i]) < A0)
                     next_x[i] = x[int32(at + offs[i])] if ok & (jx + int32(i) * int32(COLS) < K) else real(0)
                 for i in range(uint32(FETCH_Y)):
                     o = int32(int32(i) * int32(COLS))

@@ -5,7 +5,8 @@
 The direct sum takes 9 multiply-adds for each output and pair of channels; here they are 4 (m = 2) or 2.25 (m = 4), each
 frequency a matrix product (tiles, C) x (C, O). Blocks of tiles and of output channels are chosen to stay in the cache, where
 winograd_loops.py transforms, multiplies and transforms back; winograd_tiles.py holds the vectors it is made of.
-The input gradient is the same with the kernel turned, channels exchanged, and 2 - p for padding.
+The input gradient is the same with the kernel turned, channels exchanged, and 2 - p for padding. The weight gradient is
+the form with its third slot open: winograd_weights.py.
 Not exact: the transforms scale what they sum, and take it back; see BOUND. What is not finite spoils its tile.
 Source: Lavin and Gray, "Fast algorithms for convolutional neural networks" (2016).
 """
@@ -37,6 +38,7 @@ TILES = 8
 WORK = 3_000_000  # multiply-adds of the direct sum; below, the three transforms take as long as it does
 CACHE = 192 * 1024  # numbers of V in a block of tiles, to stay in the second-level cache beside a block of weights
 LONGEST = 96  # tiles in a block
+LINE = 16  # int64 of slack after what a thread writes again and again, so that no two share a cache line
 TASKS = 8  # blocks wanted, whatever the number of threads
 
 
@@ -55,11 +57,13 @@ class Plan(NamedTuple):
     OW: int
     origin_h: int  # where the first tile starts in the source
     origin_w: int
+    overlap: int  # of neighbouring tiles of the source
     down: int  # tiles in an image
     across: int
     rows: int  # of tiles, in a block
     blocks: int
     depth: int  # vectors of input channels in a group
+    wide: int  # of them, so many lie side by side
     channel_blocks: int  # of 2L output channels, in a group
     w_in: int  # from channel to channel of w
     w_out: int
@@ -116,8 +120,8 @@ def _plan(dims: ConvDims, channels: Ints, src: Ints, dst: Ints, origin: Ints, w_
     v_apart, u_apart, m_apart = odd(rows * across * L, L), odd(Ci * 2 * L, L), odd((rows * across + WIDEST) * 2 * L, L)
     line = (across * m + 2 + L) * L
     v_depth = side * v_apart
-    return Plan(size, m, dims.N, dims.groups, Ci, Co, H, W, OH, OW, origin_h, origin_w, down, across, rows,
-                -(-every // rows), depth, channel_blocks, w_in, w_out, int(flipped), int(tiles_first), line,
+    return Plan(size, m, dims.N, dims.groups, Ci, Co, H, W, OH, OW, origin_h, origin_w, 2, down, across, rows,
+                -(-every // rows), depth, 1, channel_blocks, w_in, w_out, int(flipped), int(tiles_first), line,
                 u_apart, side * u_apart, v_apart, v_depth, dims.groups * depth * v_depth, m_apart, side * m_apart)
 
 
@@ -153,7 +157,7 @@ def _convolve(x: np.ndarray, w: np.ndarray, plan: Plan, shape: tuple[int, ...], 
     dst = np.empty(shape, dtype)
     if not dst.size:
         return dst
-    x, w, y = _flat(x), _flat(w), dst.reshape(-1)
+    x, w, y = flat(x), flat(w), dst.reshape(-1)
     u, v, sums, lines, b = (scratch(f"winograd {name}", size, dtype)[:size]
                             for name, size in _buffers(plan, L, workers).items())
     sums, lines = sums.reshape(workers, -1), lines.reshape(workers, -1)
@@ -162,7 +166,7 @@ def _convolve(x: np.ndarray, w: np.ndarray, plan: Plan, shape: tuple[int, ...], 
         padded = b.reshape(plan.groups, -1)
         padded[:, :plan.Co] = bias.reshape(plan.groups, plan.Co)
     offs = np.arange(plan.Ci) // L * plan.v_depth + np.arange(plan.Ci) % L
-    bases = np.zeros((workers, WIDEST), np.int64)
+    bases = np.zeros((workers, WIDEST + LINE), np.int64)
     args = v, 0, u, 0, sums[0], lines[0], offs, bases[0], b, int(relu), L, y
     calls = np.array([address(weigh, dtype, 0, plan, w, u, 0, lines[0], L),
                       address(spread, dtype, 0, 0, plan, x, v, 0, lines[0], L),
@@ -179,7 +183,7 @@ def scratch_bytes(plan_of: Callable[[ConvDims, int], Plan]) -> Callable[[ConvDim
     return count
 
 
-def _flat(a: np.ndarray) -> np.ndarray:
+def flat(a: np.ndarray) -> np.ndarray:
     """The numbers in a row, contiguous, aligned and writeable: one type for the compiled drivers, whatever comes."""
     if not a.flags.carray:
         a = np.require(a, None, ["C", "A", "W"])

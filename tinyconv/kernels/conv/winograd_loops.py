@@ -15,7 +15,15 @@ from numba import prange
 from ..invoke import invoke
 from ..jit import njit
 from ..tile import copy, turn
-from .winograd_tiles import NARROWEST, WIDEST, data_transform, product_tile, result_transform, weight_transform
+from .winograd_tiles import (
+    NARROWEST,
+    WIDEST,
+    data_transform,
+    product_tile,
+    result_transform,
+    spread_transform,
+    weight_transform,
+)
 
 
 @njit(parallel=True)
@@ -76,10 +84,13 @@ def weigh(o, p, w, u, to, line, L):
 
 @njit
 def spread(i, b, p, x, v, to, line, L):
-    """Block i of the tiles, vector b of channels, to V: six lines are turned and padded, then transformed tile by tile."""
-    side, m, pitch = p.m + 2, p.m, p.line
+    """Block i of the tiles, vector b of channels, to V: a tile's lines are turned and padded, then transformed one by one.
+
+    Tiles of x overlap by 2; those of y, for the weight gradient, do not.
+    """
+    side, m, pitch = p.m + p.overlap, p.m, p.line
     left, start = max(0, -p.origin_w), max(0, p.origin_w)
-    right = min(p.W - start, p.across * m + 2 - left)  # columns that are read
+    right = min(p.W - start, p.across * m + p.overlap - left)  # columns that are read
     g, c = divmod(b, p.depth)
     c0, rows = g * p.Ci + c * L, min(L, p.Ci - c * L)
     for row in range(i * p.rows, min((i + 1) * p.rows, p.N * p.down)):
@@ -92,10 +103,13 @@ def spread(i, b, p, x, v, to, line, L):
                     load(x, base + j, p.H * p.W, rows, min(L, right - j), line, at + (left + j) * L, L)
                 line[at:at + left * L] = 0
                 used = left + right
-            line[at + used * L:at + (p.across * m + 2) * L] = 0
+            line[at + used * L:at + (p.across * m + p.overlap) * L] = 0
         for j in range(p.across):
-            data_transform(p.size, line, j * m * L, pitch, v,
-                           to + b * p.v_depth + ((row - i * p.rows) * p.across + j) * L, p.v_apart)
+            tile = to + b // p.wide * p.v_depth + (((row - i * p.rows) * p.across + j) * p.wide + b % p.wide) * L
+            if p.overlap:
+                data_transform(p.size, line, j * m * L, pitch, v, tile, p.v_apart)
+            else:
+                spread_transform(p.size, line, j * m * L, pitch, v, tile, p.v_apart)
 
 
 @njit

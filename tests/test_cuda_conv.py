@@ -22,10 +22,10 @@ TESTS = Path(__file__).parent
 MAPS = ("conv", "conv_input_grad", "conv_weight_grad")
 
 
-def run_checks(simulated, *options):
+def run_checks(simulated, *options, checks="cuda_conv_checks.py"):
     env = {**os.environ, "NUMBA_ENABLE_CUDASIM": str(int(simulated)), "NUMBA_DISABLE_JIT": "0"}
-    checks = ["-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", str(TESTS / "cuda_conv_checks.py"), *options]
-    done = subprocess.run([sys.executable, *checks], env=env, cwd=TESTS.parent, capture_output=True, text=True, timeout=3600)
+    command = ["-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", str(TESTS / checks), *options]
+    done = subprocess.run([sys.executable, *command], env=env, cwd=TESTS.parent, capture_output=True, text=True, timeout=3600)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
     assert " passed" in done.stdout
 

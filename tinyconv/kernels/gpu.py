@@ -18,10 +18,12 @@ import ctypes
 import hashlib
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib import import_module
+from importlib.metadata import version
 from importlib.util import find_spec
 from types import CellType, FunctionType
 from typing import Any
@@ -73,6 +75,14 @@ def _capability(driver: Any) -> tuple[int, int]:
         driver.cuDeviceGetAttribute(ctypes.byref(value), attribute, device)
         found.append(value.value)
     return found[0], found[1]
+
+
+def card() -> str:
+    """Name, compute capability and memory of the GPU, and the packages that drive it."""
+    cupy = xp()
+    found, cc = cupy.cuda.runtime.getDeviceProperties(0), cupy.cuda.Device(0).compute_capability
+    return (f"{found['name'].decode()}, compute capability {cc[:-1]}.{cc[-1]}, {found['totalGlobalMem'] / 2**30:.0f} GiB, "
+            f"CuPy {cupy.__version__}, numba-cuda {version('numba-cuda')}")
 
 
 def refuse(dims: Any, dtype: np.dtype) -> str:
@@ -241,6 +251,72 @@ def _argument(kernel: Function, a: Any) -> Any:
     if isinstance(a, np.floating):
         return a
     raise TypeError(f"{kernel.__name__} takes arrays on the device and numbers, got {type(a).__name__}")
+
+
+class Graph:
+    """What a function launches, recorded once and then launched as one: a CUDA graph.
+
+    The function must do the same to the same memory each time, copy nothing from the host and wait for nothing. It runs WARM
+    times as it is, in memory of the graph's own, which nothing else is given afterwards; the next call records it. In the
+    simulator, which has no graphs, each call runs the function.
+    """
+
+    WARM = 2  # kernels are compiled, tables copied, and the memory is there
+
+    def __init__(self, fn: Callable[[], None]) -> None:
+        self.fn, self.calls = fn, 0
+        self.pool: Any = None
+        self.stream: Any = None
+        self.graph: Any = None
+
+    def __call__(self) -> None:
+        self.calls += 1
+        if simulated():
+            with _recording(self.calls > self.WARM):
+                self.fn()
+            return
+        if self.graph is None:
+            self._prepare(xp())
+        if self.graph is not None:
+            self.graph.launch()
+
+    def _prepare(self, cupy: Any) -> None:
+        """Run the function, or record it, on a stream and in memory of its own."""
+        if self.pool is None:
+            self.pool, self.stream = cupy.cuda.MemoryPool(), cupy.cuda.Stream(non_blocking=True)
+        cupy.cuda.get_current_stream().synchronize()
+        with cupy.cuda.using_allocator(self.pool.malloc), self.stream:
+            if self.calls <= self.WARM:
+                self.fn()
+                self.stream.synchronize()
+                return
+            self.stream.begin_capture()
+            try:
+                with _recording(True):
+                    self.fn()
+            finally:
+                graph = self.stream.end_capture()
+        self.graph = graph
+
+
+_is_recording = False
+
+
+@contextmanager
+def _recording(now: bool) -> Iterator[None]:
+    global _is_recording
+    before, _is_recording = _is_recording, now
+    try:
+        yield
+    finally:
+        _is_recording = before
+
+
+def refuse_recording(what: str) -> None:
+    """Raise RuntimeError inside of a Graph, for what would be the same in every launch of it and should not."""
+    if _is_recording:
+        raise RuntimeError(f"{what} in a step that is recorded as a CUDA graph would be repeated in every launch: "
+                           "run without the graph")
 
 
 # from Python to machine code

@@ -39,7 +39,14 @@ class DeviceArray(np.ndarray):
         return out[0] if out and out[0] is not None else None if result is None else on_device(result)
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        return _kept(super().__array_function__(func, types, args, kwargs))
+        if np.ndarray in types:
+            raise TypeError(f"{func.__name__} was given arrays on the host and on the device")
+        return _kept(func(*_plain(args), **_plain(kwargs)))
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        if isinstance(value, np.ndarray) and not isinstance(value, DeviceArray) and value.ndim:
+            raise TypeError("an array on the host was written into one on the device")
+        super().__setitem__(key, value)
 
     def __getitem__(self, key: Any) -> Any:
         return _kept(super().__getitem__(key))
@@ -58,6 +65,15 @@ class DeviceArray(np.ndarray):
 def on_device(a: Any) -> DeviceArray:
     """The same memory as a DeviceArray; a number becomes an array of no dimensions."""
     return np.asarray(a).view(DeviceArray)
+
+
+def _plain(args: Any) -> Any:
+    """Arguments with the arrays in them as NumPy's own."""
+    if isinstance(args, (tuple, list)):
+        return type(args)(map(_plain, args))
+    if isinstance(args, dict):
+        return {name: _plain(a) for name, a in args.items()}
+    return args.view(np.ndarray) if isinstance(args, DeviceArray) else args
 
 
 def _kept(result: Any) -> Any:

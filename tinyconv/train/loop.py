@@ -21,11 +21,14 @@ from ..data import Loader
 from ..nn import Module
 from ..nn.functional import cross_entropy
 from ..random import get_rng_state, set_rng_state
-from ..tensor import from_numpy
+from ..tensor import Tensor, from_numpy
 from .config import Config, TrainError
 from .optimise import make_optimiser, make_schedule
 from .problem import Data, training_transform
-from .score import Score, evaluate
+from .recorded import Recorded
+from .score import Score, device_of_model, evaluate
+
+LOOK = 50  # steps on a GPU between two looks at the loss: one that is no number is then noticed, if late
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,19 +51,25 @@ class Epoch:
 
 @dataclass(slots=True)
 class Tally:
-    """Sums over the samples of the epoch that is under way."""
+    """Sums over the samples of the epoch that is under way; loss and right may be arrays on a GPU."""
 
     samples: int = 0
-    loss: float = 0.0
-    right: int = 0
+    loss: Any = 0.0
+    right: Any = 0
     seconds: float = 0.0
 
-    def add(self, loss: float, logits: np.ndarray, labels: np.ndarray, seconds: float) -> None:
-        """Count one batch in."""
+    def add(self, loss: Any, logits: Any, labels: Any, seconds: float) -> None:
+        """Count one batch in. What is on a GPU is added up there, and not waited for."""
         self.samples += len(labels)
-        self.loss += loss * len(labels)
-        self.right += int((logits.argmax(1) == labels).sum())
+        self.loss = self.loss + loss * len(labels)
+        self.right = self.right + (logits.argmax(1) == labels).sum()
         self.seconds += seconds
+
+    def settle(self) -> None:
+        """Have the sums as numbers; for those on a GPU, wait."""
+        began = time.perf_counter()
+        self.loss, self.right = float(self.loss), int(self.right)
+        self.seconds += time.perf_counter() - began
 
 
 class Watch:
@@ -88,6 +97,8 @@ class Training:
 
     def __init__(self, model: Module, data: Data, config: Config):
         self.model, self.data, self.config = model, data, config
+        self.device = device_of_model(model)
+        self.forward_backward = self._forward_backward if not config.graph else Recorded(self._forward_backward)
         self.loader = Loader(*data.train, batch_size=config.batch_size, shuffle=True, seed=config.seed,
                              transform=training_transform(data.problem, config))
         self.optimiser = make_optimiser(model, config)
@@ -114,19 +125,34 @@ class Training:
         """Learn from one batch: images (N, C, H, W) float32, labels (N,) int64."""
         began = time.perf_counter()
         self.model.train()
-        self.optimiser.zero_grad()
-        logits = self.model(from_numpy(images))
-        loss = cross_entropy(logits, labels, label_smoothing=self.config.label_smoothing)
-        if not isfinite(loss.item()):  # before it reaches the weights
-            raise TrainError(f"the loss became {loss.item()} in epoch {len(self.history) + 1} at a learning rate of "
-                             f"{self.lr:g}: try a smaller one (--lr {self.config.lr / 10:g})")
-        loss.backward()
+        x, t = from_numpy(images).to(self.device), from_numpy(labels).to(self.device)
+        loss, logits = self.forward_backward(x, t)
+        if self.device == "cpu":
+            self._check(loss.item())  # before it reaches the weights
+        elif self.tally.samples // self.config.batch_size % LOOK == LOOK - 1:
+            self._check(self.tally.loss)  # each look waits for the GPU
         self.optimiser.step()
         self.schedule.step()
-        self.tally.add(float(loss.item()), logits.numpy(), labels, time.perf_counter() - began)
+        value: Any = loss.item() if self.device == "cpu" else loss.detach().data.astype(np.float64)
+        self.tally.add(value, logits.detach().data, t.data, time.perf_counter() - began)
+
+    def _forward_backward(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss and the logits of a batch, the gradients left in the parameters."""
+        self.optimiser.zero_grad()
+        logits = self.model(x)
+        loss = cross_entropy(logits, t, label_smoothing=self.config.label_smoothing)
+        loss.backward()
+        return loss, logits
+
+    def _check(self, loss: Any) -> None:
+        if not isfinite(loss):
+            raise TrainError(f"the loss became {float(loss)} in epoch {len(self.history) + 1} at a learning rate of "
+                             f"{self.lr:g}: try a smaller one (--lr {self.config.lr / 10:g})")
 
     def close_epoch(self) -> None:
         """Measure the validation samples, and turn the tally into a line of the history."""
+        self.tally.settle()
+        self._check(self.tally.loss)
         score: Score = evaluate(self.model, self.data.validation, self.data.problem.transform)
         t, n = self.tally, self.tally.samples
         self.history.append(Epoch(len(self.history) + 1, self.lr, t.loss / n, t.right / n, score.loss, score.accuracy,
@@ -135,6 +161,7 @@ class Training:
 
     def state_dict(self) -> dict[str, Any]:
         """All that changes, as nested dicts and lists of arrays, numbers and strings."""
+        self.tally.settle()
         return {"model": self.model.state_dict(), "optimiser": self.optimiser.state_dict(),
                 "schedule": self.schedule.state_dict(), "loader": self.loader.state_dict(), "random": get_rng_state(),
                 "tally": asdict(self.tally), "history": [asdict(e) for e in self.history]}

@@ -84,7 +84,9 @@ LADDER = (
     # the copy that im2col makes, and its adjoint, on their own
     Kernel("unfold", "reference", reference.unfold),
     Kernel("unfold", "im2col", im2col.im2col, refuse=floats_only),
+    Kernel("unfold", "cuda_im2col", cuda_im2col.im2col, "cuda", cuda_im2col.refuse),
     Kernel("fold", "reference", reference.fold),
     Kernel("fold", "im2col", im2col.col2im, refuse=floats_only),
+    Kernel("fold", "cuda_im2col", cuda_im2col.col2im, "cuda", cuda_im2col.refuse),
 )
 register(*LADDER)

@@ -36,32 +36,27 @@ def build(task: Task, lib: Any, wrap: Callable, lr: float, device: str) -> Calla
     return step
 
 
-def judge(task: Task, lib: Any, wrap: Callable, device: str) -> None:
-    """Raises ArithmeticError where the first losses on the device are not those of tinyconv on the CPU, in float64."""
+def calls(step: Callable[[], Any], way: str) -> Callable[[], Any]:
+    """The step as it is, or as a graph, which runs some times as it is before it is recorded; the loss as a tensor."""
+    if way == "eager":
+        return step
+    kept: list[Any] = []
+    graph = gpu.Graph(lambda: kept.__setitem__(slice(None), [step()]))
+
+    def run() -> Any:
+        graph()
+        return kept[0]
+
+    return run
+
+
+def judge(task: Task, lib: Any, wrap: Callable, device: str, way: str) -> None:
+    """Raises ArithmeticError where the first losses are not those of tinyconv on the CPU, in float64."""
     want = nets.first_losses(task, tc.nn, tc.optim, tc.from_numpy, "float64")
-    step = build(task, lib, wrap, nets.MOVING, device)
+    step = calls(build(task, lib, wrap, nets.MOVING, device), way)
     got = np.array([float(step().item()) for _ in range(nets.LOSSES)])
     if not np.allclose(got, want, rtol=nets.TOLERANCE, atol=0):
         raise ArithmeticError(f"wrong: losses {got} where {want} are right")
-
-
-def captured(step: Callable[[], Any]) -> Callable[[], Any]:
-    """The step as a graph: its launches are recorded once, and sent as one."""
-    cupy = gpu.xp()
-    stream = cupy.cuda.Stream(non_blocking=True)
-    with stream:
-        for _ in range(3):  # compiles what is missing, and fills the pool of memory
-            step()
-        stream.synchronize()
-        stream.begin_capture()
-        kept = step()
-        graph = stream.end_capture()
-
-    def replay() -> Any:
-        graph.launch(cupy.cuda.get_current_stream())
-        return kept
-
-    return replay
 
 
 def step_rows(clock: Any, torch: Any, batches: tuple[int, ...], failures: list[dict], *, rehearse: bool) -> Iterator[dict]:
@@ -73,15 +68,15 @@ def step_rows(clock: Any, torch: Any, batches: tuple[int, ...], failures: list[d
             if torch:
                 ways.append(("eager", torch, torch.from_numpy))
             for way, lib, wrap in ways:
-                if rehearse and way == "graph":
-                    continue  # the simulator has none, and would take minutes for a step: its rehearsal is on the CPU
-                device = "cpu" if rehearse else "cuda"
+                device = "cpu" if rehearse else "cuda"  # the simulator would take minutes for a step
                 about = {"suite": "cuda", "op": "step", "case": task.case, "dtype": "float32", "threads": 0,
                          "library": "tinyconv" if lib is tc else "torch", "algorithm": way}
                 try:
-                    judge(task, lib, wrap, device)
-                    step = build(task, lib, wrap, nets.STILL, device)
-                    times = clock.times(captured(step) if way == "graph" else step, 0.2)
+                    judge(task, lib, wrap, device, way)
+                    step = calls(build(task, lib, wrap, nets.STILL, device), way)
+                    for _ in range(gpu.Graph.WARM + 1):
+                        step()
+                    times = clock.times(step, 0.2)
                 except Exception as error:  # a row that fails is shown, and the others go on
                     failures.append({**about, "why": f"{type(error).__name__}: {error}"[:300]})
                     continue

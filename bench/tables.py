@@ -1,8 +1,8 @@
 """Write the tables of README and the book from the recorded results: `python bench/tables.py`, or with --check see that they
 are up to date.
 
-What stands between two marks is replaced by tables of every machine in bench/results: of all suites that have some, or
-of those that the mark names.
+What stands between two marks is replaced by tables of every machine in bench/results: of the suites that the mark names,
+or of all that have some. WRITERS holds who writes what, by the first word of the mark.
 
     <!-- bench steps: written by bench/tables.py --> ... <!-- /bench -->
 """
@@ -18,20 +18,27 @@ from tinyconv.bench.summary import SUITES, markdown
 HERE = Path(__file__).parent
 PAGES = (HERE.parent / "README.md", *sorted((HERE.parent / "docs").rglob("*.md")))
 BEGIN, END = "<!-- bench: written by bench/tables.py -->", "<!-- /bench -->"
-MARKED = re.compile(rf"({BEGIN.replace(':', '([a-z ]*):')}).*?({END})", re.S)
+MARKED = re.compile(r"(<!-- ([a-z-]+)([a-z -]*): written by bench/tables\.py -->).*?(<!-- /\2 -->)", re.S)
 
 
-def tables(results: Path, suites: Iterable[str] = SUITES) -> str:
-    """The tables of every machine, one after the other."""
-    machines = sorted(folder for folder in results.iterdir() if folder.is_dir()) if results.is_dir() else []
-    found = [{path.stem: load(path) for path in sorted(folder.glob("*.json")) if path.stem != "last"} for folder in machines]
-    return "\n\n".join(filter(None, (markdown(records, suites) for records in found)))
+def machines(results: Path) -> list[dict[str, dict]]:
+    """Of each machine its records, by suite."""
+    folders = sorted(folder for folder in results.iterdir() if folder.is_dir()) if results.is_dir() else []
+    return [{path.stem: load(path) for path in sorted(folder.glob("*.json")) if path.stem != "last"} for folder in folders]
+
+
+def tables(results: Path, suites: Iterable[str]) -> str:
+    """The timings of every machine, one after the other."""
+    return "\n\n".join(filter(None, (markdown(records, suites or SUITES) for records in machines(results))))
+
+
+WRITERS = {"bench": tables}
 
 
 def replaced(text: str, results: Path) -> str:
     """The text with new tables between its marks. Raises: ValueError where it has no marks."""
     text, count = MARKED.subn(
-        lambda match: f"{match[1]}\n\n{tables(results, match[2].split() or SUITES)}\n\n{match[3]}", text)
+        lambda match: f"{match[1]}\n\n{WRITERS[match[2]](results, match[3].split())}\n\n{match[4]}", text)
     if not count:
         raise ValueError(f"no marks {BEGIN} and {END}")
     return text

@@ -285,6 +285,8 @@ def refusal(*args: str, cwd: Path, **env: str) -> str:
 
 @pytest.mark.parametrize("args, words", [
     (["train", "--model", "lenet"], "there is no model 'lenet'; did you mean 'lenet5'? There are: perceptron, mlp, digits"),
+    (["train", "--model", "unet"], "the model unet gives a class of each pixel"),
+    (["trace", "--model", "segnet"], "the model segnet gives a class of each pixel"),
     (["train", "--model", "lenet5"], "the model lenet5 takes images of 32x32, or of 28x28 which it pads; these are 8x8"),
     (["train", "--data", "mnits"], "there is no data set 'mnits'; did you mean 'mnist'?"),
     (["train", "--optimizer", "adamm"], "there is no optimizer 'adamm'; did you mean"),

@@ -84,11 +84,11 @@ def pool(geometry: Geometry, channels: int, ceil_mode: bool) -> None:
 def model(name: str, image: str, classes: int | None) -> None:
     """The summary of a network of `tinyconv models`."""
     architecture = find(name)
-    size = sizes(image, 3, "--image", 1) if image else architecture.image
+    C, H, W = sizes(image, 3, "--image", 1) if image else architecture.image
     with init.skipped():  # nothing is computed: what the weights are does not matter
-        network = architecture.build(size, classes or architecture.classes)
+        network = architecture.build((C, H, W), classes or architecture.classes)
     out = console()
-    out.print(Text(network.summary(architecture.sample if architecture.noise else size).text(out.width)), soft_wrap=True)
+    out.print(Text(network.summary(architecture.sample if architecture.noise else (C, H, W)).text(out.width)), soft_wrap=True)
 
 
 def _rule(rule: Relationship) -> tuple[str, str]:

@@ -8,7 +8,7 @@ import numpy as np
 from rich.text import Text
 
 from ..data import digits
-from ..models import TASKS, ModelError, find
+from ..models import classifier
 from ..nn import Module
 from ..nn.functional import cross_entropy
 from ..random import manual_seed
@@ -20,9 +20,7 @@ from .screen import console
 
 def trace(name: str, digit: int, seed: int, out: Path | None) -> None:
     """Print the tree, or leave all files in `out` and print their paths."""
-    architecture = find(name)
-    if architecture.task != "classify":
-        raise ModelError(f"the model {name} gives {TASKS[architecture.task]}; trace wants one that gives a class of an image")
+    architecture = classifier(name)
     manual_seed(seed)
     model = architecture.build(architecture.image, 10)
     images, labels = digits(train=False)
@@ -45,7 +43,7 @@ def one_pass(model: Module, image: Tensor, label: Tensor) -> Trace:
     return t
 
 
-def enlarged(picture: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+def enlarged(picture: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
     """A picture of 8x8 in the middle of an image (1, C, H, W), each of its pixels a square."""
     C, H, W = shape
     big = np.kron(picture, np.ones((min(H, W) // 8,) * 2, picture.dtype))

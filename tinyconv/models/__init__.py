@@ -29,7 +29,8 @@ from .weights import load_weights, save_weights
 
 __all__ = [
     "FCN", "MODELS", "TASKS", "Architecture", "Autoencoder", "Context", "DilatedNet", "Discriminator", "Generator",
-    "ModelError", "SegNet", "UNet", "build", "find", "fully_convolutional", "load_weights", "save_weights", "slide",
+    "ModelError", "SegNet", "UNet", "build", "classifier", "find", "fully_convolutional", "load_weights", "save_weights",
+    "slide",
 ]
 
 
@@ -84,6 +85,14 @@ def find(name: str) -> Architecture:
     if name not in MODELS:
         raise ModelError(unknown("model", name, MODELS))
     return MODELS[name]
+
+
+def classifier(name: str) -> Architecture:
+    """The architecture of this name, which must give a class of each image. Raises: ModelError that says what it gives."""
+    found = find(name)
+    if found.task != "classify":
+        raise ModelError(f"the model {name} gives {TASKS[found.task]}: here it takes one that classifies images")
+    return found
 
 
 def build(name: str, image: Shape, classes: int) -> Module:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ..nn import Module
 
-Shape = tuple[int, ...]  # of an image: (C, H, W)
+Shape = tuple[int, int, int]  # of an image: (C, H, W)
 
 TASKS = {
     "classify": "a class of each image",
@@ -39,7 +39,7 @@ class Architecture:
     noise: int = 0
 
     @property
-    def sample(self) -> Shape:
+    def sample(self) -> tuple[int, ...]:
         """The shape of what goes in, without the batch."""
         return (self.noise,) if self.noise else self.image
 
@@ -50,7 +50,7 @@ class Architecture:
 
 def channels_of(name: str, image: Shape, least: int = 1) -> int:
     """The channels of an image (C, H, W) of at least `least` pixels a side. Raises: ModelError for other images."""
-    if len(image) != 3 or min(image[1:]) < least:
-        sizes = "x".join(map(str, image[1:]))
-        raise ModelError(f"the model {name} takes images of at least {least}x{least}; these are {sizes}")
-    return image[0]
+    C, H, W = image
+    if min(H, W) < least:
+        raise ModelError(f"the model {name} takes images of at least {least}x{least}; these are {H}x{W}")
+    return C

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..data import compose, digits, fashion_mnist, flip, mnist, normalise, shift, split
-from ..models import TASKS, ModelError, build, find
+from ..models import classifier
 from ..nn import Module
 from ..random import manual_seed
 from .config import Config, TrainError, one_of
@@ -88,11 +88,9 @@ def new_model(config: Config) -> Module:
     Raises: ModelError for an unknown name, a network that does not classify, or one that does not take images of this size;
     TrainError for a device that there is none of, with what is missing.
     """
-    problem = PROBLEMS[config.data]
-    if (task := find(config.model).task) != "classify":
-        raise ModelError(f"the model {config.model} gives {TASKS[task]}; to train on labels it takes one that classifies")
+    problem, architecture = PROBLEMS[config.data], classifier(config.model)
     manual_seed(config.seed)
-    return on_device(build(config.model, problem.image, len(problem.classes)), config.device)
+    return on_device(architecture.build(problem.image, len(problem.classes)), config.device)
 
 
 def on_device(model: Module, device: str) -> Module:

@@ -14,7 +14,7 @@ HOUSE = Path(tinyconv.__file__).parent
 # each room, and the rooms that it may import from; DESIGN's table, with what each room needs spelled out
 KERNELS = {"dims", "mode", "memory", "registry", "kernels"}
 TAPE = {"mode", "tape", "tensor"}
-OPS = {"blas", "dims", "registry", "forms", "random", "ops"} | TAPE
+OPS = {"blas", "device", "dims", "registry", "forms", "random", "ops"} | TAPE
 NETS = OPS | {"autograd", "nn", "optim"}
 MAY_IMPORT = {
     "dims": set(),
@@ -24,11 +24,12 @@ MAY_IMPORT = {
     "registry": {"dims", "mode"},
     "random": set(),
     "blas": set(),
+    "device": {"kernels"},
     "memory": set(),
     "names": set(),
     "kernels": KERNELS,
     "tape": {"mode"},
-    "tensor": {"mode", "tape"},
+    "tensor": {"device", "mode", "tape"},
     "forms": TAPE,
     "autograd": TAPE,
     "filters": {"tensor"},

@@ -36,6 +36,7 @@ class Config:
     last of the file. expand: pixels by which the training images are moved in four directions to make five times as many.
     weight_decay: of the weights; biases and the scales of norms have none. patience: epochs without a better one on the
     validation samples after which the run ends; 0 for never. label_smoothing, momentum: as in PyTorch.
+    device: "cpu" or "cuda". graph: on the GPU, record a step once and launch it as a whole (a CUDA graph).
     """
 
     data: str = "digits"
@@ -55,6 +56,8 @@ class Config:
     patience: int = 0
     seed: int = 0
     threads: int = 0
+    device: str = "cpu"
+    graph: bool = False
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -71,6 +74,8 @@ class Config:
         if self.lr <= 0:
             raise TrainError(f"lr must be above 0, got {self.lr}")
         one_of("split", self.split, SPLITS)
+        if self.graph and self.device == "cpu":
+            raise TrainError('graph=true records what is launched on a GPU: it wants device "cuda"')
         if self.label_smoothing > 1:
             raise TrainError(f"label_smoothing must be 0 to 1, got {self.label_smoothing}")
 

@@ -7,7 +7,7 @@
 
 cuda_shared.py fetches two numbers from shared memory for every multiply-add, and waits for memory in every slice. Here an
 8x8 tile fetches 16 for 64, four at a time, while the next slice is on its way. The patch matrix is never written.
-Scratch: the parts of the weight gradient. The sums run in an order that the shape alone decides.
+Sums run in an order that the shape alone decides; padding is zeros that are multiplied, so that an infinite weight makes NaN.
 Read next: cuda_tiled_loops.py, the kernel.
 """
 

@@ -2,6 +2,7 @@
 #   make train    trains a network on real handwritten digits
 #   make test     checks the whole project
 #   make docs     builds the book, docs/_build/index.html
+#   make sanitize runs the C kernels under the address and undefined-behaviour sanitizers
 # All work in a private environment, .venv, which `make clean` takes away again. Another Python: make train PYTHON=python3.13
 
 PYTHON ?= python3
@@ -9,7 +10,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SOURCES := pyproject.toml setup.py $(wildcard csrc/*)
 
-.PHONY: train test docs clean
+.PHONY: train test docs sanitize clean
 
 train: $(VENV)/installed
 	$(BIN)/tinyconv train
@@ -21,6 +22,9 @@ test: $(VENV)/checkable
 
 docs: $(VENV)/documentable
 	$(BIN)/sphinx-build -W --keep-going -q -d docs/_build/.doctrees docs docs/_build
+
+sanitize: $(VENV)/checkable
+	$(BIN)/pytest -q -m sweep tests/test_sanitize.py
 
 # installed where it stands: an edit of a .py file is seen at once, the C part is built again when its sources change
 $(VENV)/installed: $(VENV)/bin/python $(SOURCES)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tinyconv.bench.record import load
 from tinyconv.bench.summary import SUITES, markdown
+from tinyconv.reproduce import markdown as reproduced
 
 HERE = Path(__file__).parent
 PAGES = (HERE.parent / "README.md", *sorted((HERE.parent / "docs").rglob("*.md")))
@@ -32,7 +33,12 @@ def tables(results: Path, suites: Iterable[str]) -> str:
     return "\n\n".join(filter(None, (markdown(records, suites or SUITES) for records in machines(results))))
 
 
-WRITERS = {"bench": tables}
+def mnist_tables(results: Path, suites: Iterable[str]) -> str:
+    """The MNIST table of every machine that trained rows of it, with `tinyconv reproduce`."""
+    return "\n\n".join(reproduced(found["mnist-table"]) for found in machines(results) if "mnist-table" in found)
+
+
+WRITERS = {"bench": tables, "mnist-table": mnist_tables}
 
 
 def replaced(text: str, results: Path) -> str:

@@ -228,6 +228,10 @@ def test_a_first_result_in_a_fresh_process(monkeypatch):
         assert facts["algorithm"] == "kn2row" and len(seconds) == 1 and seconds[0] > 0.01
     assert startup.first(task, OURS, "no_such", 1, 1, cold=False) == ({"refused": "conv has no algorithm 'no_such'"}, [])
     assert len(startup.seconds_of("import tinyconv", 1, 2)) == 2
+    monkeypatch.setattr(startup, "CALLS", 5)
+    both = startup.alone(task, "kn2row", 1, 1, cold=True)
+    assert {call: len(seconds) for call, seconds in both.items()} == {"call 1": 1, "call 5": 1}
+    assert startup.alone(task, "no_such", 1, 1, cold=False) == {}
 
 
 # -- the machine ---------------------------------------------------------------------------------------------------

@@ -182,15 +182,40 @@ def test_ctrl_c_ends_cleanly_and_the_run_goes_on_to_the_same_end(tmp_path, long_
     assert outcome(tmp_path / "run") == long_run
 
 
-def test_a_killed_run_goes_on_to_the_same_end(tmp_path, long_run):
+@pytest.mark.skipif(os.name == "nt", reason="SIGKILL is POSIX")
+def test_a_run_killed_at_random_moments_goes_on_to_the_same_end(tmp_path, long_run):
+    """Kill -9 while it learns or writes, up to half a second after its first line, which stands there before it begins."""
+    rng = np.random.default_rng(7)
     args = (*LONG, "--out", "run")
-    for pause in (0.02, 0.05):
-        process = start(tmp_path, *args)
-        time.sleep(pause)
+    for _ in range(3):
+        process = subprocess.Popen([sys.executable, "-m", "tinyconv", *args], cwd=tmp_path,
+                                   env=environment(PYTHONUNBUFFERED="1"), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        process.stdout.readline()
+        time.sleep(rng.uniform(0, 0.5))
         process.kill()
         process.communicate()
         assert process.returncode == -signal.SIGKILL
         args = ("train", "--resume", "run")
+    tinyconv_(*args, cwd=tmp_path)
+    assert outcome(tmp_path / "run") == long_run
+    assert not list((tmp_path / "run").glob(".*"))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="file size limits are POSIX")
+def test_a_disk_that_is_full_half_way_is_told_and_the_run_goes_on(tmp_path, long_run):
+    """A run that was stopped goes on with no room for its checkpoint, and then with room."""
+    process = start(tmp_path, *LONG, "--out", "run")
+    while not (tmp_path / "run/checkpoint.safetensors").exists() and process.poll() is None:
+        time.sleep(0.01)
+    process.kill()
+    process.communicate()
+    before = (tmp_path / "run/checkpoint.safetensors").read_bytes()
+    code = (f"import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, ({len(before) // 2},) * 2); "
+            "sys.argv = ['tinyconv', 'train', '--resume', 'run']; runpy.run_module('tinyconv', run_name='__main__')")
+    done = subprocess.run([sys.executable, "-B", "-c", code], cwd=tmp_path, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr == "tinyconv: cannot write run/checkpoint.safetensors: File too large\n"
+    assert (tmp_path / "run/checkpoint.safetensors").read_bytes() == before
     tinyconv_("train", "--resume", "run", cwd=tmp_path)
     assert outcome(tmp_path / "run") == long_run
 

@@ -43,8 +43,9 @@ MAY_IMPORT = {
     "explore": {"data"},
     "tracing": {"registry", "data"} | TAPE,
     "bench": NETS | {"cases", "kernels", "bench"},
+    "reproduce": NETS | {"names", "cases", "kernels", "data", "models", "train", "bench", "reproduce"},
     "cli": NETS | {"arithmetic", "names", "cases", "kernels", "data", "models", "train", "plot", "explore", "tracing", "bench",
-            "cli"},
+                   "reproduce", "cli"},
     "__main__": {"cli"},
 }
 FILES = sorted(p for p in HOUSE.rglob("*.py") if p != HOUSE / "__init__.py")

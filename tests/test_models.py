@@ -68,7 +68,8 @@ def test_every_model_gives_what_it_says_for_its_own_image(name):
     assert architecture.name == name
     out = logits(architecture.new(), architecture.sample, 3)
     assert out.shape == (3, *GIVES[architecture.task](architecture)) and out.dtype == np.float32
-    assert np.isfinite(out).all() and np.ptp(out) > 0
+    assert np.isfinite(out).all()
+    assert (np.ptp(out) > 0) != name.startswith("nielsen")  # the book's softmax layer starts at 0
 
 
 @pytest.mark.parametrize("name", MODELS)

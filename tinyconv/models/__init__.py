@@ -20,6 +20,8 @@ from .decoders import Autoencoder, Discriminator, Generator
 from .googlenet import googlenet, googlenet_bn
 from .lenet import lenet5
 from .mobilenet import mobilenet
+from .nielsen import NIELSEN
+from .normed import bncnn
 from .resnet import resnet18, resnet20
 from .segment import FCN, SegNet, UNet
 from .sliding import fully_convolutional, slide
@@ -60,6 +62,7 @@ MODELS = {a.name: a for a in (
     Architecture("digits", "16C3-32C3-P2-64-10, for 8x8", digits, (1, 8, 8)),
     Architecture("lenet5", "LeNet-5 (LeCun et al., 1998)", lenet5, (1, 32, 32)),
     Architecture("cnn", "20C5-P2-40C5-P2-100-10 with ReLU", cnn, (1, 28, 28)),
+    Architecture("bncnn", "32C3-32C3-P2-64C3-64C3-P2-10 with batch norm and ReLU", bncnn, (1, 28, 28)),
     Architecture("alexnet", "AlexNet (Krizhevsky et al., 2012)", alexnet, (3, 227, 227), 1000),
     Architecture("vgg16", "VGG-16 (Simonyan, Zisserman, 2015)", vgg16, (3, 224, 224), 1000),
     Architecture("vgg-small", "six layers of 3x3, normalised", vgg_small, (1, 28, 28)),
@@ -77,6 +80,7 @@ MODELS = {a.name: a for a in (
     _square("autoencoder", "convolutional, through 32 numbers", Autoencoder, "reconstruct"),
     _square("dcgan-generator", "images out of noise (Radford, 2016)", Generator, "generate", noise=100),
     _square("dcgan-discriminator", "real, or made? (Radford, 2016)", Discriminator, "judge"),
+    *NIELSEN,
 )}
 
 

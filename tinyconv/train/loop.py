@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import asdict, dataclass
 from math import isfinite
 from typing import Any, Protocol
@@ -22,6 +23,7 @@ from ..nn import Module
 from ..nn.functional import cross_entropy
 from ..random import get_rng_state, set_rng_state
 from ..tensor import Tensor, from_numpy
+from .blame import blame
 from .config import Config, TrainError
 from .optimise import make_optimiser, make_schedule
 from .problem import Data, training_transform
@@ -92,6 +94,14 @@ class Store(Protocol):
     def save(self, training: Training) -> None: ...
 
 
+class Diverged(TrainError):
+    """A loss that is no longer a finite number. Args: what happened, why (where that is known), what to try."""
+
+    def __init__(self, what: str, todo: str, why: str = ""):
+        super().__init__(f"{what}: {why}; {todo}" if why else f"{what}: {todo}")
+        self.what, self.todo = what, todo
+
+
 class Training:
     """A model on its way: optimiser, schedule, loader, random state, the epochs done and the tally of the one begun."""
 
@@ -108,8 +118,9 @@ class Training:
 
     @property
     def done(self) -> bool:
-        """Whether every epoch has been trained."""
-        return len(self.history) >= self.config.epochs
+        """Whether every epoch has been trained, or `patience` of them in a row were none of them the best."""
+        patient = not self.config.patience or not self.history or len(self.history) - self.best.epoch < self.config.patience
+        return len(self.history) >= self.config.epochs or not patient
 
     @property
     def best(self) -> Epoch:
@@ -124,30 +135,49 @@ class Training:
     def step(self, images: np.ndarray, labels: np.ndarray) -> None:
         """Learn from one batch: images (N, C, H, W) float32, labels (N,) int64."""
         began = time.perf_counter()
+        if self.device != "cpu":
+            return self._step_on_gpu(images, labels, began)
+        loss, logits = self.lose(images, labels)
+        value = float(loss.item())
+        self._check(value)  # before it reaches the weights
+        loss.backward()
+        self.move()
+        self.tally.add(value, logits.numpy(), labels, time.perf_counter() - began)
+
+    def lose(self, images: np.ndarray, labels: np.ndarray) -> tuple[Tensor, Tensor]:
+        """The loss of a batch, and its logits; gradients of before are gone."""
         self.model.train()
-        x, t = from_numpy(images).to(self.device), from_numpy(labels).to(self.device)
-        loss, logits = self.forward_backward(x, t)
-        if self.device == "cpu":
-            self._check(loss.item())  # before it reaches the weights
-        elif self.tally.samples // self.config.batch_size % LOOK == LOOK - 1:
-            self._check(self.tally.loss)  # each look waits for the GPU
-        self.optimiser.step()
-        self.schedule.step()
-        value: Any = loss.item() if self.device == "cpu" else loss.detach().data.astype(np.float64)
-        self.tally.add(value, logits.detach().data, t.data, time.perf_counter() - began)
+        return self._lose(from_numpy(images).to(self.device), from_numpy(labels).to(self.device))
+
+    def _lose(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        self.optimiser.zero_grad()
+        logits = self.model(x)
+        return cross_entropy(logits, t, label_smoothing=self.config.label_smoothing), logits
 
     def _forward_backward(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         """The loss and the logits of a batch, the gradients left in the parameters."""
-        self.optimiser.zero_grad()
-        logits = self.model(x)
-        loss = cross_entropy(logits, t, label_smoothing=self.config.label_smoothing)
+        loss, logits = self._lose(x, t)
         loss.backward()
         return loss, logits
 
-    def _check(self, loss: Any) -> None:
+    def _step_on_gpu(self, images: np.ndarray, labels: np.ndarray, began: float) -> None:
+        """The same without waiting: the loss is looked at now and then, and the sums stay there."""
+        x, t = from_numpy(images).to(self.device), from_numpy(labels).to(self.device)
+        loss, logits = self.forward_backward(x, t)
+        if self.tally.samples // self.config.batch_size % LOOK == LOOK - 1:
+            self._check(float(self.tally.loss))
+        self.move()
+        self.tally.add(loss.detach().data.astype(np.float64), logits.detach().data, t.data, time.perf_counter() - began)
+
+    def _check(self, loss: float) -> None:
         if not isfinite(loss):
-            raise TrainError(f"the loss became {float(loss)} in epoch {len(self.history) + 1} at a learning rate of "
-                             f"{self.lr:g}: try a smaller one (--lr {self.config.lr / 10:g})")
+            raise Diverged(f"the loss became {loss} in epoch {len(self.history) + 1} at a learning rate of {self.lr:g}",
+                           f"try a smaller one (--lr {self.config.lr / 10:g})")
+
+    def move(self) -> None:
+        """A step downhill along the gradients that are there."""
+        self.optimiser.step()
+        self.schedule.step()
 
     def close_epoch(self) -> None:
         """Measure the validation samples, and turn the tally into a line of the history."""
@@ -183,7 +213,8 @@ def fit(model: Module, data: Data, config: Config, *, store: Store | None = None
 
     store: goes on from what it holds, and is saved to after every epoch. watch: is told after every batch and epoch.
     stop: asked after every batch; where it says True, the run is saved as it stands and given back unfinished.
-    Raises: TrainError where the loss is no longer a number; what was saved before stays.
+    Raises: TrainError where the loss is no longer a number, with the first operation that made it so, for which the epoch is
+    trained once more; what was saved before stays.
     """
     training = Training(model, data, config)
     if store is not None:
@@ -191,17 +222,26 @@ def fit(model: Module, data: Data, config: Config, *, store: Store | None = None
     watch = watch or Watch()
     watch.begin(training)
     stopped = False
-    with np.errstate(over="ignore", invalid="ignore"):  # the loss will tell
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # the loss will tell
         while not (training.done or stopped):
-            for images, labels in training.loader:
-                training.step(images, labels)
-                watch.step(training)
-                stopped = stop()
-                if stopped:
-                    break
-            else:
+            before = deepcopy(training.state_dict())
+            try:
+                stopped = _epoch(training, watch, stop)
+            except Diverged as error:
+                raise Diverged(error.what, error.todo, blame(training, before)) from None
+            if not stopped:
                 training.close_epoch()
                 watch.epoch(training)
             if store is not None:
                 store.save(training)
     return training
+
+
+def _epoch(training: Training, watch: Watch, stop: Callable[[], bool]) -> bool:
+    """Learn from every batch of an epoch that is still to come; True where it was stopped."""
+    for images, labels in training.loader:
+        training.step(images, labels)
+        watch.step(training)
+        if stop():
+            return True
+    return False

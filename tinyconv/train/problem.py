@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..data import compose, digits, fashion_mnist, flip, mnist, normalise, shift, split
+from ..data import compose, digits, expand_shifts, fashion_mnist, flip, mnist, normalise, shift, split
 from ..models import classifier
 from ..nn import Module
 from ..random import manual_seed
@@ -67,17 +67,27 @@ class Data:
 
 
 def load(config: Config, folder: Folder = None) -> Data:
-    """The samples of `config.data`, its training part split by `config.validation` (stratified, by the seed).
+    """The samples of `config.data`, its training part split by `config.validation` and then expanded.
 
     folder: where the files of MNIST and Fashion-MNIST lie; without it TINYCONV_DATA, then the cache.
-    Raises: DataError for files that are missing or damaged, TrainError where too many samples are held back.
+    Raises: DataError for files that are missing or damaged, TrainError where too many samples are held back or images are
+    to be moved out of sight.
     """
     problem = PROBLEMS[config.data]
     images, labels = problem.load(folder, True)
     if config.validation >= len(labels):
         raise TrainError(f"validation={config.validation} leaves nothing to train on: {problem.name} has "
                          f"{len(labels)} training samples")
-    train, validation = split(images, labels, config.validation, config.seed)
+    if config.split == "last":
+        at = len(labels) - config.validation
+        train, validation = (images[:at], labels[:at]), (images[at:], labels[at:])
+    else:
+        train, validation = split(images, labels, config.validation, config.seed)
+    if config.expand:
+        try:
+            train = expand_shifts(*train, config.expand)
+        except ValueError as error:
+            raise TrainError(f"expand={config.expand}: {error}") from error
     return Data(problem, train, validation, problem.load(folder, False))
 
 

@@ -61,7 +61,7 @@ def blame(training: Training, before: dict[str, Any]) -> str:
         eye.moment = f"in step {number}"
         eye.look(f"the batch of shape {images.shape}", images)
         with watched(eye):
-            loss, _ = training.lose(*training.placed(images, labels))
+            loss, _ = training.lose(images, labels)
             eye.moment = f"in the backward pass of step {number}"
             if not eye.found:
                 loss.backward()

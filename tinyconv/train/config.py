@@ -32,11 +32,11 @@ class Config:
     """Everything that decides how a run goes; the same Config on the same data gives the same weights bit for bit.
 
     augment: "none", or names of problem.AUGMENTATIONS with commas, such as "shift:2,flip". threads: 0 for all cores.
+    device: "cpu" or "cuda". graph: on the GPU, record a step once and launch it as a whole (a CUDA graph).
     validation: training samples held back to watch the run by; split: "stratified" draws them by the seed, "last" takes the
     last of the file. expand: pixels by which the training images are moved in four directions to make five times as many.
     weight_decay: of the weights; biases and the scales of norms have none. patience: epochs without a better one on the
     validation samples after which the run ends; 0 for never. label_smoothing, momentum: as in PyTorch.
-    device: "cpu" or "cuda". graph: on the GPU, record a step once and launch it as a whole (a CUDA graph).
     """
 
     data: str = "digits"

@@ -135,42 +135,50 @@ class Training:
     def step(self, images: np.ndarray, labels: np.ndarray) -> None:
         """Learn from one batch: images (N, C, H, W) float32, labels (N,) int64."""
         began = time.perf_counter()
-        self.model.train()
-        x, t = self.placed(images, labels)
-        loss, logits = self.forward_backward(x, t)
-        if self.device == "cpu":
-            self._check(loss.item())  # before it reaches the weights
-        elif self.tally.samples // self.config.batch_size % LOOK == LOOK - 1:
-            self._check(self.tally.loss)  # each look waits for the GPU
+        if self.device != "cpu":
+            return self._step_on_gpu(images, labels, began)
+        loss, logits = self.lose(images, labels)
+        value = float(loss.item())
+        self._check(value)  # before it reaches the weights
+        loss.backward()
         self.move()
-        value: Any = loss.item() if self.device == "cpu" else loss.detach().data.astype(np.float64)
-        self.tally.add(value, logits.detach().data, t.data, time.perf_counter() - began)
+        self.tally.add(value, logits.numpy(), labels, time.perf_counter() - began)
 
-    def placed(self, images: np.ndarray, labels: np.ndarray) -> tuple[Tensor, Tensor]:
-        """A batch where the model is."""
-        return from_numpy(images).to(self.device), from_numpy(labels).to(self.device)
-
-    def lose(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    def lose(self, images: np.ndarray, labels: np.ndarray) -> tuple[Tensor, Tensor]:
         """The loss of a batch, and its logits; gradients of before are gone."""
+        self.model.train()
+        return self._lose(from_numpy(images).to(self.device), from_numpy(labels).to(self.device))
+
+    def _lose(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         self.optimiser.zero_grad()
         logits = self.model(x)
         return cross_entropy(logits, t, label_smoothing=self.config.label_smoothing), logits
 
     def _forward_backward(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         """The loss and the logits of a batch, the gradients left in the parameters."""
-        loss, logits = self.lose(x, t)
+        loss, logits = self._lose(x, t)
         loss.backward()
         return loss, logits
+
+    def _step_on_gpu(self, images: np.ndarray, labels: np.ndarray, began: float) -> None:
+        """The same without waiting: the loss is looked at now and then, and the sums stay there."""
+        self.model.train()
+        x, t = from_numpy(images).to(self.device), from_numpy(labels).to(self.device)
+        loss, logits = self.forward_backward(x, t)
+        if self.tally.samples // self.config.batch_size % LOOK == LOOK - 1:
+            self._check(float(self.tally.loss))
+        self.move()
+        self.tally.add(loss.detach().data.astype(np.float64), logits.detach().data, t.data, time.perf_counter() - began)
+
+    def _check(self, loss: float) -> None:
+        if not isfinite(loss):
+            raise Diverged(f"the loss became {loss} in epoch {len(self.history) + 1} at a learning rate of {self.lr:g}",
+                           f"try a smaller one (--lr {self.config.lr / 10:g})")
 
     def move(self) -> None:
         """A step downhill along the gradients that are there."""
         self.optimiser.step()
         self.schedule.step()
-
-    def _check(self, loss: Any) -> None:
-        if not isfinite(loss):
-            raise Diverged(f"the loss became {float(loss)} in epoch {len(self.history) + 1} at a learning rate of {self.lr:g}",
-                           f"try a smaller one (--lr {self.config.lr / 10:g})")
 
     def close_epoch(self) -> None:
         """Measure the validation samples, and turn the tally into a line of the history."""

@@ -39,7 +39,7 @@ MAY_IMPORT = {
     "train": NETS | {"names", "cases", "kernels", "data", "models", "train"},
     "plot": NETS | {"arithmetic", "names", "cases", "kernels", "data", "models", "train", "plot"},
     "explore": {"data"},
-    "bench": NETS | {"cases", "kernels", "bench"},
+    "bench": NETS | {"cases", "kernels", "memory", "bench"},
     "cli": NETS | {"arithmetic", "names", "cases", "kernels", "data", "models", "train", "plot", "explore", "bench", "cli"},
     "__main__": {"cli"},
 }

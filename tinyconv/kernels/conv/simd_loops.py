@@ -90,7 +90,7 @@ def pad_plane(x, src, pads, L, i):
 @njit
 def split_row(x, a, W, src, b, m, row, w0, L):
     """A row of x by columns (j + w0) % m."""
-    if m != 2:
+    if m != 2 and m != 4:
         for f in range(m):
             first = (f - w0) % m
             to = b + f * row + (first + w0) // m
@@ -98,19 +98,16 @@ def split_row(x, a, W, src, b, m, row, w0, L):
                 src[to] = x[j]
                 to += 1
         return
-    half, done = w0 // 2, 0
-    even, odd = (b + half, b + row + half) if w0 == 2 * half else (b + row + half, b + half + 1)
-    while done + 2 * L <= W:
-        split(x, a + done, src, even + done // 2, odd + done // 2)
-        done += 2 * L
+    done = 0
+    while done + m * L <= W:
+        split(m, x, a + done, src, b + done // m, row, w0)
+        done += m * L
     if 0 < done < W:  # once more, over what is already there
-        done = (W - 2 * L) // 2 * 2
-        split(x, a + done, src, even + done // 2, odd + done // 2)
-        done += 2 * L
-    for j in range(done // 2, (W + 1) // 2):
-        src[even + j] = x[a + 2 * j]
-    for j in range(done // 2, W // 2):
-        src[odd + j] = x[a + 2 * j + 1]
+        done = (W - m * L) // m * m
+        split(m, x, a + done, src, b + done // m, row, w0)
+        done += m * L
+    for j in range(done + w0, W + w0):
+        src[b + j % m * row + j // m] = x[a + j - w0]
 
 
 @njit

@@ -195,7 +195,7 @@ def _plan(dims: ConvDims, channels: Ints, w_steps: Ints, layout: Layout, pads: l
     tasks.sort(key=lambda task: task[0])  # chunks outermost: threads get equal shares, and a chunk stays in cache
     copied = reads_past or layout.mixed or layout.m > 1 or layout.padded != tuple(pads[1:4])
     rows = pads[0] * pads[1] * pads[2] * copied
-    cost += rows * (25 + pads[3] * (0.3 if layout.m == 1 else 0.5 if layout.m == 2 and pads[3] >= 2 * L else 2.5))
+    cost += rows * (25 + pads[3] * (0.3 if layout.m == 1 else 0.5 if layout.m in (2, 4) and pads[3] >= layout.m * L else 2.5))
     offs, in_w, order = (np.ascontiguousarray(column) for column in np.concatenate(taps).T)
     return Plan(np.array([pads[0] if copied else 0, *pads[1:]]), pads[0] * plane + 2 * L if copied else 0,
                 np.array(packs).reshape(-1, 11), w_size, offs, in_w, order, np.concatenate(table),

@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "arithmetic": {"dims"},
     "cases": {"dims"},
     "registry": {"dims"},
+    "tuning": {"dims", "registry", "kernels"},
     "random": set(),
     "blas": set(),
     "memory": set(),

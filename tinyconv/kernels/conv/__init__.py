@@ -33,7 +33,7 @@ LADDER = (
            scratch=fft.scratch, automatic=False),
     Kernel("conv", "im2col", im2col.conv, refuse=floats_only, scratch=im2col.scratch, fuses=BIAS),
     Kernel("conv_input_grad", "im2col", im2col.conv_input_grad, refuse=floats_only, scratch=im2col.scratch),
-    Kernel("conv_weight_grad", "im2col", im2col.conv_weight_grad, refuse=floats_only, scratch=im2col.scratch),
+    Kernel("conv_weight_grad", "im2col", im2col.conv_weight_grad, refuse=floats_only, scratch=im2col.weight_scratch),
     Kernel("conv", "simd", simd.conv, refuse=simd.refuse, scratch=simd.scratch_bytes(simd.forward), fuses=BIAS_RELU),
     Kernel("conv_input_grad", "simd", simd.conv_input_grad, refuse=simd.refuse, scratch=simd.scratch_bytes(simd.input_grad),
            fuses=BIAS_RELU),

@@ -15,7 +15,7 @@ import pytest
 import tinyconv as tc
 from tinyconv import cases
 from tinyconv.dims import ConvDims, conv_dims
-from tinyconv.kernels.conv import reference, winograd
+from tinyconv.kernels.conv import reference, winograd, winograd_weights
 from tinyconv.kernels.emit import lanes
 from tinyconv.kernels.jit import config
 from tinyconv.kernels.scratch import release
@@ -24,7 +24,9 @@ from tinyconv.registry import choose, kernels, use
 pytestmark = pytest.mark.skipif(config.DISABLE_JIT, reason="its tiles exist only as machine code")
 
 F32 = np.dtype("float32")
-MAPS = {"conv": "xw", "conv_input_grad": "yw"}
+MAPS = {"conv": "xw", "conv_input_grad": "yw", "conv_weight_grad": "xy"}
+RUN = {"conv": winograd.conv, "conv_input_grad": winograd.conv_input_grad,
+       "conv_weight_grad": winograd_weights.conv_weight_grad}
 EDGES = {
     "one_cell": conv_dims((1, 1, 1, 1), (1, 1, 3, 3), padding=1),
     "map_of_one": conv_dims((2, 40, 3, 3), (33, 40, 3, 3)),
@@ -66,7 +68,7 @@ def test_equals_the_definition_within_its_bound(op, edge, dtype):
     dims = EDGES[edge]
     args = operands(op, dims, dtype)
     before = [a.copy() for a in args]
-    within(op, args, dims, getattr(winograd, op)(*args, dims))
+    within(op, args, dims, RUN[op](*args, dims))
     assert all((a == b).all() for a, b in zip(args, before)), "an operand was written to"
 
 
@@ -85,7 +87,7 @@ def test_the_bound_has_room_for_deep_layers(op, channels):
         dims = conv_dims((1, 40, 8, 9), (channels, 40, 3, 3), padding=1)
     args = operands(op, dims)
     want, largest = (getattr(reference, op)(*(f(a.astype(np.float64)) for a in args), dims) for f in (np.asarray, abs))
-    error = abs(getattr(winograd, op)(*args, dims) - want).max() / largest.max() / np.finfo("float32").eps
+    error = abs(RUN[op](*args, dims) - want).max() / largest.max() / np.finfo("float32").eps
     assert error < winograd.BOUND / 2
 
 
@@ -105,11 +107,11 @@ def test_bias_and_relu_are_fused(edge):
 def test_same_bits_on_any_number_of_threads(op, edge):
     dims, before = EDGES[edge], numba.get_num_threads()
     args = operands(op, dims)
-    first = getattr(winograd, op)(*args, dims)
+    first = RUN[op](*args, dims)
     try:
         for threads in {1, min(2, config.NUMBA_NUM_THREADS), config.NUMBA_NUM_THREADS}:
             numba.set_num_threads(threads)
-            np.testing.assert_array_equal(getattr(winograd, op)(*args, dims), first)
+            np.testing.assert_array_equal(RUN[op](*args, dims), first)
     finally:
         numba.set_num_threads(before)
 
@@ -120,7 +122,7 @@ def test_reads_only_its_operands(op, edge):
     """NaN right before and behind, and between, what a view looks at: one number read there would spoil a tile."""
     dims = EDGES[edge]
     args = operands(op, dims)
-    want = getattr(winograd, op)(*args, dims)
+    want = RUN[op](*args, dims)
     views, rooms = [], []
     for a in args:
         room = np.full(a.size + 128, np.nan, a.dtype)
@@ -130,21 +132,41 @@ def test_reads_only_its_operands(op, edge):
         views.append(wide[tuple(slice(1, 1 + 2 * size, 2) for size in a.shape)])
         views[-1][...] = a
     for laid_out in (rooms, views):
-        np.testing.assert_array_equal(getattr(winograd, op)(*laid_out, dims), want)
+        np.testing.assert_array_equal(RUN[op](*laid_out, dims), want)
 
 
-@every_map
+@pytest.mark.parametrize("op", ["conv", "conv_input_grad"])
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_what_is_not_finite_spoils_its_tiles_and_no_others(op, bad):
     dims = EDGES["many_tiles"]
     args = operands(op, dims)
-    clean = getattr(winograd, op)(*args, dims)
+    clean = RUN[op](*args, dims)
     args[0][3, 5, 9, 10] = bad
-    got, want = getattr(winograd, op)(*args, dims), getattr(reference, op)(*args, dims)
+    got, want = RUN[op](*args, dims), getattr(reference, op)(*args, dims)
     assert not np.isfinite(got[~np.isfinite(want)]).any()
     far = np.ones(got.shape, bool)
     far[3, :, 4:16, 4:16] = False
     np.testing.assert_array_equal(got[far], clean[far])
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_what_is_not_finite_spoils_its_channel_of_a_weight_gradient(bad):
+    dims = EDGES["many_tiles"]
+    args = operands("conv_weight_grad", dims)
+    clean = winograd_weights.conv_weight_grad(*args, dims)
+    args[0][3, 5, 9, 10] = bad
+    got = winograd_weights.conv_weight_grad(*args, dims)
+    assert not np.isfinite(got[:, 5]).any()
+    np.testing.assert_array_equal(np.delete(got, 5, 1), np.delete(clean, 5, 1))
+
+
+def test_weight_gradients_of_many_channels_and_blocks():
+    """More input channels than a task takes, more tiles than a block: every kind of remainder."""
+    dims = conv_dims((3, 150, 31, 38), (33, 150, 3, 3), padding=1)
+    p, q = winograd_weights.plan_of(dims, lanes(4))
+    assert p.blocks > 1 and q.chunks > 1
+    args = operands("conv_weight_grad", dims)
+    within("conv_weight_grad", args, dims, winograd_weights.conv_weight_grad(*args, dims))
 
 
 @every_map

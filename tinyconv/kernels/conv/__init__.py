@@ -2,7 +2,7 @@
 
 from ...registry import Kernel, register
 from ..geometry import floats_only
-from . import direct, fft, im2col, kn2row, reference, simd, toeplitz, winograd, zero_insertion
+from . import direct, fft, im2col, kn2row, reference, simd, toeplitz, winograd, winograd_weights, zero_insertion
 
 BIAS = frozenset({"bias"})
 BIAS_RELU = frozenset({"bias", "relu"})
@@ -42,6 +42,9 @@ LADDER = (
            scratch=winograd.scratch_bytes(winograd.forward), fuses=BIAS_RELU),
     Kernel("conv_input_grad", "winograd", winograd.conv_input_grad, refuse=winograd.refuse(winograd.input_grad), exact=False,
            bound=winograd.BOUND, scratch=winograd.scratch_bytes(winograd.input_grad), fuses=BIAS_RELU),
+    Kernel("conv_weight_grad", "winograd", winograd_weights.conv_weight_grad,
+           refuse=winograd.refuse(winograd.forward, winograd_weights.LEAST_TILES), exact=False, bound=winograd.BOUND,
+           scratch=winograd_weights.scratch_bytes),
     # the copy that im2col makes, and its adjoint, on their own
     Kernel("unfold", "reference", reference.unfold),
     Kernel("unfold", "im2col", im2col.im2col, refuse=floats_only),

@@ -5,7 +5,8 @@
 The direct sum takes 9 multiply-adds for each output and pair of channels; here they are 4 (m = 2) or 2.25 (m = 4), each
 frequency a matrix product (tiles, C) x (C, O). Blocks of tiles and of output channels are chosen to stay in the cache, where
 winograd_loops.py transforms, multiplies and transforms back; winograd_tiles.py holds the vectors it is made of.
-The input gradient is the same with the kernel turned, channels exchanged, and 2 - p for padding.
+The input gradient is the same with the kernel turned, channels exchanged, and 2 - p for padding; the weight gradient is in
+winograd_weights.py.
 Not exact: the transforms scale what they sum, and take it back; see BOUND. What is not finite spoils its tile.
 Source: Lavin and Gray, "Fast algorithms for convolutional neural networks" (2016).
 """
@@ -195,8 +196,8 @@ def takes(dims: ConvDims, dtype: np.dtype) -> str:
     return floats_only(dims, dtype)
 
 
-def refuse(plan_of: Callable[[ConvDims, int], Plan]) -> Callable[[ConvDims, np.dtype], str]:
-    """The refusal of a map: what tiles cannot compute, and where the direct sum was measured to be as fast."""
+def refuse(plan_of: Callable[[ConvDims, int], Plan], least: int = TILES) -> Callable[[ConvDims, np.dtype], str]:
+    """The refusal of a map that wants so many tiles: what they cannot compute, and where the direct sum was as fast."""
     def why(dims: ConvDims, dtype: np.dtype) -> str:
         cannot = takes(dims, dtype)
         if cannot:
@@ -207,8 +208,8 @@ def refuse(plan_of: Callable[[ConvDims, int], Plan]) -> Callable[[ConvDims, np.d
         tiles = p.N * p.down * p.across
         if min(p.Ci, p.Co) < LEAST or p.Ci * p.Co < PAIRS:
             return f"its transforms do not pay for {p.Ci} to {p.Co} channels: at least {LEAST} each, and {PAIRS} pairs"
-        if tiles < TILES or dims.macs < WORK:
-            return f"its transforms do not pay for {tiles} tiles ({dims.macs} multiply-adds): at least {TILES} ({WORK})"
+        if tiles < least or dims.macs < WORK:
+            return f"its transforms do not pay for {tiles} tiles ({dims.macs} multiply-adds): at least {least} ({WORK})"
         if 2 * 9 * p.OH * p.OW < 3 * (p.m + 2) ** 2 * p.down * p.across:
             return f"tiles of {p.m}x{p.m} hang too far over a map of {p.OH}x{p.OW}"
         return ""

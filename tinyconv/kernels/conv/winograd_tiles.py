@@ -1,6 +1,7 @@
-"""The three transforms of winograd.py and its product, emitted as vectors: one vector is L channels of one position.
+"""The transforms of winograd.py and its product, emitted as vectors: one vector is L channels of one position.
 
     V = B' d B        U = G g G'        y = A' (U * V) A        d: (m+2, m+2) of x, g: (3, 3) of w, y: (m, m)
+    Z = A dy A'       dg = G' (Z * V summed over tiles) G       for the weight gradient
 
 The matrices are those of interpolation at 0, 1, -1 and infinity for m = 2, and at 2 and -2 besides for m = 4. Each is
 written as the few operations that it takes on a row, and applied to the columns, then to the rows of what comes out.
@@ -77,6 +78,28 @@ def result_4(s: Vectors, m: list) -> list:
             s.plus(s.plus(tilt, 8, steep), 1, m[5])]
 
 
+def gradient_2(s: Vectors, y: list) -> list:
+    return [y[0], s.plus(y[0], 1, y[1]), s.plus(y[0], -1, y[1]), s.times(-1, y[1])]
+
+
+def gradient_4(s: Vectors, y: list) -> list:
+    even, odd = s.plus(y[0], 1, y[2]), s.plus(y[1], 1, y[3])
+    far, steep = s.plus(y[0], 4, y[2]), s.plus(y[1], 4, y[3])
+    return [y[0], s.plus(even, 1, odd), s.plus(even, -1, odd), s.plus(far, 2, steep), s.plus(far, -2, steep), y[3]]
+
+
+def weight_gradient_2(s: Vectors, u: list) -> list:
+    near, tilt = s.plus(u[1], 1, u[2]), s.plus(u[1], -1, u[2])
+    return [s.plus(u[0], 1 / 2, near), s.times(1 / 2, tilt), s.plus(u[3], 1 / 2, near)]
+
+
+def weight_gradient_4(s: Vectors, u: list) -> list:
+    near, tilt = s.plus(u[1], 1, u[2]), s.plus(u[1], -1, u[2])
+    far, steep = s.plus(u[3], 1, u[4]), s.plus(u[3], -1, u[4])
+    return [s.plus(s.plus(s.times(1 / 4, u[0]), -1 / 6, near), 1 / 24, far),
+            s.plus(s.times(-1 / 6, tilt), 1 / 12, steep), s.plus(s.plus(u[5], -1 / 6, near), 1 / 6, far)]
+
+
 def twice(s: Vectors, rule: Callable[[Vectors, list], list], square: list[list]) -> list[list]:
     """The rule on every column of a square of vectors, then on every row."""
     columns = [rule(s, list(column)) for column in zip(*square)]
@@ -118,6 +141,48 @@ def weight_transform(typingctx, size, src, s0, step, dst, d0, apart):
                 e.store(v, e.at(dp, b.mul(apartv, ir.Constant(I64, f))))
 
         switch(b, number, [partial(emit, weights_2), partial(emit, weights_4)])
+        return context.get_dummy_value()
+
+    i = types.int64
+    return types.void(i, src, i, i, dst, i, i), codegen
+
+
+@intrinsic
+def gradient_transform(typingctx, size, src, s0, row, dst, d0, apart):
+    """Z of one tile: src[s0 + i*row + j*L : + L] for i, j < m to dst[d0 + f*apart : + L]."""
+    def codegen(context, b, sig, args):
+        number, sv, s0v, rowv, dv, d0v, apartv = args
+        e = Emitter(context, b, src)
+        sp, dp = e.pointer(src, sv, s0v), e.pointer(dst, dv, d0v)
+
+        def emit(m, rule):
+            lines = [e.at(sp, b.mul(rowv, ir.Constant(I64, i))) for i in range(m)]
+            square = [[e.load(e.at(line, j * e.L)) for j in range(m)] for line in lines]
+            for f, v in enumerate(chain(*twice(Vectors(e), rule, square))):
+                e.store(v, e.at(dp, b.mul(apartv, ir.Constant(I64, f))))
+
+        switch(b, number, [partial(emit, 2, gradient_2), partial(emit, 4, gradient_4)])
+        return context.get_dummy_value()
+
+    i = types.int64
+    return types.void(i, src, i, i, dst, i, i), codegen
+
+
+@intrinsic
+def weight_gradient_transform(typingctx, size, src, s0, apart, dst, d0, step):
+    """dg of one input channel: src[s0 + f*apart : + L] to dst[d0 + k*step : + L] for the 9 taps k."""
+    def codegen(context, b, sig, args):
+        number, sv, s0v, apartv, dv, d0v, stepv = args
+        e = Emitter(context, b, src)
+        sp, dp = e.pointer(src, sv, s0v), e.pointer(dst, dv, d0v)
+
+        def emit(m, rule):
+            side = m + 2
+            sums = [e.load(e.at(sp, b.mul(apartv, ir.Constant(I64, f)))) for f in range(side * side)]
+            for k, v in enumerate(chain(*twice(Vectors(e), rule, [sums[i * side:][:side] for i in range(side)]))):
+                e.store(v, e.at(dp, b.mul(stepv, ir.Constant(I64, k))))
+
+        switch(b, number, [partial(emit, 2, weight_gradient_2), partial(emit, 4, weight_gradient_4)])
         return context.get_dummy_value()
 
     i = types.int64

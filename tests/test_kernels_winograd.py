@@ -39,6 +39,9 @@ EDGES = {
     "few_tiles": conv_dims((2, 33, 7, 7), (70, 33, 3, 3), padding=1),
     "many_tiles": conv_dims((8, 16, 29, 30), (33, 16, 3, 3), padding=1),
     "smaller_output": replace(conv_dims((2, 6, 12, 15), (8, 6, 3, 3), padding=1), output=(10, 11)),
+    "dilated": conv_dims((2, 17, 19, 23), (35, 17, 3, 3), padding=2, dilation=2),
+    "dilated_unevenly": conv_dims((2, 18, 17, 26), (33, 18, 3, 3), padding=((0, 3), (4, 1)), dilation=(1, 3)),
+    "dilated_down": conv_dims((1, 16, 12, 9), (8, 8, 3, 3), padding=1, dilation=(4, 1), groups=2),
     "no_image": conv_dims((0, 3, 5, 5), (2, 3, 3, 3)),
 }
 
@@ -203,7 +206,6 @@ def test_chosen_where_it_pays_and_forbidden_by_a_switch(op):
 @pytest.mark.parametrize(("dims", "dtype", "why"), [
     (cases.layers["alexnet.c1"], "float32", "3x3 kernels"),
     (cases.layers["resnet.3x3s2"], "float32", "stride"),
-    (cases.layers["dilated"], "float32", "dilation 1"),
     (cases.layers["volume"], "float32", "two dimensions"),
     (cases.layers["vgg.64"], "float64", "float64 asks for digits"),
     (cases.layers["vgg.64"], "float16", "not float16"),

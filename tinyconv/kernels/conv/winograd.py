@@ -2,6 +2,8 @@
 
     y tile (m, m) = A' [ sum over c  (G g G') * (B' d B) ] A      d: (m+2, m+2) of x, overlapping by 2; m = 2 or 4
 
+With a dilation the cells of a tile lie so far apart, in x and in y.
+
 The direct sum takes 9 multiply-adds for each output and pair of channels; here they are 4 (m = 2) or 2.25 (m = 4), each
 frequency a matrix product (tiles, C) x (C, O). Blocks of tiles and of output channels are chosen to stay in the cache, where
 winograd_loops.py transforms, multiplies and transforms back; winograd_tiles.py holds the vectors it is made of.
@@ -54,6 +56,8 @@ class Plan(NamedTuple):
     W: int
     OH: int
     OW: int
+    dh: int  # dilation: the outputs of a tile lie so far apart
+    dw: int
     origin_h: int  # where the first tile starts in the source
     origin_w: int
     down: int  # tiles in an image
@@ -96,18 +100,19 @@ def forward(dims: ConvDims, L: int) -> Plan:
 
 @lru_cache(maxsize=256)
 def input_grad(dims: ConvDims, L: int) -> Plan:
-    """The plan of conv_input_grad(y, w): i = o + k - p backwards is o = i + (2 - k) + p - 2."""
+    """The plan of conv_input_grad(y, w): i = o + k*d - p backwards is o = i + (2 - k)*d + p - 2*d."""
     Ci, Co = dims.O // dims.groups, dims.C // dims.groups
-    origin = dims.padding[0][0] - 2, dims.padding[1][0] - 2
+    origin = dims.padding[0][0] - 2 * dims.dilation[0], dims.padding[1][0] - 2 * dims.dilation[1]
     return _plan(dims, (Ci, Co), dims.output, dims.input, origin, (Co * 9, 9), True, L)
 
 
 def _plan(dims: ConvDims, channels: Ints, src: Ints, dst: Ints, origin: Ints, w_steps: Ints, flipped: bool, L: int) -> Plan:
     (Ci, Co), (H, W), (OH, OW), (origin_h, origin_w), (w_in, w_out) = channels, src, dst, origin, w_steps
-    size = tile_size(dst)
+    dh, dw = dims.dilation
+    size = tile_size((-(-OH // dh), -(-OW // dw)))
     m = SIZES[size]
     side = (m + 2) ** 2
-    down, across = -(-OH // m), -(-OW // m)
+    down, across = dh * -(-OH // (dh * m)), dw * -(-OW // (dw * m))
     depth, channel_blocks = -(-Ci // L), -(-Co // (2 * L))
     every = dims.N * down
     tiles_first = 2 * every * across < 3 * Co  # measured from 98 to 392 tiles, and 128 to 384 channels
@@ -115,10 +120,10 @@ def _plan(dims: ConvDims, channels: Ints, src: Ints, dst: Ints, origin: Ints, w_
     blocks = -(-every // max(1, most // across))
     rows = max(1, -(-every // max(1, blocks)))
     v_apart, u_apart, m_apart = odd(rows * across * L, L), odd(Ci * 2 * L, L), odd((rows * across + WIDEST) * 2 * L, L)
-    line = (across * m + 2 + L) * L
+    line = (across * m + 2 * dw + L) * L
     v_depth = side * v_apart
-    return Plan(size, m, dims.N, dims.groups, Ci, Co, H, W, OH, OW, origin_h, origin_w, down, across, rows,
-                -(-every // rows), depth, channel_blocks, w_in, w_out, int(flipped), int(tiles_first), line,
+    return Plan(size, m, dims.N, dims.groups, Ci, Co, H, W, OH, OW, dh, dw, origin_h, origin_w, down, across,
+                rows, -(-every // rows), depth, channel_blocks, w_in, w_out, int(flipped), int(tiles_first), line,
                 u_apart, side * u_apart, v_apart, v_depth, dims.groups * depth * v_depth, m_apart, side * m_apart)
 
 
@@ -191,8 +196,8 @@ def takes(dims: ConvDims, dtype: np.dtype) -> str:
     """"" where tiles can compute the problem, else why not."""
     if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
         return "its tiles exist only as machine code, and NUMBA_DISABLE_JIT is set"
-    if dims.kernel != (3, 3) or dims.stride != (1, 1) or dims.dilation != (1, 1):
-        return "it takes 3x3 kernels of two dimensions, with stride and dilation 1"
+    if dims.kernel != (3, 3) or dims.stride != (1, 1):
+        return "it takes 3x3 kernels of two dimensions, with stride 1"
     return floats_only(dims, dtype)
 
 

@@ -107,16 +107,16 @@ def twice(s: Vectors, rule: Callable[[Vectors, list], list], square: list[list])
 
 
 @intrinsic
-def data_transform(typingctx, size, src, s0, row, dst, d0, apart):
-    """V of one tile, m = SIZES[size]: src[s0 + i*row + j*L : + L] for i, j < m+2 to dst[d0 + f*apart : + L]."""
+def data_transform(typingctx, size, src, s0, row, step, dst, d0, apart):
+    """V of one tile, m = SIZES[size]: src[s0 + i*row + j*step : + L] for i, j < m+2 to dst[d0 + f*apart : + L]."""
     def codegen(context, b, sig, args):
-        number, sv, s0v, rowv, dv, d0v, apartv = args
+        number, sv, s0v, rowv, stepv, dv, d0v, apartv = args
         e = Emitter(context, b, src)
         sp, dp = e.pointer(src, sv, s0v), e.pointer(dst, dv, d0v)
 
         def emit(m, rule):
             lines = [e.at(sp, b.mul(rowv, ir.Constant(I64, i))) for i in range(m + 2)]
-            square = [[e.load(e.at(line, j * e.L)) for j in range(m + 2)] for line in lines]
+            square = [[e.load(e.at(line, b.mul(stepv, ir.Constant(I64, j)))) for j in range(m + 2)] for line in lines]
             for f, v in enumerate(chain(*twice(Vectors(e), rule, square))):
                 e.store(v, e.at(dp, b.mul(apartv, ir.Constant(I64, f))))
 
@@ -124,7 +124,7 @@ def data_transform(typingctx, size, src, s0, row, dst, d0, apart):
         return context.get_dummy_value()
 
     i = types.int64
-    return types.void(i, src, i, i, dst, i, i), codegen
+    return types.void(i, src, i, i, i, dst, i, i), codegen
 
 
 @intrinsic
@@ -148,16 +148,16 @@ def weight_transform(typingctx, size, src, s0, step, dst, d0, apart):
 
 
 @intrinsic
-def gradient_transform(typingctx, size, src, s0, row, dst, d0, apart):
-    """Z of one tile: src[s0 + i*row + j*L : + L] for i, j < m to dst[d0 + f*apart : + L]."""
+def gradient_transform(typingctx, size, src, s0, row, step, dst, d0, apart):
+    """Z of one tile: src[s0 + i*row + j*step : + L] for i, j < m to dst[d0 + f*apart : + L]."""
     def codegen(context, b, sig, args):
-        number, sv, s0v, rowv, dv, d0v, apartv = args
+        number, sv, s0v, rowv, stepv, dv, d0v, apartv = args
         e = Emitter(context, b, src)
         sp, dp = e.pointer(src, sv, s0v), e.pointer(dst, dv, d0v)
 
         def emit(m, rule):
             lines = [e.at(sp, b.mul(rowv, ir.Constant(I64, i))) for i in range(m)]
-            square = [[e.load(e.at(line, j * e.L)) for j in range(m)] for line in lines]
+            square = [[e.load(e.at(line, b.mul(stepv, ir.Constant(I64, j)))) for j in range(m)] for line in lines]
             for f, v in enumerate(chain(*twice(Vectors(e), rule, square))):
                 e.store(v, e.at(dp, b.mul(apartv, ir.Constant(I64, f))))
 
@@ -165,7 +165,7 @@ def gradient_transform(typingctx, size, src, s0, row, dst, d0, apart):
         return context.get_dummy_value()
 
     i = types.int64
-    return types.void(i, src, i, i, dst, i, i), codegen
+    return types.void(i, src, i, i, i, dst, i, i), codegen
 
 
 @intrinsic
@@ -190,13 +190,13 @@ def weight_gradient_transform(typingctx, size, src, s0, apart, dst, d0, step):
 
 
 @intrinsic
-def result_transform(typingctx, size, src, s0, apart, bias, b0, relu, dst, d0, row, columns):
-    """y of one tile from src[s0 + f*apart : + L], plus bias[b0 : + L], to dst[d0 + i*row + j*L : + L] for i < m, j < columns.
+def result_transform(typingctx, size, src, s0, apart, bias, b0, relu, dst, d0, row, step, columns):
+    """y of one tile from src[s0 + f*apart : + L], plus bias[b0 : + L], to dst[d0 + i*row + j*step : + L], i < m, j < columns.
 
     Negative ones as 0 where relu is not 0; NaN stays NaN.
     """
     def codegen(context, b, sig, args):
-        number, sv, s0v, apartv, bv, b0v, reluv, dv, d0v, rowv, columnv = args
+        number, sv, s0v, apartv, bv, b0v, reluv, dv, d0v, rowv, stepv, columnv = args
         e = Emitter(context, b, src)
         sp, dp, plus = e.pointer(src, sv, s0v), e.pointer(dst, dv, d0v), e.load(e.pointer(bias, bv, b0v))
         rectify = b.icmp_signed("!=", reluv, ir.Constant(I64, 0))
@@ -211,13 +211,14 @@ def result_transform(typingctx, size, src, s0, apart, bias, b0, relu, dst, d0, r
                     for i in range(m):
                         v = b.fadd(square[i][j], plus)
                         v = b.select(b.fcmp_ordered("<", v, floor), floor, v)
-                        e.store(v, e.at(dp, b.add(b.mul(rowv, ir.Constant(I64, i)), ir.Constant(I64, j * e.L))))
+                        to = b.add(b.mul(rowv, ir.Constant(I64, i)), b.mul(stepv, ir.Constant(I64, j)))
+                        e.store(v, e.at(dp, to))
 
         switch(b, number, [partial(emit, 2, result_2), partial(emit, 4, result_4)])
         return context.get_dummy_value()
 
     i = types.int64
-    return types.void(i, src, i, i, bias, i, i, dst, i, i, i), codegen
+    return types.void(i, src, i, i, bias, i, i, dst, i, i, i, i), codegen
 
 
 @intrinsic

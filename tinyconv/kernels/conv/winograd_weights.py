@@ -24,7 +24,7 @@ from ..jit import njit
 from ..scratch import scratch
 from ..tile import CHANNEL_GROUPS, CHANNEL_TILES, tap_tile
 from .winograd import Plan, _flat, forward, line_size, odd
-from .winograd_loops import load, spread, store
+from .winograd_loops import first_of, load, spread, store
 from .winograd_tiles import gradient_transform, weight_gradient_transform
 
 TILES = 192  # in a block: at one frequency they stay in the first-level cache, and all of them in the second
@@ -139,7 +139,7 @@ def spread_y(i, b, p, q, y, z, line, L):
     for row in range(first, last):
         n, ti = divmod(row, p.down)
         for a in range(m):
-            h, at, used = ti * m + a, a * pitch, 0
+            h, at, used = first_of(ti, m, p.dh) + a * p.dh, a * pitch, 0
             if h < p.OH:
                 base = ((n * p.groups * p.Co + g * p.Co + o0) * p.OH + h) * p.OW
                 for j in range(0, p.OW, L):
@@ -147,7 +147,8 @@ def spread_y(i, b, p, q, y, z, line, L):
                 used = p.OW
             line[at + used * L:at + p.across * m * L] = 0
         for j in range(p.across):
-            gradient_transform(p.size, line, j * m * L, pitch, z, to + ((row - first) * p.across + j) * 2 * L, q.z_apart)
+            gradient_transform(p.size, line, first_of(j, m, p.dw) * L, pitch, p.dw * L, z,
+                               to + ((row - first) * p.across + j) * 2 * L, q.z_apart)
 
 
 @njit

@@ -6,11 +6,12 @@ registry's record of every kernel that needs it. No flag names a processor, so t
 
 import os
 import sys
+from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-FLAGS = ["/O2", "/std:c11"] if os.name == "nt" else ["-O3", "-std=c11", "-fno-math-errno"]
+FLAGS = ["/O2", "/std:c11"] if os.name == "nt" else ["-O3", "-std=c11", "-fno-math-errno", "-ffp-contract=fast"]
 
 
 class BuildWhatCompiles(build_ext):
@@ -30,8 +31,8 @@ setup(
     ext_modules=[
         Extension(
             "tinyconv.kernels._aot",
-            sources=["csrc/_aot.pyx", "csrc/pool.c"],
-            depends=["csrc/tinyconv.h", "csrc/pool_template.h"],
+            sources=["csrc/_aot.pyx", "csrc/pool.c", "csrc/conv.c"],
+            depends=[str(path) for path in sorted(Path("csrc").glob("*.h"))],
             include_dirs=["csrc"],
             extra_compile_args=FLAGS,
             optional=True,

@@ -245,6 +245,10 @@ def test_a_first_result_in_a_fresh_process(monkeypatch):
         assert facts["algorithm"] == "kn2row" and len(seconds) == 1 and seconds[0] > 0.01
     assert startup.first(task, OURS, "no_such", 1, 1, cold=False) == ({"refused": "conv has no algorithm 'no_such'"}, [])
     assert len(startup.seconds_of("import tinyconv", 1, 2)) == 2
+    monkeypatch.setattr(startup, "CALLS", 5)
+    both = startup.alone(task, "kn2row", 1, 1, cold=True)
+    assert {call: len(seconds) for call, seconds in both.items()} == {"call 1": 1, "call 5": 1}
+    assert startup.alone(task, "no_such", 1, 1, cold=False) == {}
 
 
 # -- the machine ---------------------------------------------------------------------------------------------------
@@ -364,16 +368,20 @@ def test_tables_of_a_readme_are_those_recorded(tmp_path):
     readme = tmp_path / "README.md"
     readme.write_text(f"before\n{tables.BEGIN}\nold\n{tables.END}\nafter\n")
     with pytest.raises(SystemExit, match=r"run python bench/tables\.py"):
-        tables.main(True, readme, tmp_path / "results")
-    tables.main(False, readme, tmp_path / "results")
-    tables.main(True, readme, tmp_path / "results")
+        tables.main(True, [readme], tmp_path / "results")
+    tables.main(False, [readme], tmp_path / "results")
+    tables.main(True, [readme], tmp_path / "results")
     text = readme.read_text()
     assert text.startswith("before\n") and text.endswith("after\n") and "old" not in text
     assert f"{full['machine']['cpu']}, {full['machine']['cores']} cores" in text and text.count("vgg.64") == 7
     assert "| `conv` | 2 | 1 | 0.50 (0.50, vgg.64) | 0.50 (0.50, vgg.64) | 125% |" in text
     assert "| vgg.64 | 2 | 2.00 ms (0.50) | 1.00 ms (**2.00**) | 1.00 ms (**2.00**) |" in text
-    with pytest.raises(ValueError, match="needs the marks"):
-        tables.replaced("no marks", "")
+    with pytest.raises(ValueError, match="no marks"):
+        tables.replaced("no marks", tmp_path / "results")
+    record.save(full, tmp_path / "results" / "a-machine" / "ladder.json")
+    named = tables.replaced(f"{tables.BEGIN.replace(':', ' ladder:')}\nold\n{tables.END}", tmp_path / "results")
+    assert "old" not in named and "**Every algorithm.**" in named and "Layers" not in named
+    assert "| `im2col` | **1.00 ms** | 2.00 ms | 2.00 ms |" in named and "| PyTorch | **1.00 ms** | 2.10 ms |" in named
 
 
 # -- the command ---------------------------------------------------------------------------------------------------

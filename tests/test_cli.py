@@ -182,15 +182,40 @@ def test_ctrl_c_ends_cleanly_and_the_run_goes_on_to_the_same_end(tmp_path, long_
     assert outcome(tmp_path / "run") == long_run
 
 
-def test_a_killed_run_goes_on_to_the_same_end(tmp_path, long_run):
+@pytest.mark.skipif(os.name == "nt", reason="SIGKILL is POSIX")
+def test_a_run_killed_at_random_moments_goes_on_to_the_same_end(tmp_path, long_run):
+    """Kill -9 while it learns or writes, up to half a second after its first line, which stands there before it begins."""
+    rng = np.random.default_rng(7)
     args = (*LONG, "--out", "run")
-    for pause in (0.02, 0.05):
-        process = start(tmp_path, *args)
-        time.sleep(pause)
+    for _ in range(3):
+        process = subprocess.Popen([sys.executable, "-m", "tinyconv", *args], cwd=tmp_path,
+                                   env=environment(PYTHONUNBUFFERED="1"), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        process.stdout.readline()
+        time.sleep(rng.uniform(0, 0.5))
         process.kill()
         process.communicate()
         assert process.returncode == -signal.SIGKILL
         args = ("train", "--resume", "run")
+    tinyconv_(*args, cwd=tmp_path)
+    assert outcome(tmp_path / "run") == long_run
+    assert not list((tmp_path / "run").glob(".*"))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="file size limits are POSIX")
+def test_a_disk_that_is_full_half_way_is_told_and_the_run_goes_on(tmp_path, long_run):
+    """A run that was stopped goes on with no room for its checkpoint, and then with room."""
+    process = start(tmp_path, *LONG, "--out", "run")
+    while not (tmp_path / "run/checkpoint.safetensors").exists() and process.poll() is None:
+        time.sleep(0.01)
+    process.kill()
+    process.communicate()
+    before = (tmp_path / "run/checkpoint.safetensors").read_bytes()
+    code = (f"import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, ({len(before) // 2},) * 2); "
+            "sys.argv = ['tinyconv', 'train', '--resume', 'run']; runpy.run_module('tinyconv', run_name='__main__')")
+    done = subprocess.run([sys.executable, "-B", "-c", code], cwd=tmp_path, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr == "tinyconv: cannot write run/checkpoint.safetensors: File too large\n"
+    assert (tmp_path / "run/checkpoint.safetensors").read_bytes() == before
     tinyconv_("train", "--resume", "run", cwd=tmp_path)
     assert outcome(tmp_path / "run") == long_run
 
@@ -225,7 +250,7 @@ def test_help_is_there_before_numba_and_matplotlib(tmp_path):
 
 
 @pytest.mark.parametrize("args", [["--help"], ["train", "--help"], ["evaluate", "--help"], ["predict", "--help"], ["models"],
-                                  ["info"]])
+                                  ["models", "vgg16"], ["models", "googlenet-bn"], ["models", "dcgan-generator"], ["info"]])
 def test_output_fits_80_columns(args):
     result = CliRunner().invoke(app, args, env={"COLUMNS": "80", "TERMINAL_WIDTH": "80"})
     assert result.exit_code == 0, result.output
@@ -248,6 +273,15 @@ def test_models_lists_every_one_with_its_parameters():
     for name in MODELS:
         assert re.search(rf"^{name} ", text, re.M)
     assert re.search(r"lenet5 +1x32x32 +61,706", text)  # 156 + 2,416 + 48,120 + 10,164 + 850
+
+
+def test_models_shows_one_layer_by_layer():
+    text = CliRunner().invoke(app, ["models", "vgg16"]).output
+    assert re.search(r"features\.28 +Conv2d +512x14x14 +2,359,808 +462,422,016 +196x196", text)
+    assert "138,357,544 parameters" in text
+    text = CliRunner().invoke(app, ["models", "unet", "--image", "3x40x48", "--classes", "5"]).output
+    assert re.search(r"head +Conv2d +5x40x48 +85 ", text)
+    assert CliRunner().invoke(app, ["models", "vgg"]).exit_code != 0
 
 
 def test_info_names_the_machine_and_the_kernels():
@@ -275,7 +309,9 @@ def refusal(*args: str, cwd: Path, **env: str) -> str:
 
 
 @pytest.mark.parametrize("args, words", [
-    (["train", "--model", "lenet"], "there is no model 'lenet'; did you mean 'lenet5'? There are: mlp, digits, lenet5, cnn"),
+    (["train", "--model", "lenet"], "there is no model 'lenet'; did you mean 'lenet5'? There are: perceptron, mlp, digits"),
+    (["train", "--model", "unet"], "the model unet gives a class of each pixel"),
+    (["trace", "--model", "segnet"], "the model segnet gives a class of each pixel"),
     (["train", "--model", "lenet5"], "the model lenet5 takes images of 32x32, or of 28x28 which it pads; these are 8x8"),
     (["train", "--data", "mnits"], "there is no data set 'mnits'; did you mean 'mnist'?"),
     (["train", "--optimizer", "adamm"], "there is no optimizer 'adamm'; did you mean"),

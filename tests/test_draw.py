@@ -14,6 +14,7 @@ from tinyconv.plot import PlotError
 from tinyconv.plot.draw import draw, few, panels
 from tinyconv.plot.geometry import DATA, PADDING, ZERO, conv_scene, pool_scene, transposed_scene, unpool_scene
 from tinyconv.plot.guide import SCENES, W, X
+from tinyconv.plot.maps import feature_maps, stride_as_choice
 from tinyconv.plot.matrix import matrix, positions, toeplitz
 
 PLANES = [name for name, dims in small.items() if dims.rank == 2]
@@ -163,6 +164,21 @@ def test_other_pictures(tmp_path):
     positions(conv_dims((1, 1, 5, 5), (1, 1, 3, 3), 2), tmp_path / "p.png")
     draw(unpool_scene(pool_dims((1, 1, 4, 4), 2), X[:4, :4], np.ones((2, 2))), tmp_path / "u.png")
     assert len(list(tmp_path.iterdir())) == 3
+
+
+@pytest.mark.parametrize("s", [2, 3])
+def test_a_stride_keeps_one_cell_in_s(tmp_path, s):
+    x, w = integers((7, 8)), integers((3, 2), 1)
+    dims = conv_dims((1, 1, 7, 8), (1, 1, 3, 2), s)
+    kept = stride_as_choice(x, w, s, tmp_path / "s.svg")
+    np.testing.assert_array_equal(kept, reference.conv(x[None, None], w[None, None], dims)[0, 0])
+    assert f"1 in {s}" in (tmp_path / "s.svg").read_text()
+
+
+def test_feature_maps_have_a_kernel_for_every_pair(tmp_path):
+    feature_maps(2, 3, tmp_path / "m.svg")
+    text = (tmp_path / "m.svg").read_text()
+    assert all(f"$w_{{{o},{c}}}$" in text for o in (1, 2, 3) for c in (1, 2)) and "$w_{3,3}$" not in text
 
 
 @pytest.mark.parametrize("act, says", [

@@ -12,23 +12,24 @@ import tinyconv
 HOUSE = Path(tinyconv.__file__).parent
 
 # each room, and the rooms that it may import from; DESIGN's table, with what each room needs spelled out
-KERNELS = {"dims", "memory", "registry", "kernels"}
-TAPE = {"tape", "tensor"}
+KERNELS = {"dims", "mode", "memory", "registry", "kernels"}
+TAPE = {"mode", "tape", "tensor"}
 OPS = {"blas", "dims", "registry", "forms", "random", "ops"} | TAPE
 NETS = OPS | {"autograd", "nn", "optim"}
 MAY_IMPORT = {
     "dims": set(),
     "arithmetic": {"dims"},
     "cases": {"dims"},
-    "registry": {"dims"},
+    "mode": set(),
+    "registry": {"dims", "mode"},
     "tuning": {"dims", "registry", "kernels"},
     "random": set(),
     "blas": set(),
     "memory": set(),
     "names": set(),
     "kernels": KERNELS,
-    "tape": set(),
-    "tensor": {"tape"},
+    "tape": {"mode"},
+    "tensor": {"mode", "tape"},
     "forms": TAPE,
     "autograd": TAPE,
     "filters": {"tensor"},
@@ -36,12 +37,15 @@ MAY_IMPORT = {
     "nn": NETS - {"optim"} | {"arithmetic"},
     "optim": NETS - {"nn"} | {"kernels"},
     "data": NETS | {"names", "data"},
-    "models": NETS | {"names", "models"},
+    "models": NETS | {"names", "data", "models"},
     "train": NETS | {"names", "cases", "kernels", "data", "models", "train"},
     "plot": NETS | {"arithmetic", "names", "cases", "kernels", "data", "models", "train", "plot"},
     "explore": {"data"},
+    "tracing": {"registry", "data"} | TAPE,
     "bench": NETS | {"cases", "kernels", "memory", "bench"},
-    "cli": NETS | {"arithmetic", "names", "cases", "kernels", "data", "models", "train", "plot", "explore", "bench", "cli"},
+    "reproduce": NETS | {"names", "cases", "kernels", "data", "models", "train", "bench", "reproduce"},
+    "cli": NETS | {"arithmetic", "names", "cases", "kernels", "data", "models", "train", "plot", "explore", "tracing", "bench",
+                   "reproduce", "cli"},
     "__main__": {"cli"},
 }
 FILES = sorted(p for p in HOUSE.rglob("*.py") if p != HOUSE / "__init__.py")

@@ -89,7 +89,8 @@ def test_batch_norm(shape, training):
 
 def test_higher_derivatives():
     rng = np.random.default_rng(3)
-    x, w, v, b = (tc.Tensor(rng.standard_normal(s), requires_grad=True) for s in ((2, 2, 5, 4), (3, 2, 2, 2), (2, 3, 2, 2), (3,)))
+    shapes = (2, 2, 5, 4), (3, 2, 2, 2), (2, 3, 2, 2), (3,)
+    x, w, v, b = (tc.Tensor(rng.standard_normal(shape), requires_grad=True) for shape in shapes)
     for f, operands in ((lambda x, w, b: tc.conv(x, w, b, relu=True), (x, w, b)),
                         (lambda x, v, b: tc.conv_transpose(x, v, b, 2, relu=True), (x, v, b)),
                         (lambda x: max_pool(x, 2, relu=True), (x,))):

@@ -86,6 +86,6 @@ def test_draw(kind, tmp_path, monkeypatch):
 
 def test_draw_guide(tmp_path):
     paths = run("draw", "guide", "--out", str(tmp_path / "guide"), "--format", "svg").split()
-    assert len(paths) == len(list((tmp_path / "guide").iterdir())) == 24
+    assert len(paths) == len(list((tmp_path / "guide").iterdir())) == 26
     captions = (tmp_path / "guide" / "4.7-padding-strides-left-over-transposed.svg").read_text()
     assert "relationship 14" in captions  # matplotlib keeps the text of its paths as a comment

@@ -1,8 +1,11 @@
 """Training: what a run is told, what a step does, that a run repeats itself bit for bit, and goes on where it stopped."""
 
+import errno
 import os
+import re
 import signal
 from dataclasses import asdict, replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,7 +15,8 @@ from PIL import Image
 import tinyconv as tc
 from tinyconv import data as room
 from tinyconv.data import DataError, digits
-from tinyconv.nn import Flatten, Linear, Sequential
+from tinyconv.nn import Flatten, Linear, Module, Sequential
+from tinyconv.tensor import Op
 from tinyconv.train import (
     PROBLEMS,
     RECIPES,
@@ -270,6 +274,117 @@ def test_a_loss_that_is_no_number_stops_before_it_reaches_the_weights(data, tmp_
             np.errstate(all="ignore"):
         fit(model, data, config, store=run)
     assert not run.checkpoint.exists()
+
+
+class Root(Module):
+    """A layer and a root: where what is under it is 0, its gradient is infinite, while the loss is as finite as ever."""
+
+    def __init__(self):
+        self.fc = Linear(64, 10)
+
+    def forward(self, x):
+        z = self.fc(x.reshape(x.shape[0], -1))
+        return z + (z * 0).abs().sum().sqrt()
+
+
+def test_the_operation_that_broke_the_gradient_is_named_though_the_loss_breaks_a_step_later(data):
+    with pytest.raises(TrainError, match=r"the loss became nan in epoch 1 .*: the first operation to give inf was "
+                                         r"(div|pow|mul), of .* to \(\), in the backward pass of step 1; try a smaller one"):
+        fit(Root(), data, QUICK)
+
+
+def test_the_operation_is_named_with_the_parameters_that_it_took(data):
+    config = replace(QUICK, optimizer="sgd", schedule="constant", lr=1e36)
+    with pytest.raises(TrainError) as error:
+        fit(new_model(config), data, config)
+    assert re.search(r"the first operation to give (nan|inf) was linear, of \(32, 100\), fc2\.weight \(10, 100\), "
+                     r"fc2\.bias \(10,\) to \(32, 10\), in step 2;", str(error.value)), error.value
+
+
+def test_what_no_operation_made_is_named_too(data):
+    images = data.train[0].astype(np.float32)
+    images[700, 0, 3, 3] = np.nan
+    with pytest.raises(TrainError, match=r"the batch of shape \(32, 1, 8, 8\) held nan in step \d+; try"):
+        fit(new_model(QUICK), replace(data, train=(images, data.train[1])), QUICK)
+    huge = replace(QUICK, optimizer="sgd", lr=3e38, weight_decay=3e38, schedule="constant")
+    with pytest.raises(TrainError, match=r"fc1\.weight of shape \(100, 64\), as SGD left it, held (nan|inf) after step 1; try"):
+        fit(new_model(huge), data, huge)
+
+
+def test_nobody_looks_on_when_the_epoch_is_over(data):
+    record = Op.record
+    with pytest.raises(TrainError):
+        fit(Root(), data, QUICK)
+    assert Op.record is record
+
+
+# -- a disk that is full, a process that is killed: at any moment ------------------------------------------------------
+
+
+@pytest.mark.parametrize("fails", range(1, 14))
+def test_a_disk_that_fills_at_any_write_leaves_a_run_that_goes_on(data, tmp_path, monkeypatch, fails):
+    """The nth file that is written finds no room: config.toml first, then four or five an epoch, checkpoints last."""
+    whole = fit(new_model(QUICK), data, replace(QUICK, epochs=3))
+    count = iter(range(1, 1000))
+
+    def fsync(number):
+        if next(count) == fails:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(room.files.os, "fsync", fsync)
+    config, path = replace(QUICK, epochs=3), tmp_path / "run"
+    with pytest.raises(DataError, match=r"^cannot write .*/run/[\w.]+: No space left on device$"):
+        fit(new_model(config), data, config, store=Run.create(config, path))
+    monkeypatch.undo()
+    assert not list(path.glob(".*")), "half a file was left"
+    run = Run.open(path) if (path / "config.toml").exists() else Run.create(config, path)
+    end = fit(new_model(config), data, config, store=run)
+    assert (weights(end) == weights(whole)).all() and lines(end) == lines(whole)
+    assert (read_tensors(path / "best.safetensors")[0]["fc1.weight"].shape) == (100, 64)
+
+
+class Killed(BaseException):
+    """Stands in for kill -9: nothing of the run gets to tidy up."""
+
+
+@pytest.mark.parametrize("moment", np.random.default_rng(0).permutation(np.arange(1, 28))[:12].tolist())
+def test_a_run_killed_before_any_step_of_any_write_goes_on_to_the_same_end(data, tmp_path, monkeypatch, moment):
+    """A file is flushed, then renamed: of three epochs' 28 such steps, a dozen at random."""
+    config, path = replace(QUICK, epochs=3), tmp_path / "run"
+    whole = fit(new_model(config), data, config, store=Run.create(config, tmp_path / "whole"))
+    count = iter(range(1, 1000))
+
+    def killing(call):
+        def before(*args):
+            if next(count) == moment:
+                raise Killed
+            return call(*args)
+
+        return before
+
+    monkeypatch.setattr(room.files.os, "replace", killing(os.replace))
+    monkeypatch.setattr(room.files.os, "fsync", killing(os.fsync))
+    monkeypatch.setattr(Path, "unlink", lambda *args, **more: None)
+    with pytest.raises(Killed):
+        fit(new_model(config), data, config, store=Run.create(config, path))
+    monkeypatch.undo()
+    run = Run.open(path) if (path / "config.toml").exists() else Run.create(config, path)
+    end = fit(new_model(config), data, config, store=run)
+    assert (weights(end) == weights(whole)).all() and lines(end) == lines(whole)
+    for name in ("best.safetensors", "weights.safetensors"):
+        assert (path / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert not list(path.glob(".*"))
+
+
+def test_early_stopping_ends_a_run_that_no_longer_gets_better(data, tmp_path):
+    config = replace(QUICK, epochs=40, patience=2, optimizer="sgd", lr=1e-9, schedule="constant")  # it gets nowhere
+    run = Run.create(config, tmp_path / "run")
+    training = fit(new_model(config), data, config, store=run)
+    assert training.done and len(training.history) == training.best.epoch + 2 < 40
+    again = fit(new_model(config), data, config, store=Run.open(tmp_path / "run"))  # it is over: nothing is done
+    assert len(again.history) == len(training.history)
+    assert len(fit(new_model(config), data, replace(config, epochs=1)).history) == 1
+    assert len(fit(new_model(config), data, replace(config, epochs=5, patience=0)).history) == 5
 
 
 # -- the folder ----------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from .ops import __all__ as _ops
 from .random import default_generator, get_rng_state, manual_seed, set_rng_state
 from .registry import choose, kernel, table, use
 from .tensor import Tensor, from_numpy, tensor
+from .tracing import trace
 from .tuning import autotune
 
 registry.provide("tinyconv.kernels.conv", "conv", "conv_input_grad", "conv_weight_grad", "unfold", "fold")
@@ -22,6 +23,6 @@ registry.provide("tinyconv.kernels.norm", "norm", "norm_grad")
 __version__ = "0.1.0"
 __all__ = [
     "Tensor", "autograd", "autotune", "choose", "default_generator", "enable_grad", "filters", "from_numpy", "get_rng_state",
-    "is_grad_enabled", "kernel", "manual_seed", "nn", "no_grad", "ops", "optim", "set_rng_state", "table", "tensor", "use",
-    *_ops,
+    "is_grad_enabled", "kernel", "manual_seed", "nn", "no_grad", "ops", "optim", "set_rng_state", "table", "tensor", "trace",
+    "use", *_ops,
 ]

@@ -19,19 +19,26 @@ from .tensor import Op, Tensor
 Fn = Callable[..., Any]
 
 
+def _says(text: str, rule: Fn) -> Fn:
+    """A gradient rule that can tell what it does: the slot that it fills, and the map that fills it from which slots."""
+    rule.__doc__ = text
+    return rule
+
+
 def trilinear(name: str, *, y: Fn, x: Fn, w: Fn) -> tuple[Op, Op, Op]:
     """The three maps of a form T(x, w, y): y(x, w), x(y, w) and w(x, y), functions on arrays that share their keywords.
 
-    Returns the operations (fill_y, fill_x, fill_w), differentiable to every order. A bias added to
-    the result in the same pass changes none of their rules.
+    Returns the operations (fill_y, fill_x, fill_w), differentiable to every order. A bias added to the result in the same
+    pass changes none of their rules.
     """
     # a rule puts the cotangent g into the slot that the map filled, and fills the operand's
-    fill_y: Op = Op(name, y, [lambda g, out, x, w, *bias, **meta: fill_x(g, w, **meta),
-                              lambda g, out, x, w, *bias, **meta: fill_w(x, g, **meta)], keeps="x")
-    fill_x: Op = Op(f"{name}_input_grad", x, [lambda g, out, y, w, *bias, **meta: fill_y(g, w, **meta),
-                                              lambda g, out, y, w, *bias, **meta: fill_w(g, y, **meta)], keeps="x")
-    fill_w: Op = Op(f"{name}_weight_grad", w, [lambda g, out, x, y, **meta: fill_x(y, g, **meta),
-                                               lambda g, out, x, y, **meta: fill_y(x, g, **meta)], keeps="x")
+    to_x, to_w, to_y = f"x <- {name}_input_grad(y, w)", f"w <- {name}_weight_grad(x, y)", f"y <- {name}(x, w)"
+    fill_y: Op = Op(name, y, [_says(to_x, lambda g, out, x, w, *bias, **meta: fill_x(g, w, **meta)),
+                              _says(to_w, lambda g, out, x, w, *bias, **meta: fill_w(x, g, **meta))], keeps="x")
+    fill_x: Op = Op(f"{name}_input_grad", x, [_says(to_y, lambda g, out, y, w, *bias, **meta: fill_y(g, w, **meta)),
+                                              _says(to_w, lambda g, out, y, w, *bias, **meta: fill_w(g, y, **meta))], keeps="x")
+    fill_w: Op = Op(f"{name}_weight_grad", w, [_says(to_x, lambda g, out, x, y, **meta: fill_x(y, g, **meta)),
+                                               _says(to_y, lambda g, out, x, y, **meta: fill_y(x, g, **meta))], keeps="x")
     return fill_y, fill_x, fill_w
 
 
@@ -40,14 +47,14 @@ def adjoint_pair(a_name: str, a: Fn, b_name: str, b: Fn, *, view: bool = False) 
 
     view: the first may return memory of its operand.
     """
-    first: Op = Op(a_name, a, [lambda g, out, x, **meta: second(g, **meta)], view=view)
-    second: Op = Op(b_name, b, [lambda g, out, y, **meta: first(g, **meta)])
+    first: Op = Op(a_name, a, [_says(f"x <- {b_name}(y)", lambda g, out, x, **meta: second(g, **meta))], view=view)
+    second: Op = Op(b_name, b, [_says(f"y <- {a_name}(x)", lambda g, out, y, **meta: first(g, **meta))])
     return first, second
 
 
 def self_adjoint(name: str, fn: Fn, *, view: bool = False) -> Op:
     """A linear map with <a(x), y> = <x, a(y)>: it is its own gradient rule."""
-    op: Op = Op(name, fn, [lambda g, out, x, **meta: op(g, **meta)], view=view)
+    op: Op = Op(name, fn, [_says(f"x <- {name}(y)", lambda g, out, x, **meta: op(g, **meta))], view=view)
     return op
 
 
@@ -66,7 +73,7 @@ def fused(name: str, parts: Callable[..., Tensor], forward: Fn, backward: Fn, *,
         arrays = backward(needs, g.data, None if out is None else out.data, *[t.data for t in operands], **meta)
         return [None if a is None else Tensor.wrap(a) for a in arrays]
 
-    return Op(name, forward, gradients, keeps=keeps)
+    return Op(name, forward, _says(f"{name} backward, one pass", gradients), keeps=keeps)
 
 
 _alias = self_adjoint("alias", lambda x: x, view=True)

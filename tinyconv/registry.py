@@ -18,6 +18,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from .mode import current
+
 Refuse = Callable[[Any, np.dtype], str]
 
 
@@ -76,8 +78,9 @@ _ladders: dict[str, list[Kernel]] = {}
 _providers: dict[str, str] = {}
 _chosen: dict[tuple, Kernel] = {}  # remembered choices, forgotten when a kernel is registered
 _CHOSEN_MAX = 4096
-_pinned: ContextVar[tuple[str, ...]] = ContextVar("tinyconv.pinned", default=())
-_avoided: ContextVar[frozenset[str]] = ContextVar("tinyconv.avoided", default=frozenset())
+Names = tuple[str, ...]
+_wishes: ContextVar[tuple[Names, frozenset[str]]] = ContextVar("tinyconv.wishes", default=((), frozenset()))  # pinned, avoided
+HOLLOW = "hollow"  # pinned by `hollow`, and on no ladder
 
 
 def provide(module: str, *ops: str) -> None:
@@ -150,7 +153,7 @@ def choose(op: str, dims: Any, dtype: np.dtype, device: str = "cpu", algorithm: 
     `prefer` names one that is taken where the operation has it and it does not refuse.
     Raises: ValueError where the name is unknown, or where the named or pinned kernel refuses (with its reason).
     """
-    pinned, avoided = ((algorithm,), frozenset[str]()) if algorithm else (_pinned.get(), _avoided.get())
+    pinned, avoided = ((algorithm,), frozenset[str]()) if algorithm else _wishes.get()
     key = (op, dims, dtype, device, pinned, avoided, prefer, _tuner and _tuner.threads())
     found = _chosen.get(key)
     if found is None:
@@ -158,11 +161,17 @@ def choose(op: str, dims: Any, dtype: np.dtype, device: str = "cpu", algorithm: 
         if len(_chosen) >= _CHOSEN_MAX:
             _chosen.clear()
         _chosen[key] = found
+    mode = current()
+    if mode is not True and mode is not False:  # someone looks on
+        for watch in mode.watches:
+            watch.chose(found, dims, dtype)
     return found
 
 
 def _search(op: str, dims: Any, dtype: np.dtype, device: str, pinned: tuple[str, ...],
             avoided: frozenset[str], named: bool, prefer: str | None) -> Kernel:
+    if HOLLOW in pinned and op in (hollows := import_module("tinyconv.kernels.hollow").HOLLOWS):
+        return hollows[op]
     ladder = [k for k in kernels(op) if k.device == device and k.algorithm not in avoided]
     for k in ladder:
         if k.algorithm == prefer and not k.refuse(dims, dtype):
@@ -210,13 +219,26 @@ def use(*algorithms: str, avoid: str | tuple[str, ...] = ()) -> Iterator[None]:
     for name in algorithms + avoid:
         if name not in known:
             raise ValueError(f"no algorithm {name!r}; there are: {', '.join(sorted(known))}")
-    pinned = _pinned.set(algorithms + _pinned.get())
-    avoided = _avoided.set((_avoided.get() - {*algorithms}) | {*avoid})
+    pinned, avoided = _wishes.get()
+    token = _wishes.set((algorithms + pinned, (avoided - {*algorithms}) | {*avoid}))
     try:
         yield
     finally:
-        _pinned.reset(pinned)
-        _avoided.reset(avoided)
+        _wishes.reset(token)
+
+
+@contextmanager
+def hollow() -> Iterator[None]:
+    """In the block kernels compute nothing: results have the right shape and hold zeros (kernels/hollow.py).
+
+    What a network is made of can be read off the tape after such a pass, whatever it would cost; no toolchain is loaded.
+    """
+    pinned, avoided = _wishes.get()
+    wished = _wishes.set(((HOLLOW, *pinned), avoided))
+    try:
+        yield
+    finally:
+        _wishes.reset(wished)
 
 
 def table(op: str | None = None, dims: Any = None, dtype: Any = "float32") -> str:

@@ -10,19 +10,18 @@ Read next: tensor.py, what the nodes hang on; forms.py, the one rule that most o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from heapq import heappop, heappush
 from itertools import count
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
+from .mode import Watch, current, recording, watches
+
 if TYPE_CHECKING:
     from .tensor import Op, Tensor
 
-_recording: ContextVar[bool] = ContextVar("tinyconv.recording", default=True)  # of each thread and task its own
-is_recording = _recording.get
 _clock = count(1)
 now = _clock.__next__
 FREED: tuple = ("freed",)
@@ -47,26 +46,17 @@ class Node:
 
 def is_grad_enabled() -> bool:
     """Whether operations are recorded in this thread."""
-    return is_recording()
-
-
-@contextmanager
-def _record(enabled: bool) -> Iterator[None]:
-    token = _recording.set(enabled)
-    try:
-        yield
-    finally:
-        _recording.reset(token)
+    return bool(current())
 
 
 def no_grad() -> Any:
     """A context (or decorator) in which nothing is recorded."""
-    return _record(False)
+    return recording(False)
 
 
 def enable_grad() -> Any:
     """A context (or decorator) in which operations are recorded, inside no_grad() too."""
-    return _record(True)
+    return recording(True)
 
 
 # -- the backward pass ---------------------------------------------------------------------------------------------
@@ -79,6 +69,20 @@ def sweep(outputs: Sequence[Tensor], cotangents: Sequence[Tensor], inputs: Seque
     The youngest node that has a cotangent comes first: whoever used its result is younger still, so nothing can be added
     to that cotangent any more. Leaves lead nowhere, so they come last, and a walk that fails leaves their `.grad` as it was.
     """
+    seen_by = watches()
+    if not seen_by:
+        return _walk(outputs, cotangents, inputs, retain_graph, create_graph, _pull)
+    for watch in seen_by:
+        watch.sweeping(outputs, cotangents)
+    try:
+        return _walk(outputs, cotangents, inputs, retain_graph, create_graph, partial(_pull_watched, seen_by))
+    finally:
+        for watch in seen_by:
+            watch.swept()
+
+
+def _walk(outputs: Sequence[Tensor], cotangents: Sequence[Tensor], inputs: Sequence[Tensor] | None, retain_graph: bool,
+          create_graph: bool, pull: Callable[..., None]) -> list[Tensor | None]:
     grads: dict[Node, Tensor] = {}
     waiting: list[tuple[int, Node]] = []  # a heap of (-age, node): the nodes in grads that lead further
     found: dict[Node, Tensor] = {}
@@ -99,7 +103,7 @@ def sweep(outputs: Sequence[Tensor], cotangents: Sequence[Tensor], inputs: Seque
         elif node in wanted:
             found[node] = _own(g, create_graph)
 
-    with _record(create_graph):
+    with recording(create_graph):
         for t, g in zip(outputs, cotangents, strict=True):
             add(t.node, g)  # type: ignore[arg-type]
         wanted = None if inputs is None else {t.node for t in inputs if t.node is not None}
@@ -109,7 +113,7 @@ def sweep(outputs: Sequence[Tensor], cotangents: Sequence[Tensor], inputs: Seque
             g = grads.pop(node)
             settle(node, g)
             if live is None or not live.isdisjoint(node.edges):
-                _pull(node, g, live, create_graph, add)
+                pull(node, g, live, create_graph, add)
                 if not retain_graph:
                     node.saved, node.out, node.meta = FREED, None, None
         while grads:
@@ -144,6 +148,23 @@ def _pull(node: Node, g: Tensor, live: set[Node] | None, create_graph: bool, add
     for edge, rule in zip(node.edges, op.rules):
         if edge is not None and rule is not None and (live is None or edge in live):
             add(edge, rule(g, out, *operands, **node.meta))
+
+
+def _pull_watched(seen_by: tuple[Watch, ...], node: Node, g: Tensor, live: set[Node] | None, create_graph: bool,
+                  add: Callable[[Node, Tensor], None]) -> None:
+    """_pull, told as it goes."""
+    def add_watched(edge: Node, gradient: Tensor) -> None:
+        for watch in seen_by:
+            watch.filled(node, edge, gradient)
+        add(edge, gradient)
+        for watch in seen_by:
+            watch.added(node, edge)
+
+    for watch in seen_by:
+        watch.pulling(node, g)
+    _pull(node, g, live, create_graph, add_watched)
+    for watch in seen_by:
+        watch.pulled(node)
 
 
 def _leading_to(wanted: set[Node], start: Iterable[Node]) -> set[Node]:

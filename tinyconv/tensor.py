@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .tape import Node, enable_grad, is_grad_enabled, is_recording, no_grad, now, sweep
+from .mode import current
+from .tape import Node, enable_grad, is_grad_enabled, no_grad, now, sweep
 
 __all__ = ["Op", "Tensor", "enable_grad", "from_numpy", "is_grad_enabled", "no_grad", "tensor"]
 
@@ -58,12 +59,15 @@ class Op:
         out.data = np.asarray(data) if isinstance(data, _generic) else data
         out.node = None
         out.written = operands[0].written if self.view else [0]
-        if is_recording():
+        mode = current()
+        if mode is True:
             for t in operands:
                 if t.node is not None:
                     out.node = Node(self, tuple([t.node for t in operands]), operands if self.keeps_in else (),
                                     out.detach() if self.keeps_out else None, meta)
                     break
+        elif mode is not False:
+            return mode.record(self, data, operands, meta)
         return out
 
     def __repr__(self) -> str:
@@ -209,7 +213,7 @@ class Tensor:
     def _write(self, key: Any, value: Any) -> Tensor:
         self._refuse_write()
         if isinstance(value, Tensor):
-            if value.node is not None and is_recording():
+            if value.node is not None and current():
                 raise RuntimeError("writing a tensor that requires a gradient into one in place would lose its gradient: "
                                    "write value.detach(), or build a new tensor (where, cat, stack)")
             value = value.data
@@ -221,7 +225,7 @@ class Tensor:
         if self.node is not None and self.node.op is not None:
             raise RuntimeError(f"in-place write to the result of {self.node.op.name}, which the tape may still read: "
                                "write to t.detach().clone(), or build a new tensor")
-        if self.node is not None and is_recording():
+        if self.node is not None and current():
             raise RuntimeError("in-place write to a leaf that requires a gradient: do it under no_grad()")
 
     # -- looking at it -------------------------------------------------------------------------------------------

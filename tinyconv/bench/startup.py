@@ -1,7 +1,8 @@
 """What starting costs, each time in a fresh process: the import, the first result of a kernel, the first training step.
 
 A just-in-time compiler makes the first call slow once a machine (a cold cache), and a little slow once a process (a warm
-one); a kernel compiled ahead of time has neither. Times run from the start of the process to the end of the call.
+one); a kernel compiled ahead of time has neither. Times run from the start of the process to the end of the call; those of
+"call 1" and "call 1000" are of the call alone, for the tiles that are compiled at first use beside those that are installed.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from .task import Task
 
 FIRST = Task("conv", "conv", "mnist.c2")
 STEP = Task("steps", "step", "mnist@10")
+TILES = ("simd", "aot")  # the same tiles, compiled just in time and ahead of it
+CALLS = 1000
 WARM, COLD = 5, 3  # processes that are started with either cache
 
 
@@ -29,7 +32,8 @@ def rows(libraries: list[str], algorithms: list[str], threads: int, quick: bool,
         seconds = [max(t - bare, 0.0) for t in seconds_of(f"import {library}", threads, 1 if quick else WARM)]
         yield {**_row("import", library, threads), **summary([[s] for s in seconds])}
     others = [(library, "") for library in libraries]
-    for case, task, contestants in (("first call", FIRST, [*((OURS, a) for a in ("auto", *algorithms)), *others]),
+    for case, task, contestants in (("first call", FIRST, [*((OURS, a) for a in dict.fromkeys(("auto", *TILES, *algorithms))),
+                                                         *others]),
                                     ("first step", STEP, [(OURS, "auto"), *others])):
         chosen = None
         for library, algorithm in contestants:
@@ -45,6 +49,13 @@ def rows(libraries: list[str], algorithms: list[str], threads: int, quick: bool,
                         yield {**row, "chosen": algorithm == "auto", **summary([[s] for s in seconds])}
                     else:
                         yield {**row, "refused": facts.get("refused") or facts["wrong"]}
+    for algorithm in TILES:
+        for cache, times in (("warm", 1 if quick else WARM), ("cold", 0 if quick else COLD)):
+            progress(f"calls 1 and {CALLS} of {algorithm}, {cache} cache")
+            both = alone(FIRST, algorithm, threads, times, cold=cache == "cold") if times else {}
+            for case, seconds in both.items():
+                yield {**_row(f"{case}, {cache}", OURS, threads), "algorithm": algorithm, "chosen": False,
+                       **summary([[s] for s in seconds])}
 
 
 def _row(case: str, library: str, threads: int) -> dict:
@@ -76,3 +87,20 @@ def first(task: Task, library: str, algorithm: str, threads: int, times: int, co
             if n >= unseen:
                 seconds.append(perf_counter() - worker.started - facts["once"])
     return facts, seconds
+
+
+def alone(task: Task, algorithm: str, threads: int, times: int, cold: bool) -> dict[str, list[float]]:
+    """Seconds of the first and of a late call by themselves, each time in a fresh process; nothing where it is refused."""
+    seconds: dict[str, list[float]] = {}
+    unseen = int(not cold)  # the first process only warms the cache
+    for n in range(times + unseen):
+        with tempfile.TemporaryDirectory() as folder, \
+                Worker(OURS, threads, **({"NUMBA_CACHE_DIR": folder} if cold else {})) as worker:
+            facts = worker.ask("prepare", key="first", task=task.__dict__, algorithm=algorithm)
+            if "first" not in facts:
+                return {}
+            late = worker.ask("run", key="first", reps=CALLS - 2, warm=False)["seconds"][-1]
+            if n >= unseen:
+                seconds.setdefault("call 1", []).append(facts["first"])
+                seconds.setdefault(f"call {CALLS}", []).append(late)
+    return seconds

@@ -1,4 +1,4 @@
-"""Records as Markdown: the tables of a README, which are generated from recorded rows and never typed.
+"""Records as Markdown: the tables of the README and the book, which are generated from recorded rows and never typed.
 
 Each machine is named by its CPU. Ours is the algorithm that the registry chooses; what it loses is shown like what it wins.
 """
@@ -13,25 +13,31 @@ from .report import Key, by_task, duration, find, gain, geomean, rivals
 LIBRARY = {"torch": "PyTorch", "jax": "JAX", "onnxruntime": "ONNX Runtime", "mygrad": "MyGrad"}
 
 
-def markdown(records: dict[str, dict]) -> str:
-    """The tables of one machine, from its records by suite: "conv", "pool", "steps" and "startup", those that there are."""
+SUITES = ("conv", "steps", "pool", "startup")
+
+
+def markdown(records: dict[str, dict], suites: Iterable[str] = SUITES) -> str:
+    """The tables of one machine, from its records by suite: of these suites (or "ladder"), those that there are."""
     parts = []
-    shown = {"conv": (_operations, _layers), "steps": (_each,), "pool": (_operations,), "startup": (_each,)}
-    for suite, tables in shown.items():
+    shown = {"conv": (_operations, _layers), "steps": (_each,), "pool": (_operations,), "startup": (_each,),
+             "ladder": (_rungs,)}
+    for suite in suites:
         if suite in records:
-            parts += [_heading(suite, records[suite]), *(table(records[suite]) for table in tables)]
+            parts += [_heading(suite, records[suite]), *(table(records[suite]) for table in shown[suite])]
     return "\n\n".join(parts)
 
 
 def _heading(suite: str, record: dict) -> str:
     what = {"conv": "Layers, the three maps", "steps": "Training steps: forward, loss, backward, update",
-            "pool": "Pooling, forward and backward", "startup": "From the start of Python"}[suite]
+            "pool": "Pooling, forward and backward", "startup": "From the start of Python",
+            "ladder": "Every algorithm"}[suite]
     machine, versions = record["machine"], record["libraries"]
     kinds = dict.fromkeys((row["dtype"], row["threads"]) for row in _timed(record) if "flops" in row)
     peaks = "".join(f", peak of {dtype} on {threads} threads {record['peaks'][f'{dtype}@{threads}'] / 1e9:.0f} GFLOP/s"
                     for dtype, threads in kinds)
     others = ", ".join(f"{LIBRARY[name]} {versions[name].partition('+')[0]}" for name in versions if name != OURS)
-    return f"**{what}.** {machine['cpu']}, {machine['cores']} cores{peaks}; beside {others}; {record['when'].split()[0]}."
+    beside = f"; beside {others}" if others else ""
+    return f"**{what}.** {machine['cpu']}, {machine['cores']} cores{peaks}{beside}; {record['when'].split()[0]}."
 
 
 def _operations(record: dict) -> str:
@@ -74,6 +80,32 @@ def _layers(record: dict) -> str:
             cells.append((duration(ours["median"]) if ours else "") + (f" ({_bold(ratio)})" if ratio else ""))
         lines.append(cells)
     return _table(["layer", "threads", *(f"`{op}` (x PyTorch)" for op in ops)], lines)
+
+
+def _rungs(record: dict) -> str:
+    """For each layer a row for every algorithm and library, the slowest first: the times of its maps, the least in bold."""
+    tasks = by_task(_timed(record))
+    ops = list(dict.fromkeys(key.op for key in tasks))
+    parts = []
+    for key in dict.fromkeys(key._replace(op="") for key in tasks):
+        times = {op: {_name(row): row["median"] for row in tasks.get(key._replace(op=op), [])} for op in ops}
+        names = sorted({name for column in times.values() for name in column}, reverse=True,
+                       key=lambda name: geomean(column[name] for column in times.values() if name in column))
+        lines = [[name, *(_least(times[op], name) for op in ops)] for name in names]
+        parts.append(_table([f"{key.case}, {key.threads} threads", *(f"`{op}`" for op in ops)], lines))
+    return "\n\n".join(parts)
+
+
+def _name(row: dict) -> str:
+    return f"`{row['algorithm']}`" if row["library"] == OURS else LIBRARY[row["library"]]
+
+
+def _least(times: dict[str, float], name: str) -> str:
+    """A time, in bold where none is less; nothing where there is none."""
+    if name not in times:
+        return ""
+    text = duration(times[name])
+    return f"**{text}**" if times[name] == min(times.values()) else text
 
 
 def _bold(ratio: float) -> str:

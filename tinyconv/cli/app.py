@@ -46,7 +46,10 @@ def train(
     schedule: Annotated[str | None, Option(help="constant, step, cosine, warmup-cosine or one-cycle.", **TOLD)] = None,
     label_smoothing: Annotated[float | None, Option(help="Share of the target spread over all classes.", **TOLD)] = None,
     augment: Annotated[str | None, Option(help='"none", or of shift:PIXELS and flip, with commas.', **TOLD)] = None,
+    expand: Annotated[int | None, Option(help="Add every training image moved by so many pixels, four ways.", **TOLD)] = None,
     validation: Annotated[int | None, Option(help="Training samples held back to watch the run by.", **TOLD)] = None,
+    split: Annotated[str | None, Option(help='Which those are: "stratified", or the "last" of the file.', **TOLD)] = None,
+    patience: Annotated[int | None, Option(help="Stop after so many epochs without a better one; 0 is never.", **TOLD)] = None,
     seed: Annotated[int | None, Option(help="Of all that is random: the same seed, the same weights.", **TOLD)] = None,
     threads: Annotated[int | None, Option(help="Cores to use; 0 is all.", **TOLD)] = None,
     config: Annotated[Path | None, Option(help="A TOML file with these settings, such as a run's config.toml; flags go "
@@ -61,8 +64,30 @@ def train(
     flags: dict[str, Any] = {
         "data": data, "model": model, "epochs": epochs, "batch_size": batch_size, "lr": lr, "optimizer": optimizer,
         "momentum": momentum, "weight_decay": weight_decay, "schedule": schedule, "label_smoothing": label_smoothing,
-        "augment": augment, "validation": validation, "seed": seed, "threads": threads}
+        "augment": augment, "expand": expand, "validation": validation, "split": split, "patience": patience, "seed": seed,
+        "threads": threads}
     raise typer.Exit(train({name: value for name, value in flags.items() if value is not None}, config, out, resume, data_dir))
+
+
+@app.command()
+def reproduce(
+    table: Annotated[str, Argument(metavar="TABLE", help="mnist-table.", show_default=False)],
+    rows: Annotated[str, Option(help="Rows to train, with commas; by default all.", show_default=False)] = "",
+    seeds: Annotated[str, Option(help="Seeds to train each row from, with commas.")] = "0",
+    epochs: Annotated[int | None, Option(min=1, help="Other than the book's number, and marked as such.",
+                                         show_default=False)] = None,
+    threads: Annotated[int, Option(min=0, help="Cores to use; 0 is all.")] = 0,
+    out: Annotated[Path | None, Option(help="The folder of its runs, by default runs/TABLE.", show_default=False)] = None,
+    record: Annotated[bool, Option("--record", help="Write the results to bench/results, too.")] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Train the networks of a published table, and set the measured accuracy beside the published.
+
+    Ctrl-C stops it, the same command goes on where it was; what is through is not trained again.
+    """
+    from .reproduce import reproduce
+
+    raise typer.Exit(reproduce(table, rows, seeds, epochs, threads, out, record, data_dir))
 
 
 @app.command()
@@ -95,8 +120,18 @@ def bench(context: typer.Context) -> None:
 
 
 @app.command()
-def models() -> None:
-    """List the networks there are."""
+def models(
+    name: Annotated[str, Argument(help="One of them, to see it layer by layer.", show_default=False)] = "",
+    image: Annotated[str, Option(help='Of NAME: channels, height and width, "1x32x32"; by default what it was drawn for.',
+                                 show_default=False)] = "",
+    classes: Annotated[int | None, Option(help="Of NAME: outputs of the last layer.", min=1, show_default=False)] = None,
+) -> None:
+    """List the networks there are, or show one."""
+    if name:
+        from .shape import model
+
+        model(name, image, classes)
+        return
     from .info import models
 
     models()
@@ -113,3 +148,4 @@ def info() -> None:
 app.add_typer(study.shape, name="shape")
 app.command()(study.draw)
 app.command()(study.explore)
+app.command()(study.trace)

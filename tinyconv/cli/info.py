@@ -12,6 +12,7 @@ from rich.table import Table
 
 from .. import __version__, registry
 from ..models import MODELS
+from ..nn import init
 from .screen import console
 
 PACKAGES = ("numpy", "numba", "llvmlite", "safetensors", "pooch", "rich", "typer", "matplotlib", "pillow")
@@ -76,11 +77,14 @@ def _cache() -> str:
 
 
 def models() -> None:
-    """A table of the networks, with the size of the images they were drawn for and their parameters for ten classes."""
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for name, right in (("name", False), ("image", False), ("parameters", True), ("network", False)):
+    """A table of the networks, with what they were drawn for and their parameters for it."""
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for name, right in (("name", False), ("input", False), ("parameters", True), ("network", False)):
         table.add_column(name, justify="right" if right else "left", no_wrap=not right and name != "network")
-    for a in MODELS.values():
-        parameters = sum(p.numel() for p in a.build(a.image, 10).parameters())
-        table.add_row(a.name, "x".join(map(str, a.image)), f"{parameters:,}", a.summary)
-    console().print(table)
+    with init.skipped():  # only their number matters
+        for a in MODELS.values():
+            parameters = sum(p.numel() for p in a.new().parameters())
+            table.add_row(a.name, "x".join(map(str, a.sample)), f"{parameters:,}", a.summary)
+    out = console()
+    out.print(table)
+    out.print("\n`tinyconv models NAME` shows one layer by layer.", style="dim")

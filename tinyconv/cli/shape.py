@@ -28,6 +28,7 @@ from ..arithmetic import (
 )
 from ..dims import AXES, ConvDims, Ints, PoolDims
 from ..models import find
+from ..nn import init
 from .geometry import Geometry, sizes, told
 from .screen import console
 
@@ -80,12 +81,14 @@ def pool(geometry: Geometry, channels: int, ceil_mode: bool) -> None:
         ("bytes", f"{dims.bytes():,} of x and y in float32, a sample")])
 
 
-def model(name: str, image: str, classes: int) -> None:
+def model(name: str, image: str, classes: int | None) -> None:
     """The summary of a network of `tinyconv models`."""
     architecture = find(name)
     C, H, W = sizes(image, 3, "--image", 1) if image else architecture.image
-    summary = architecture.build((C, H, W), classes).summary((C, H, W))
-    console().print(Text(repr(summary)), soft_wrap=True)
+    with init.skipped():  # nothing is computed: what the weights are does not matter
+        network = architecture.build((C, H, W), classes or architecture.classes)
+    out = console()
+    out.print(Text(network.summary(architecture.sample if architecture.noise else (C, H, W)).text(out.width)), soft_wrap=True)
 
 
 def _rule(rule: Relationship) -> tuple[str, str]:

@@ -1,6 +1,6 @@
-"""The commands that show how convolution is computed, and their flags: shape, draw, explore.
+"""The commands that show how convolution is computed, and their flags: shape, draw, explore, trace.
 
-Read next: shape.py, draw.py and explore.py, what they do.
+Read next: shape.py, draw.py, explore.py and trace.py, what they do.
 """
 
 from __future__ import annotations
@@ -65,7 +65,8 @@ def pool(input: Input, kernel: Kernel, stride: WindowStride = "", padding: Paddi
 def model(name: Annotated[str, Argument(help="A network by name: see `tinyconv models`.", show_default=False)],
           image: Annotated[str, Option(help='Channels, height and width, "1x32x32"; by default what it was drawn for.',
                                        show_default=False)] = "",
-          classes: Annotated[int, Option(help="Outputs of the last layer.", min=1)] = 10) -> None:
+          classes: Annotated[int | None, Option(help="Outputs of the last layer; by default what it was drawn for.", min=1,
+                                                show_default=False)] = None) -> None:
     """A network, layer by layer."""
     from .shape import model
 
@@ -119,3 +120,16 @@ def explore(
     from .explore import explore
 
     explore(out, show, i=input, k=kernel, s=stride, p=padding, d=dilation, fills=fills)
+
+
+def trace(
+    model: Annotated[str, Option(help="A network by name: see `tinyconv models`.")] = "lenet5",
+    digit: Annotated[int, Option(help="Which of the 360 held-out digits it is shown.", min=0, max=359)] = 0,
+    seed: Annotated[int, Option(help="Of the weights, which are fresh.", min=0)] = 0,
+    out: Annotated[Path | None, Option(help="A folder to leave trace.txt, .svg, .dot and .html in, the page to step through.",
+                                       show_default=False)] = None,
+) -> None:
+    """Run a network forward and backward on one digit, and show every operation, the rule of every gradient, every kernel."""
+    from .trace import trace
+
+    trace(model, digit, seed, out)

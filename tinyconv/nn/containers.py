@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from ..mode import watches
 from ..tensor import Tensor
 from .activation import ReLU
 from .module import Module
@@ -70,11 +71,11 @@ class Sequential(_Listed):
 
     def forward(self, x: Any) -> Tensor:
         order = _cheapest_order([m for m in vars(self).values() if isinstance(m, Module)])
-        skip = False
+        apart, skip = bool(watches()), False  # who looks on, as a trace does, sees every layer by itself
         for module, after in zip(order, [*order[1:], None]):
             if skip:
                 skip = False
-            elif type(after) is ReLU and _fuses(module) and "forward" not in vars(after):
+            elif type(after) is ReLU and not apart and _fuses(module) and "forward" not in vars(after):
                 x, skip = module(x, relu=True), True
             else:
                 x = module(x)

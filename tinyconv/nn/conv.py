@@ -43,8 +43,8 @@ class _Convolution(Module):
         self.padding_mode = "zeros"
         self.algorithm = algorithm
         first, second = (in_channels, out_channels) if transposed else (out_channels, in_channels)
-        self.weight = Parameter(np.empty((first, second // groups, *self.kernel_size), dtype or np.float32))
-        self.bias = Parameter(np.empty(out_channels, self.weight.dtype)) if bias else None
+        self.weight = Parameter.empty(first, second // groups, *self.kernel_size, dtype=dtype)
+        self.bias: Any = Parameter.empty(out_channels, dtype=dtype) if bias else None
         self.reset_parameters()
 
     def reset_parameters(self, generator: np.random.Generator | None = None) -> None:

@@ -10,6 +10,9 @@ A uniform draw on [-b, b] has variance b^2/3. Sources: LeCun et al. (1998), Glor
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import numpy as np
 
@@ -17,36 +20,55 @@ from ..random import default_generator
 from ..tensor import Tensor, no_grad
 
 __all__ = [
-    "bilinear_", "calculate_gain", "constant_", "kaiming_normal_", "kaiming_uniform_", "lecun_normal_", "lecun_uniform_",
-    "normal_", "ones_", "uniform_", "xavier_normal_", "xavier_uniform_", "zeros_",
+    "bilinear_", "calculate_gain", "constant_", "dirac_", "kaiming_normal_", "kaiming_uniform_", "lecun_normal_",
+    "lecun_uniform_", "normal_", "ones_", "skipped", "uniform_", "xavier_normal_", "xavier_uniform_", "zeros_",
 ]
 
 Generator = np.random.Generator | None
+_skipping: ContextVar[bool] = ContextVar("tinyconv.nn.init.skipping", default=False)
+
+
+@contextmanager
+def skipped() -> Iterator[None]:
+    """Nothing is written in the block: layers made in it have weights of the right shape, which take no time to draw and,
+    until they are written or loaded, no memory. Their values are whatever stood there.
+
+    >>> from . import Linear
+    >>> with skipped():
+    ...     layer = Linear(25088, 4096)  # 392 MiB
+    >>> layer.weight.shape
+    (4096, 25088)
+    """
+    token = _skipping.set(True)
+    try:
+        yield
+    finally:
+        _skipping.reset(token)
 
 
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generator = None) -> Tensor:
     """Fill with draws from [a, b)."""
-    return _fill(tensor, (generator or default_generator()).uniform(a, b, tensor.shape))
+    return _fill(tensor, lambda: (generator or default_generator()).uniform(a, b, tensor.shape))
 
 
 def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Generator = None) -> Tensor:
     """Fill with draws of this mean and standard deviation."""
-    return _fill(tensor, (generator or default_generator()).normal(mean, std, tensor.shape))
+    return _fill(tensor, lambda: (generator or default_generator()).normal(mean, std, tensor.shape))
 
 
 def constant_(tensor: Tensor, val: float) -> Tensor:
     """Fill with one value."""
-    return _fill(tensor, val)
+    return _fill(tensor, lambda: val)
 
 
 def zeros_(tensor: Tensor) -> Tensor:
     """Fill with 0."""
-    return _fill(tensor, 0.0)
+    return _fill(tensor, lambda: 0.0)
 
 
 def ones_(tensor: Tensor) -> Tensor:
     """Fill with 1."""
-    return _fill(tensor, 1.0)
+    return _fill(tensor, lambda: 1.0)
 
 
 def xavier_uniform_(tensor: Tensor, gain: float = 1.0, generator: Generator = None) -> Tensor:
@@ -84,6 +106,14 @@ def lecun_normal_(tensor: Tensor, generator: Generator = None) -> Tensor:
     return normal_(tensor, 0.0, 1.0 / math.sqrt(_fan(tensor, "fan_in")), generator)
 
 
+def dirac_(tensor: Tensor) -> Tensor:
+    """Make the weight (O, C, *kernel) of a convolution pass on its first min(O, C) channels: 1 in the middle, else 0."""
+    value = np.zeros(tensor.shape)
+    for i in range(min(tensor.shape[:2])):
+        value[(i, i, *(k // 2 for k in tensor.shape[2:]))] = 1
+    return _fill(tensor, lambda: value)
+
+
 def bilinear_(tensor: Tensor) -> Tensor:
     """Make the weight of a transposed convolution interpolate: linearly along each axis, channel by channel.
 
@@ -101,7 +131,7 @@ def bilinear_(tensor: Tensor) -> Tensor:
         tent = tent[..., None] * (1 - np.abs(np.arange(k) - top) / half)
     value = np.zeros(tensor.shape)
     value[np.arange(C), np.arange(C) % per_group] = tent
-    return _fill(tensor, value)
+    return _fill(tensor, lambda: value)
 
 
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
@@ -132,6 +162,8 @@ def _fan(tensor: Tensor, mode: str) -> int:
     return fans(tensor)[mode == "fan_out"]
 
 
-def _fill(tensor: Tensor, value: np.ndarray | float) -> Tensor:
+def _fill(tensor: Tensor, value: Callable[[], np.ndarray | float]) -> Tensor:
+    if _skipping.get():
+        return tensor
     with no_grad():
-        return tensor.copy_(value)
+        return tensor.copy_(value())

@@ -25,8 +25,8 @@ class Linear(Module):
         if in_features < 1 or out_features < 1:
             raise ValueError(f"Linear wants at least one feature on each side, got {in_features} and {out_features}")
         self.in_features, self.out_features = in_features, out_features
-        self.weight = Parameter(np.empty((out_features, in_features), dtype or np.float32))
-        self.bias = Parameter(np.empty(out_features, self.weight.dtype)) if bias else None
+        self.weight = Parameter.empty(out_features, in_features, dtype=dtype)
+        self.bias: Any = Parameter.empty(out_features, dtype=dtype) if bias else None
         self.reset_parameters()
 
     def reset_parameters(self, generator: np.random.Generator | None = None) -> None:

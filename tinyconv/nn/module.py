@@ -28,6 +28,11 @@ class Parameter(Tensor):
     def __init__(self, data: Any, requires_grad: bool = True, dtype: Any = None):
         super().__init__(data, requires_grad, dtype)
 
+    @classmethod
+    def empty(cls, *shape: int, dtype: Any = None) -> Any:
+        """A parameter whose values are yet to be drawn: its memory is not touched. float32, unless dtype says otherwise."""
+        return cls.wrap(np.empty(shape, dtype or np.float32)).requires_grad_()
+
 
 class Buffer(Tensor):
     """A tensor that belongs to a module's state but is not trained; persistent=False keeps it out of `state_dict`."""

@@ -20,12 +20,14 @@ import numpy as np
 
 from ..arithmetic import Field
 from ..dims import AdaptiveDims, ConvDims, Ints, PoolDims
+from ..registry import hollow
 from ..tensor import Node, Tensor, enable_grad
 from .module import Module
 
 Fields = tuple[Field, ...]  # one a spatial dimension
 
-BACKWARDS = ("conv_input_grad", "pool_scatter", "avg_pool_adjoint")  # fill x from y
+BACKWARDS = ("conv_input_grad", "conv_transpose_relu", "pool_scatter", "avg_pool_adjoint")  # fill x from y
+LEAST_KIND = 6  # letters of a layer's kind that still say what it is
 HEADINGS = ("layer", "", "output", "parameters", "multiply-adds", "bytes", "sees", "jump")
 
 
@@ -61,10 +63,19 @@ class Summary:
         return sum(row.bytes for row in self.rows)
 
     def __repr__(self) -> str:
-        cells = [HEADINGS, *map(_cells, self.rows)]
-        widths = [max(len(line[column]) for line in cells) for column in range(len(HEADINGS))]
-        lines = ["  ".join(text.rjust(w) if column > 2 else text.ljust(w) for column, (text, w) in enumerate(zip(line, widths)))
-                 .rstrip() for line in cells]
+        return self.text()
+
+    def text(self, width: int | None = None) -> str:
+        """The table; for a screen of this many columns without bytes and jumps, and then with kinds cut short, or left out."""
+        table = [HEADINGS, *map(_cells, self.rows)]
+        if width is not None and _width(table) > width:
+            table = [(*line[:5], line[6]) for line in table]
+            room = _widest(table, 1) - max(0, _width(table) - width)
+            table = [(line[0], *((_cut(line[1], room),) if room >= LEAST_KIND else ()), *line[2:]) for line in table]
+        widths = [_widest(table, column) for column in range(len(table[0]))]
+        left = HEADINGS.index("output") - (len(table[0]) < 6)  # behind it numbers
+        lines = ["  ".join(text.rjust(w) if column > left else text.ljust(w)
+                           for column, (text, w) in enumerate(zip(line, widths))).rstrip() for line in table]
         return "\n".join([f"{self.model} of {_shapes(self.input)}", "", *lines, "", *self._totals()])
 
     def _repr_html_(self) -> str:
@@ -85,8 +96,9 @@ class Summary:
 def summary(model: Module, *input_sizes: Ints) -> Summary:
     """What `model` does to one sample of these sizes, without the batch: (C, H, W) for a network of images.
 
-    Runs it once, on zeros, as in evaluation; nothing about the model changes. A field of the size of the input and a jump
-    of 0 say that every output sees all of it; that the statistics of a normalisation do is left out.
+    Runs it once, on zeros, as in evaluation and by kernels that compute nothing; nothing about the model changes. A field
+    of the size of the input and a jump of 0 say that every output sees all of it; that the statistics of a normalisation
+    do is left out.
     Raises: what the model raises for a size that it cannot take.
 
     >>> from . import Conv2d, Flatten, Linear, ReLU, Sequential
@@ -105,7 +117,7 @@ def summary(model: Module, *input_sizes: Ints) -> Summary:
     dtype = next((p.dtype for p in model.parameters()), np.dtype(np.float32))
     inputs = [Tensor(np.zeros((1, *size), dtype), requires_grad=True) for size in input_sizes]
     recorder = _Recorder({t.node: tuple(Field() for _ in t.shape[2:]) for t in inputs if t.node}, inputs[0].shape[2:])
-    with _evaluating(model), recorder.watching(model), enable_grad():
+    with _evaluating(model), recorder.watching(model), enable_grad(), hollow(), np.errstate(all="ignore"):
         model(*inputs)
     own = {id(p): p for p in model.parameters()}.values()
     return Summary(type(model).__name__, input_sizes, tuple(recorder.rows), sum(p.numel() for p in own),
@@ -194,6 +206,8 @@ class _Recorder:
         if isinstance(dims, AdaptiveDims):
             return tuple(f.conv(max(counts), Fraction(i, o)) for f, (_, counts), i, o in zip(
                 before, dims.windows, dims.input, dims.output))
+        if node.op.name == "matmul" and node.saved[1].ndim > 2 and self.fields[node.edges[1]] is None:
+            return before  # weights of their own for each place: places do not mix
         if node.op.name in ("linear", "matmul", "einsum"):
             return tuple(Field(i, 0) for i in self.size)
         if node.op.name in ("sum", "amax"):  # over a spatial dimension: what it has of it is in every result
@@ -211,7 +225,7 @@ class _Recorder:
 def _macs(node: Node) -> int:
     """Multiply-adds of one step of the tape: those of its matrix product or convolution."""
     dims, name = node.meta.get("dims"), node.op.name if node.op else ""
-    if isinstance(dims, ConvDims):
+    if isinstance(dims, ConvDims) and name not in ("unfold", "fold"):  # which only move
         return dims.macs
     if name in ("linear", "matmul"):
         x, w = node.saved[:2]
@@ -249,6 +263,18 @@ def _flat(result: Any) -> Iterator[Any]:
 def _cells(row: Row) -> tuple[str, ...]:
     return (row.name, row.kind, _shapes(row.output), f"{row.parameters:,}", f"{row.macs:,}", _size(row.bytes), _by(row.sees),
             "all" if row.jump and not any(row.jump) else str(row.jump[0]) if len(set(row.jump)) == 1 else _by(row.jump))
+
+
+def _widest(table: Sequence[Sequence[str]], column: int) -> int:
+    return max(len(line[column]) for line in table)
+
+
+def _width(table: Sequence[Sequence[str]]) -> int:
+    return sum(_widest(table, column) + 2 for column in range(len(table[0]))) - 2
+
+
+def _cut(text: str, room: int) -> str:
+    return text if len(text) <= room else text[:room - 1] + "…"
 
 
 def _shapes(shapes: tuple[Ints, ...]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..tape import is_recording
+from ..mode import current
 from ..tensor import Op, Tensor
 from . import dtypes, pointwise, reduce, shape
 from .conv import conv, conv_transpose
@@ -40,7 +40,7 @@ def _in_place(fn: Any) -> Any:
     """
 
     def update(t: Tensor, other: Any) -> Tensor:
-        if not is_recording() or t.is_leaf:
+        if not current() or t.is_leaf:
             t._refuse_write()
         result = fn(t, other)
         if result.shape != t.shape or dtypes.KINDS[result.dtype.kind] > dtypes.KINDS[t.dtype.kind]:

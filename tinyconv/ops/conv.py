@@ -36,34 +36,31 @@ conv_op, conv_input_grad_op, conv_weight_grad_op = trilinear(
     "conv", y=_fill("conv"), x=_fill("conv_input_grad"), w=_fill("conv_weight_grad"))
 
 
-def _store(name: str) -> Any:
-    """The map of this name plus a bias, and relu of it: in the kernel's own store, where it has that."""
+def _store(name: str, relu: bool = False) -> Any:
+    """The map of this name plus a bias b, and relu of it: in the kernel's own store, where it has that."""
 
-    def fill(a: Any, b: Any, bias: Any, dims: ConvDims, algorithm: str | None, relu: bool = False) -> Any:
-        kernel = choose(name, dims, a.dtype, prefer=algorithm)
+    def fill(p: Any, q: Any, b: Any, dims: ConvDims, algorithm: str | None) -> Any:
+        kernel = choose(name, dims, p.dtype, prefer=algorithm)
         if relu and "relu" in kernel.fuses:
-            return kernel.fn(a, b, dims, bias=bias, relu=True)
+            return kernel.fn(p, q, dims, bias=b, relu=True)
         if "bias" in kernel.fuses:
-            return finish(kernel.fn(a, b, dims, bias=bias), None, relu)
-        return finish(kernel.fn(a, b, dims), bias, relu)
+            return finish(kernel.fn(p, q, dims, bias=b), None, relu)
+        return finish(kernel.fn(p, q, dims), b, relu)
 
     return fill
 
 
-def _rectify(name: str) -> Any:
-    store = _store(name)
-    return lambda a, b, bias, dims, algorithm: store(a, b, bias, dims, algorithm, True)
-
-
-def _bias_rule(g: Tensor, y: Any, a: Any, b: Any, bias: Any, **meta: Any) -> Tensor:
+def _bias_rule(g: Tensor, out: Any, p: Any, q: Any, b: Any, **meta: Any) -> Tensor:
+    """b <- channel_sum(g)"""
     return channel_sum(g)
 
 
 # a map, its bias, and relu in one pass of the kernel: the rules are those of its parts
 conv_bias_op = Op("conv", _store("conv"), [*conv_op.rules, _bias_rule], keeps="x")
-conv_relu_op = Op("conv_relu", _rectify("conv"), rectified(conv_op.rules), keeps="xy")
+conv_relu_op = Op("conv_relu", _store("conv", relu=True), rectified(conv_op.rules), keeps="xy")
 conv_transpose_bias_op = Op("conv_input_grad", _store("conv_input_grad"), [*conv_input_grad_op.rules, _bias_rule], keeps="x")
-conv_transpose_relu_op = Op("conv_transpose_relu", _rectify("conv_input_grad"), rectified(conv_input_grad_op.rules), keeps="xy")
+conv_transpose_relu_op = Op("conv_transpose_relu", _store("conv_input_grad", relu=True), rectified(conv_input_grad_op.rules),
+                            keeps="xy")
 
 
 def conv(x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Padding = 0, dilation: Any = 1,

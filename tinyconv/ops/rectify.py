@@ -42,6 +42,7 @@ def rectified(rules: Sequence[Callable]) -> Callable:
     """The rules of an operation (operands..., bias) with these rules for all but the bias, once a relu follows it."""
 
     def gradients(needs: Sequence[bool], g: Tensor, y: Tensor, *operands: Tensor, **meta: Any) -> list[Tensor | None]:
+        """operands <- their rules, from what relu lets through; bias <- channel_sum of it"""
         g, db = let_through(g, y)
         return [rule(g, None, *operands, **meta) if need else None for need, rule in zip(needs, rules)] + [db]
 

@@ -171,6 +171,7 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
 
 
 def _uncat(needs: Sequence[bool], g: Tensor, out: None, *x: None, axis: int, keys: tuple, shape: tuple[int, ...]) -> list:
+    """a slice of g for each"""
     return [slice_op(g, key=key, shape=shape) if need else None for need, key in zip(needs, keys)]
 
 

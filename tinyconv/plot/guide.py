@@ -14,6 +14,7 @@ import numpy as np
 from ..dims import ConvDims, Padding, conv_dims, conv_transpose_dims, pool_dims
 from .draw import draw
 from .geometry import Scene, conv_scene, pool_scene, transposed_scene, unpool_scene
+from .maps import feature_maps, stride_as_choice
 from .matrix import positions, toeplitz
 
 # the numbers of the guide's figures 1.1 to 1.6
@@ -60,7 +61,7 @@ SCENES: dict[str, tuple[Callable[[], Scene], range | None]] = {
 def draw_guide(folder: str | Path, suffix: str = ".png") -> Iterator[Path]:
     """Draw the whole set into a folder, PNG, SVG or GIF by the suffix, and yield the path of each picture when it is there.
 
-    The matrix and the counts of positions do not move: beside GIFs they are PNG.
+    The matrix, the maps and the counts of positions do not move: beside GIFs they are PNG.
     Raises: PlotError where matplotlib is not installed, DataError or OSError where the folder cannot be written.
     """
     folder = Path(folder)
@@ -70,6 +71,10 @@ def draw_guide(folder: str | Path, suffix: str = ".png") -> Iterator[Path]:
         draw(scene(), path, steps)
         yield path
     still = ".png" if suffix == ".gif" else suffix
+    feature_maps(2, 3, folder / f"1.3-feature-maps{still}")
+    yield folder / f"1.3-feature-maps{still}"
+    stride_as_choice(X, W, 2, folder / f"1.4-stride-as-choice{still}")
+    yield folder / f"1.4-stride-as-choice{still}"
     for name, dims in (("2.8a-positions", conv(5, 3)), ("2.8b-positions-strides", conv(5, 3, 2))):
         positions(dims, folder / f"{name}{still}")
         yield folder / f"{name}{still}"

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..data.files import replacing
+from ..models import ModelError, weights
 from ..tensor import Tensor
 from .config import TrainError
 
@@ -21,26 +21,17 @@ ARRAY = "$array"
 
 def write_tensors(path: Path, tensors: dict[str, Any], note: Any = None) -> None:
     """Write name -> Tensor or array, and a note that JSON can hold; the file is complete or not there at all."""
-    from safetensors.numpy import save
-
-    content = save({name: np.asarray(_array(t), order="C") for name, t in tensors.items()}, {NOTE: json.dumps(note)})
-    with replacing(path) as file:
-        file.write(content)
+    weights.write_tensors(path, tensors, {NOTE: json.dumps(note)})
 
 
 def read_tensors(path: Path) -> tuple[dict[str, np.ndarray], str]:
     """The arrays of a safetensors file, and its note as JSON ("null" for none). Raises: TrainError where it is missing or
     damaged."""
-    from safetensors import SafetensorError, safe_open
-
     try:
-        with safe_open(path, framework="numpy") as file:
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return arrays, (file.metadata() or {}).get(NOTE, "null")
-    except FileNotFoundError as error:
-        raise TrainError(f"there is no file {path}") from error
-    except (OSError, SafetensorError) as error:
-        raise TrainError(f"{path} is damaged or no safetensors file: {error}") from error
+        arrays, metadata = weights.read_tensors(path)
+    except ModelError as error:
+        raise TrainError(str(error)) from error
+    return arrays, metadata.get(NOTE, "null")
 
 
 def write_tree(path: Path, tree: dict[str, Any]) -> None:

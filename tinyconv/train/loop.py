@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import asdict, dataclass
 from math import isfinite
 from typing import Any, Protocol
@@ -21,7 +22,8 @@ from ..data import Loader
 from ..nn import Module
 from ..nn.functional import cross_entropy
 from ..random import get_rng_state, set_rng_state
-from ..tensor import from_numpy
+from ..tensor import Tensor, from_numpy
+from .blame import blame
 from .config import Config, TrainError
 from .optimise import make_optimiser, make_schedule
 from .problem import Data, training_transform
@@ -83,6 +85,14 @@ class Store(Protocol):
     def save(self, training: Training) -> None: ...
 
 
+class Diverged(TrainError):
+    """A loss that is no longer a finite number. Args: what happened, why (where that is known), what to try."""
+
+    def __init__(self, what: str, todo: str, why: str = ""):
+        super().__init__(f"{what}: {why}; {todo}" if why else f"{what}: {todo}")
+        self.what, self.todo = what, todo
+
+
 class Training:
     """A model on its way: optimiser, schedule, loader, random state, the epochs done and the tally of the one begun."""
 
@@ -97,8 +107,9 @@ class Training:
 
     @property
     def done(self) -> bool:
-        """Whether every epoch has been trained."""
-        return len(self.history) >= self.config.epochs
+        """Whether every epoch has been trained, or `patience` of them in a row were none of them the best."""
+        patient = not self.config.patience or not self.history or len(self.history) - self.best.epoch < self.config.patience
+        return len(self.history) >= self.config.epochs or not patient
 
     @property
     def best(self) -> Epoch:
@@ -113,17 +124,26 @@ class Training:
     def step(self, images: np.ndarray, labels: np.ndarray) -> None:
         """Learn from one batch: images (N, C, H, W) float32, labels (N,) int64."""
         began = time.perf_counter()
+        loss, logits = self.lose(images, labels)
+        value = float(loss.item())
+        if not isfinite(value):  # before it reaches the weights
+            raise Diverged(f"the loss became {value} in epoch {len(self.history) + 1} at a learning rate of {self.lr:g}",
+                           f"try a smaller one (--lr {self.config.lr / 10:g})")
+        loss.backward()
+        self.move()
+        self.tally.add(value, logits.numpy(), labels, time.perf_counter() - began)
+
+    def lose(self, images: np.ndarray, labels: np.ndarray) -> tuple[Tensor, Tensor]:
+        """The loss of a batch, and its logits; gradients of before are gone."""
         self.model.train()
         self.optimiser.zero_grad()
         logits = self.model(from_numpy(images))
-        loss = cross_entropy(logits, labels, label_smoothing=self.config.label_smoothing)
-        if not isfinite(loss.item()):  # before it reaches the weights
-            raise TrainError(f"the loss became {loss.item()} in epoch {len(self.history) + 1} at a learning rate of "
-                             f"{self.lr:g}: try a smaller one (--lr {self.config.lr / 10:g})")
-        loss.backward()
+        return cross_entropy(logits, labels, label_smoothing=self.config.label_smoothing), logits
+
+    def move(self) -> None:
+        """A step downhill along the gradients that are there."""
         self.optimiser.step()
         self.schedule.step()
-        self.tally.add(float(loss.item()), logits.numpy(), labels, time.perf_counter() - began)
 
     def close_epoch(self) -> None:
         """Measure the validation samples, and turn the tally into a line of the history."""
@@ -156,7 +176,8 @@ def fit(model: Module, data: Data, config: Config, *, store: Store | None = None
 
     store: goes on from what it holds, and is saved to after every epoch. watch: is told after every batch and epoch.
     stop: asked after every batch; where it says True, the run is saved as it stands and given back unfinished.
-    Raises: TrainError where the loss is no longer a number; what was saved before stays.
+    Raises: TrainError where the loss is no longer a number, with the first operation that made it so, for which the epoch is
+    trained once more; what was saved before stays.
     """
     training = Training(model, data, config)
     if store is not None:
@@ -164,17 +185,26 @@ def fit(model: Module, data: Data, config: Config, *, store: Store | None = None
     watch = watch or Watch()
     watch.begin(training)
     stopped = False
-    with np.errstate(over="ignore", invalid="ignore"):  # the loss will tell
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # the loss will tell
         while not (training.done or stopped):
-            for images, labels in training.loader:
-                training.step(images, labels)
-                watch.step(training)
-                stopped = stop()
-                if stopped:
-                    break
-            else:
+            before = deepcopy(training.state_dict())
+            try:
+                stopped = _epoch(training, watch, stop)
+            except Diverged as error:
+                raise Diverged(error.what, error.todo, blame(training, before)) from None
+            if not stopped:
                 training.close_epoch()
                 watch.epoch(training)
             if store is not None:
                 store.save(training)
     return training
+
+
+def _epoch(training: Training, watch: Watch, stop: Callable[[], bool]) -> bool:
+    """Learn from every batch of an epoch that is still to come; True where it was stopped."""
+    for images, labels in training.loader:
+        training.step(images, labels)
+        watch.step(training)
+        if stop():
+            return True
+    return False

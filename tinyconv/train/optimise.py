@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from ..nn import Module
 from ..optim import (
@@ -42,8 +43,14 @@ SCHEDULES: dict[str, Callable[[Optimizer, Config, int], LRScheduler]] = {
 
 
 def make_optimiser(model: Module, config: Config) -> Optimizer:
-    """The optimiser of a run. Raises: TrainError for a name that does not exist."""
-    return OPTIMISERS[one_of("optimizer", config.optimizer, OPTIMISERS)](list(model.parameters()), config)
+    """The optimiser of a run. Weights decay; vectors, which are biases and the scales of norms, do not.
+
+    Raises: TrainError for a name that does not exist.
+    """
+    parameters = list(model.parameters())
+    groups: list[dict[str, Any]] = [{"params": [p for p in parameters if p.ndim > 1]},
+              {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0}]
+    return OPTIMISERS[one_of("optimizer", config.optimizer, OPTIMISERS)]([g for g in groups if g["params"]], config)
 
 
 def make_schedule(optimiser: Optimizer, config: Config, steps_per_epoch: int) -> LRScheduler:

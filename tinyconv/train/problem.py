@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from ..data import compose, digits, fashion_mnist, flip, mnist, normalise, shift, split
-from ..models import build
+from ..data import compose, digits, expand_shifts, fashion_mnist, flip, mnist, normalise, shift, split
+from ..models import classifier
 from ..nn import Module
 from ..random import manual_seed
 from .config import Config, TrainError, one_of
@@ -67,28 +67,38 @@ class Data:
 
 
 def load(config: Config, folder: Folder = None) -> Data:
-    """The samples of `config.data`, its training part split by `config.validation` (stratified, by the seed).
+    """The samples of `config.data`, its training part split by `config.validation` and then expanded.
 
     folder: where the files of MNIST and Fashion-MNIST lie; without it TINYCONV_DATA, then the cache.
-    Raises: DataError for files that are missing or damaged, TrainError where too many samples are held back.
+    Raises: DataError for files that are missing or damaged, TrainError where too many samples are held back or images are
+    to be moved out of sight.
     """
     problem = PROBLEMS[config.data]
     images, labels = problem.load(folder, True)
     if config.validation >= len(labels):
         raise TrainError(f"validation={config.validation} leaves nothing to train on: {problem.name} has "
                          f"{len(labels)} training samples")
-    train, validation = split(images, labels, config.validation, config.seed)
+    if config.split == "last":
+        at = len(labels) - config.validation
+        train, validation = (images[:at], labels[:at]), (images[at:], labels[at:])
+    else:
+        train, validation = split(images, labels, config.validation, config.seed)
+    if config.expand:
+        try:
+            train = expand_shifts(*train, config.expand)
+        except ValueError as error:
+            raise TrainError(f"expand={config.expand}: {error}") from error
     return Data(problem, train, validation, problem.load(folder, False))
 
 
 def new_model(config: Config) -> Module:
     """The network of a run, its weights drawn from `config.seed`, from which the default generator is started afresh.
 
-    Raises: ModelError for an unknown name, or a network that does not take images of this size.
+    Raises: ModelError for an unknown name, a network that does not classify, or one that does not take images of this size.
     """
-    problem = PROBLEMS[config.data]
+    problem, architecture = PROBLEMS[config.data], classifier(config.model)
     manual_seed(config.seed)
-    return build(config.model, problem.image, len(problem.classes))
+    return architecture.build(problem.image, len(problem.classes))
 
 
 def augmentation(text: str) -> list[Transform]:

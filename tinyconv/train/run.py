@@ -93,7 +93,9 @@ class Run:
         return model
 
     def restore(self, training: Training) -> None:
-        """Put `training` where the run's checkpoint was made, if there is one."""
+        """Put `training` where the run's checkpoint was made, if there is one; files cut short by a kill are swept away."""
+        for part in self.path.glob(".*.part"):
+            part.unlink(missing_ok=True)
         if not self.checkpoint.exists():
             return
         try:
@@ -140,7 +142,7 @@ class Run:
         made = [p for p in (self.path, *self.path.parents) if not p.exists()]
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            if any(self.path.iterdir()):
+            if any(path.suffix != ".part" for path in self.path.iterdir()):  # those a kill left: see restore
                 raise TrainError(f"{self.path} holds files already: name another folder with --out, or go on with the "
                                  f"run in it: tinyconv train --resume {self.path}")
         except OSError as error:

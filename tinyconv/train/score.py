@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,6 +40,19 @@ def evaluate(model: Module, samples: Pair, transform: Transform) -> Score:
 def predict(model: Module, images: np.ndarray, transform: Transform) -> np.ndarray:
     """The probability of each class for images (N, C, H, W): an array (N, classes) whose rows sum to 1."""
     return from_numpy(forward(model, images, transform)).softmax(1).numpy()
+
+
+def vote(probabilities: Sequence[np.ndarray]) -> np.ndarray:
+    """What several networks read together: of each sample the class that most of them name, as labels (N,).
+
+    Where classes are named as often, the one of the larger mean probability. probabilities: an array (N, classes) for each.
+
+    >>> vote([np.array([[0.6, 0.4]]), np.array([[0.6, 0.4]]), np.array([[0.0, 1.0]])])
+    array([0])
+    """
+    p = np.stack(probabilities).astype(float)  # (networks, N, classes)
+    named = np.eye(p.shape[2])[p.argmax(2)].sum(0)  # (N, classes): how often
+    return (named + p.mean(0) / 2).argmax(1)  # half a mean is less than a vote
 
 
 def forward(model: Module, images: np.ndarray, transform: Transform) -> np.ndarray:

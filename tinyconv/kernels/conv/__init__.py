@@ -2,7 +2,7 @@
 
 from ...registry import Kernel, register
 from ..geometry import floats_only
-from . import direct, fft, im2col, kn2row, reference, simd, toeplitz, winograd, winograd_weights, zero_insertion
+from . import aot, direct, fft, im2col, kn2row, reference, simd, toeplitz, winograd, winograd_weights, zero_insertion
 
 BIAS = frozenset({"bias"})
 BIAS_RELU = frozenset({"bias", "relu"})
@@ -34,6 +34,10 @@ LADDER = (
     Kernel("conv", "im2col", im2col.conv, refuse=floats_only, scratch=im2col.scratch, fuses=BIAS),
     Kernel("conv_input_grad", "im2col", im2col.conv_input_grad, refuse=floats_only, scratch=im2col.scratch),
     Kernel("conv_weight_grad", "im2col", im2col.conv_weight_grad, refuse=floats_only, scratch=im2col.weight_scratch),
+    Kernel("conv", "aot", aot.conv, refuse=aot.refuse, scratch=aot.scratch_bytes(aot.FORWARD), fuses=BIAS_RELU),
+    Kernel("conv_input_grad", "aot", aot.conv_input_grad, refuse=aot.refuse, scratch=aot.scratch_bytes(aot.INPUT_GRAD),
+           fuses=BIAS_RELU),
+    Kernel("conv_weight_grad", "aot", aot.conv_weight_grad, refuse=aot.refuse, scratch=aot.scratch_bytes(aot.WEIGHT_GRAD)),
     Kernel("conv", "simd", simd.conv, refuse=simd.refuse, scratch=simd.scratch_bytes(simd.forward), fuses=BIAS_RELU),
     Kernel("conv_input_grad", "simd", simd.conv_input_grad, refuse=simd.refuse, scratch=simd.scratch_bytes(simd.input_grad),
            fuses=BIAS_RELU),

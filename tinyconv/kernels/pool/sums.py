@@ -91,8 +91,8 @@ def _avg_rows(begin, end, x, y, row, total, divisors, source, target, cells, ste
     """Rows begin to end of y: row (W,) sums the rows of x under it, total (OW,) the windows of that row."""
     D, H, W = source
     OD, OH, OW = target
+    plane, od, oh = begin // (OD * OH), begin // OH % OD, begin % OH  # counted on below: divisions would cost as much as sums
     for here in range(begin, end):
-        plane, od, oh = here // (OD * OH), here // OH % OD, here % OH
         row[:W] = 0
         for kd in range(cells[1, od]):
             for kh in range(cells[3, oh]):
@@ -109,6 +109,11 @@ def _avg_rows(begin, end, x, y, row, total, divisors, source, target, cells, ste
         part = divisors[0, od] * divisors[1, oh]
         for o in range(OW):
             y[u(here * OW + o)] = total[o] if adjoint else total[o] / (part * divisors[2, o])
+        oh += 1
+        if oh == OH:
+            oh, od = 0, od + 1
+            if od == OD:
+                od, plane = 0, plane + 1
 
 
 @njit(parallel=True, error_model="numpy")
@@ -182,7 +187,9 @@ def _sum_along(row, total, n, cells, step, run):
     if begin == end:
         return
     i, k = cells[4, begin], cells[5, begin]
-    if period == 1 and step == 1 and advance == 2 and k == 2:
+    if period == 2 and step == 1 and advance == 1 and 0 < k < 3 and 0 < cells[5, begin + 1] < 3:
+        _sum_pairs(row, i, cells[4, begin + 1], k, cells[5, begin + 1], total, begin, end)
+    elif period == 1 and step == 1 and advance == 2 and k == 2:
         _sum_taps(row, i, total, begin, end, 2, 2)
     elif period == 1 and step == 1 and advance == 2 and k == 3:
         _sum_taps(row, i, total, begin, end, 2, 3)
@@ -216,6 +223,21 @@ def _sum_taps(row, i, total, begin, end, advance, k):
         for j in range(k):
             s += row[u(i + q * advance + j)]
         total[u(begin + q)] = s
+
+
+@njit
+def _sum_pairs(row, i, j, k, l, total, begin, end):
+    """Windows that take turns, k cells from i on and l cells from j on: with a stride of 2, those that hold a cell of x.
+
+    Both kinds are stored in one loop: a vector of each, woven together.
+    """
+    one, two, zero = np.intp(k == 2), np.intp(l == 2), row.dtype.type(0)  # where a second cell is, if there is one
+    for q in range((end - begin) // 2):
+        a, b = row[u(i + q + one)], row[u(j + q + two)]
+        first = row[u(i + q)] + (a if k == 2 else zero)
+        second = row[u(j + q)] + (b if l == 2 else zero)
+        total[u(begin + 2 * q)] = first
+        total[u(begin + 2 * q + 1)] = second
 
 
 @njit(forceinline=True)

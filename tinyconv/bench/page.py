@@ -119,6 +119,8 @@ def _gains(figure: Any, tasks: Tasks, record: dict) -> None:
         ax.set_xscale("log", base=2)
         ax.xaxis.set_major_formatter("{x:g}")
         ax.set(title=op, xlabel="times faster than " + (foreign[0] if len(foreign) == 1 else "the others"))
+    low, high = axes[0].get_xlim()
+    axes[0].set_xlim(min(low, 0.98), max(high, 2.05))  # two ticks at least, 1 and 2
     _share_labels(axes)
     figure.set_size_inches(9, 2 + 0.2 * len(tasks) / len(ops) * len(foreign))
     if len(foreign) > 1:

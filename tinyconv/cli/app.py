@@ -73,6 +73,14 @@ def train(
 
 
 @app.command()
+def runs(folder: Annotated[Path, Argument(metavar="DIR", help="Where they lie, at any depth.")] = Path("runs")) -> None:
+    """Compare runs: a table, with what each was told that differs from its data set's recipe."""
+    from .runs import runs
+
+    runs(folder)
+
+
+@app.command()
 def reproduce(
     table: Annotated[str, Argument(metavar="TABLE", help="mnist-table.", show_default=False)],
     rows: Annotated[str, Option(help="Rows to train, with commas; by default all.", show_default=False)] = "",

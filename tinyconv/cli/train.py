@@ -112,6 +112,9 @@ def _conclude(out: Console, run: Run, training: Training, score: Score | None, s
     if training.history:
         best = training.best
         table.add_row("best epoch", f"{best.epoch}, validation {100 * best.validation_accuracy:.2f} %")
+        if training.done and (told := len(training.history)) < training.config.epochs:
+            table.add_row("stopped early", f"after epoch {told} of {training.config.epochs}: {told - best.epoch} without a "
+                                           "better one")
     table.add_row("time", f"{seconds:.1f} s")
     table.add_row()
     table.add_row("left in", f"[bold]{run.path}/[/]")

@@ -127,6 +127,18 @@ class Run:
             with replacing(self.path / name) as file:
                 file.write(text.encode())
 
+    def outcome(self) -> dict[str, Any]:
+        """What write_metrics wrote last; {} before the end of the first epoch. Raises: TrainError where it is damaged."""
+        try:
+            found = json.loads((self.path / "metrics.json").read_text("utf-8"))
+            if not isinstance(found["epochs"], list):
+                raise TypeError
+        except FileNotFoundError:
+            return {}
+        except (KeyError, TypeError, ValueError) as error:
+            raise TrainError(f"{self.path / 'metrics.json'} is damaged: it does not hold the metrics of a run") from error
+        return found
+
     def discard(self) -> None:
         """Take away what a new run has left so far, unless there is a checkpoint worth keeping."""
         if self.checkpoint.exists() or not self.new:

@@ -1,0 +1,85 @@
+"""What can be looked at once networks are trained: the table of runs, a vote, pictures, the learning-rate range test."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from tinyconv.cli import app, reason
+from tinyconv.train import Run, configure, fit, load, new_model
+from tinyconv.train import evaluate as measure
+
+TOLD = {"model": "mlp", "epochs": 2, "batch_size": 100}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """Three runs of two epochs, digits-1, -2 and -10, finished and measured; and one that has only begun."""
+    folder = tmp_path_factory.mktemp("runs")
+    for number in (1, 2, 10):
+        config = configure(**TOLD, seed=number, threads=0)
+        run, data = Run.create(config, folder / f"digits-{number}"), load(config)
+        training = fit(new_model(config), data, config, store=run)
+        run.write_metrics(training, measure(training.model, data.test, data.problem.transform))
+    Run.create(configure(data="mnist", lr=0.5), folder / "deep" / "begun")
+    return folder
+
+
+def said(*args) -> str:
+    done = CliRunner().invoke(app, [str(a) for a in args])
+    assert done.exit_code == 0, done.output + repr(done.exception)
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    return done.output
+
+
+def refused(*args) -> str:
+    """The one line in which a command says no."""
+    done = CliRunner().invoke(app, [str(a) for a in args])
+    assert isinstance(done.exception, Exception), done.output
+    text = reason(done.exception)
+    assert text is not None, repr(done.exception)
+    return text
+
+
+def outcome(run: Path) -> dict:
+    return json.loads((run / "metrics.json").read_text())
+
+
+# -- tinyconv runs -------------------------------------------------------------------------------------------------
+
+
+def test_runs_compares_them_in_a_table(folder):
+    text = said("runs", folder)
+    lines = [line.split() for line in text.splitlines()]
+    rows = {words[0]: words for words in lines if words[0].startswith(("digits-", "deep"))}
+    assert list(rows) == ["deep/begun", "digits-1", "digits-2", "digits-10"]  # numbers by their value
+    assert rows["deep/begun"][1:] == ["0/3", "-", "-", "-", "-"]
+    for number in (1, 2, 10):
+        known = outcome(folder / f"digits-{number}")
+        best = max(e["validation_accuracy"] for e in known["epochs"])
+        words = rows[f"digits-{number}"]
+        assert words[1:6] == ["2/2", f"{100 * best:.2f}", "%", f"{100 * known['test']['accuracy']:.2f}", "%"]
+        assert words[-1] == f"{known['parameters']:,}"
+    assert "mnist cnn: lr=0.5" in " ".join(text.split())
+    assert "digits mlp: batch_size=100, seed=10, threads=0" in " ".join(text.split())
+
+
+def test_runs_leaves_out_what_is_damaged_and_says_so(folder, tmp_path):
+    for name, metrics in (("whole", None), ("torn", '{"epochs": ['), ("other", '{"epochs": [{}]}'), ("list", "[]")):
+        Run.create(configure(), tmp_path / name)
+        if metrics is not None:
+            (tmp_path / name / "metrics.json").write_text(metrics)
+    (tmp_path / "strange").mkdir()
+    (tmp_path / "strange/config.toml").write_text("colour = 3\n")
+    text = said("runs", tmp_path)
+    assert text.count("is left out: ") == 4
+    for name in ("torn", "other", "list", "strange"):
+        assert f"{tmp_path / name} is left out: " in text
+    assert "no setting 'colour'" in text and "whole" in text
+
+
+def test_a_folder_without_runs_is_told(tmp_path):
+    assert refused("runs", tmp_path / "nowhere") == \
+        f"there are no runs in {tmp_path / 'nowhere'}: `tinyconv train` makes them"

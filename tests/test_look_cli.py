@@ -1,6 +1,7 @@
 """What can be looked at once networks are trained: the table of runs, a vote, pictures, the learning-rate range test."""
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tinyconv.cli import app, reason
-from tinyconv.train import Run, configure, fit, load, new_model
+from tinyconv.train import PROBLEMS, Run, configure, fit, load, new_model, predict
 from tinyconv.train import evaluate as measure
 
 TOLD = {"model": "mlp", "epochs": 2, "batch_size": 100}
@@ -83,3 +84,29 @@ def test_runs_leaves_out_what_is_damaged_and_says_so(folder, tmp_path):
 def test_a_folder_without_runs_is_told(tmp_path):
     assert refused("runs", tmp_path / "nowhere") == \
         f"there are no runs in {tmp_path / 'nowhere'}: `tinyconv train` makes them"
+
+
+# -- a vote --------------------------------------------------------------------------------------------------------
+
+
+def test_evaluate_counts_the_votes_of_several_runs(folder):
+    paths = [folder / f"digits-{number}" for number in (1, 2, 10)]
+    text = said("evaluate", *paths)
+    lone = [outcome(path)["test"]["accuracy"] for path in paths]
+    for path, accuracy in zip(paths, lone):
+        assert f"{100 * accuracy:6.2f} %  {path}\n" in text
+    # by hand: the class that two of three name; where all differ, the one of the largest mean probability
+    images, labels = load(configure(**TOLD)).test
+    p = [predict(Run.open(path).model(), images, PROBLEMS["digits"].transform) for path in paths]
+    voted = []
+    for i in range(360):
+        named = Counter(int(one[i].argmax()) for one in p)
+        most = max(named.values())
+        voted.append(max((c for c in named if named[c] == most), key=lambda c: sum(one[i, c] for one in p)))
+    right = np.mean(np.array(voted) == labels)
+    assert f"{100 * right:.2f} % of 360 held-out images of digits read right by a vote of 3" in text
+
+
+def test_a_vote_across_data_sets_or_with_two_voices_is_refused(folder):
+    assert "only runs of one data set vote together" in refused("evaluate", folder / "digits-1", folder / "deep" / "begun")
+    assert "is named twice" in refused("evaluate", folder / "digits-1", folder / "digits-2" / ".." / "digits-1")

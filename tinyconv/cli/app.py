@@ -102,11 +102,13 @@ def reproduce(
 
 
 @app.command()
-def evaluate(run: RunFolder, best: Best = False, data_dir: DataDir = None, device: Device = "cpu") -> None:
-    """Measure a trained network on the held-out part of its data set."""
+def evaluate(runs: Annotated[list[Path], Argument(metavar="RUN...", help="The folder of a run; of several, their vote.",
+                                                  show_default=False)],
+             best: Best = False, data_dir: DataDir = None, device: Device = "cpu") -> None:
+    """Measure a trained network, or a vote of several, on the held-out part of the data set."""
     from .look import evaluate
 
-    evaluate(run, best, data_dir, device)
+    evaluate(runs, best, data_dir, device)
 
 
 @app.command()
@@ -118,6 +120,43 @@ def predict(run: RunFolder,
     from .look import predict
 
     predict(run, images, best, device)
+
+
+@app.command()
+def pictures(run: RunFolder,
+             images: Annotated[list[Path] | None, Argument(metavar="[IMAGE.png...]", help="Of these the layers and the saliency, not "
+                               "of held-out images.", show_default=False)] = None,
+             best: Best = False,
+             out: Annotated[Path | None, Option(help="The folder to draw into, by default RUN.", show_default=False)] = None,
+             data_dir: DataDir = None, device: Device = "cpu") -> None:
+    """Draw what a trained network sees: its confusion, worst mistakes, layers, and the pixels that its answers hang on."""
+    from .pictures import pictures
+
+    pictures(run, images or [], best, out, data_dir, device)
+
+
+@app.command()
+def lr_range(
+    data: Annotated[str | None, Option(help="As of train, like the next six.", show_default=False)] = None,
+    model: Annotated[str | None, Option(show_default=False)] = None,
+    batch_size: Annotated[int | None, Option(show_default=False)] = None,
+    optimizer: Annotated[str | None, Option(show_default=False)] = None,
+    augment: Annotated[str | None, Option(show_default=False)] = None,
+    seed: Annotated[int | None, Option(show_default=False)] = None,
+    threads: Annotated[int | None, Option(show_default=False)] = None,
+    config: Annotated[Path | None, Option(help="A TOML file with these; flags go before it.", show_default=False)] = None,
+    low: Annotated[float, Option(help="The rate of the first step.")] = 1e-5,
+    high: Annotated[float, Option(help="That of the last, unless the loss breaks before.")] = 10.0,
+    steps: Annotated[int, Option(help="Batches to train on.")] = 200,
+    out: Annotated[Path, Option(help="The picture.")] = Path("lr_range.png"),
+    data_dir: DataDir = None,
+) -> None:
+    """Find the learning rate to begin with: let it grow step by step, and see where the loss falls and where it breaks."""
+    from .pictures import lr_test
+
+    flags = {"data": data, "model": model, "batch_size": batch_size, "optimizer": optimizer, "augment": augment, "seed": seed,
+             "threads": threads}
+    lr_test({name: value for name, value in flags.items() if value is not None}, config, low, high, steps, out, data_dir)
 
 
 @app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..train import Problem, Run, load, on_device, use_threads
+from ..train import Problem, Run, TrainError, load, on_device, use_threads, vote
 from ..train import evaluate as measure
 from ..train import predict as read
 from ..train.picture import read_picture
@@ -20,22 +20,52 @@ BAR = 30  # columns
 WIDE = 32
 
 
-def evaluate(path: Path, best: bool, data_dir: Path | None, device: str = "cpu") -> None:
-    """Accuracy on the held-out part, overall and class by class, and what is most often taken for what."""
-    run = Run.open(path)
-    model, out = on_device(run.model(best), device), console()
-    use_threads(run.config.threads)
-    images, labels = load(run.config, data_dir).test
-    score = measure(model, (images, labels), run.problem.transform)
-    out.print(f"[bold]{100 * score.accuracy:.2f} %[/] of {score.count:,} held-out images of {run.config.data} read right "
-              f"by {run.config.model} ({len(score.wrong)} misread, loss {score.loss:.4f})\n")
-    wrong = labels[score.wrong]
+def evaluate(paths: list[Path], best: bool, data_dir: Path | None, device: str = "cpu") -> None:
+    """Accuracy on the held-out part, overall and class by class; of several runs each one's, and that of their vote.
+
+    Raises: TrainError for runs of different data sets, or the same run twice.
+    """
+    runs, out = [Run.open(path) for path in paths], console()
+    one_problem(runs)
+    use_threads(runs[0].config.threads)
+    images, labels = load(runs[0].config, data_dir).test
+    models = [on_device(run.model(best), device) for run in runs]
+    first = runs[0]
+    if len(runs) == 1:
+        score = measure(models[0], (images, labels), first.problem.transform)
+        misread, who, loss = score.wrong, first.config.model, f", loss {score.loss:.4f}"
+    else:
+        votes = [read(model, images, first.problem.transform) for model in models]
+        for path, p in zip(paths, votes):
+            out.print(f"{100 * (p.argmax(1) == labels).mean():6.2f} %  {path}", markup=False, soft_wrap=True)
+        out.print()
+        misread, who, loss = np.flatnonzero(vote(votes) != labels), f"a vote of {len(runs)}", ""
+    out.print(f"[bold]{100 * (1 - len(misread) / len(labels)):.2f} %[/] of {len(labels):,} held-out images of "
+              f"{first.config.data} read right by {who} ({len(misread)} misread{loss})\n")
+    out.print(_by_class(labels, misread, first.problem))
+
+
+def one_problem(runs: list[Run]) -> None:
+    """Raises: TrainError for runs of different data sets, or the same run twice."""
+    for run in runs[1:]:
+        if run.config.data != runs[0].config.data:
+            raise TrainError(f"only runs of one data set vote together: {runs[0].path} read {runs[0].config.data}, {run.path} "
+                             f"{run.config.data}")
+    folders = [run.path.resolve() for run in runs]
+    for run, folder in zip(runs, folders):
+        if folders.count(folder) > 1:
+            raise TrainError(f"{run.path} is named twice: a run has one vote")
+
+
+def _by_class(labels: np.ndarray, misread: np.ndarray, problem: Problem) -> Table:
+    """A bar for each class: the share of it that was read right."""
+    wrong = labels[misread]
     table = Table.grid(padding=(0, 2))
-    for number, name in enumerate(run.problem.classes):
+    for number, name in enumerate(problem.classes):
         count, missed = int((labels == number).sum()), int((wrong == number).sum())
         share = 1 - missed / count
         table.add_row(name, bar(share), f"{100 * share:6.2f} %", f"{missed} of {count:,} misread" if missed else "")
-    out.print(table)
+    return table
 
 
 def predict(path: Path, pictures: list[Path], best: bool, device: str = "cpu") -> None:

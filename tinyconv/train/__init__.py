@@ -8,11 +8,14 @@ Read next: loop.py.
 """
 
 from .config import RECIPES, Config, TrainError, configure, read_config
+from .insight import confusion, layer_maps, saliency, worst
 from .loop import Epoch, Training, Watch, fit
+from .lr_range import LrRange, lr_range
 from .problem import PROBLEMS, Data, Problem, load, new_model, on_device
 from .run import Run
 from .score import Score, evaluate, predict, vote
 from .threads import use_threads
 
-__all__ = ["PROBLEMS", "RECIPES", "Config", "Data", "Epoch", "Problem", "Run", "Score", "TrainError", "Training", "Watch",
-           "configure", "evaluate", "fit", "load", "new_model", "on_device", "predict", "read_config", "use_threads", "vote"]
+__all__ = ["PROBLEMS", "RECIPES", "Config", "Data", "Epoch", "LrRange", "Problem", "Run", "Score", "TrainError", "Training",
+           "Watch", "configure", "confusion", "evaluate", "fit", "layer_maps", "load", "lr_range", "new_model", "on_device",
+           "predict", "read_config", "saliency", "use_threads", "vote", "worst"]

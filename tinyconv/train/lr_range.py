@@ -1,0 +1,93 @@
+"""The learning-rate range test: the rate grows step by step, and the loss tells from which on it learns, and when it breaks.
+
+    found = lr_range(new_model(config), load(config), config)
+    found.steepest                             # to begin with, as the highest rate of a schedule
+
+Source: Smith, "Cyclical Learning Rates for Training Neural Networks" (2017), section 3.3; rates here grow by a constant factor.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import isfinite
+
+import numpy as np
+
+from ..nn import Module
+from ..optim import LambdaLR
+from .config import Config, TrainError
+from .loop import Training
+from .problem import Data
+
+MEMORY = 0.95  # of the running mean of the losses
+BROKEN = 4  # times the least smoothed loss: there the test ends
+WARM = 10  # steps before it may
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LrRange:
+    """rates, losses, smooth: (steps,), the loss of the batch before the step at that rate, and its running mean."""
+
+    rates: np.ndarray
+    losses: np.ndarray
+    smooth: np.ndarray
+
+    @property
+    def steepest(self) -> float | None:
+        """The rate at which the smoothed loss falls fastest per factor, before its least; None where it never falls."""
+        least = int(self.smooth.argmin())
+        if least < 2:
+            return None
+        slope = np.gradient(self.smooth, np.log(self.rates))[:least + 1]
+        return float(self.rates[slope.argmin()]) if slope.min() < 0 else None
+
+
+def lr_range(model: Module, data: Data, config: Config, low: float = 1e-5, high: float = 10.0, steps: int = 200) -> LrRange:
+    """Train `model` for up to `steps` batches, the rate growing from `low` to `high`; it ends early where the loss breaks.
+
+    The optimiser, batches and augmentation are those of `config`, whose lr and schedule are not used. The model is left
+    trained, and spoilt: take a new one. Raises: TrainError for rates or steps that make no sense.
+    """
+    if not 0 < low < high < float("inf"):
+        raise TrainError(f"the range test wants rates with 0 < low < high, got {low:g} and {high:g}")
+    if steps < WARM:
+        raise TrainError(f"the range test wants at least {WARM} steps, got {steps}")
+    training = Training(model, data, replace(config, lr=low, schedule="constant"))
+    training.schedule = LambdaLR(training.optimiser, lambda t: (high / low) ** (t / (steps - 1)))
+    rates: list[float] = []
+    losses: list[float] = []
+    smooth: list[float] = []
+    mean = 0.0
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # the loss will tell
+        while len(rates) < steps:
+            for images, labels in training.loader:
+                rate = training.lr
+                loss = _step(training, images, labels)
+                mean = MEMORY * mean + (1 - MEMORY) * loss
+                now = mean / (1 - MEMORY ** (len(rates) + 1))  # the mean began at 0
+                if not isfinite(loss) or (len(rates) > WARM and now > BROKEN * min(smooth)):
+                    return _range(rates, losses, smooth)
+                rates.append(rate)
+                losses.append(loss)
+                smooth.append(now)
+                if len(rates) == steps:
+                    break
+    return _range(rates, losses, smooth)
+
+
+def _step(training: Training, images: np.ndarray, labels: np.ndarray) -> float:
+    """Learn from one batch; its loss, nan where it is no finite number."""
+    training.model.train()
+    loss, _ = training.lose(*training.placed(images, labels))
+    value = float(loss.item())
+    if not isfinite(value):
+        return float("nan")
+    loss.backward()
+    training.move()
+    return value
+
+
+def _range(rates: list[float], losses: list[float], smooth: list[float]) -> LrRange:
+    if not rates:
+        raise TrainError("the first loss already is no finite number: no learning rate mends that")
+    return LrRange(np.array(rates), np.array(losses), np.array(smooth))

@@ -1,15 +1,18 @@
 """What can be looked at once networks are trained: the table of runs, a vote, pictures, the learning-rate range test."""
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from tinyconv.cli import app, reason
-from tinyconv.train import PROBLEMS, Run, configure, fit, load, new_model, predict
+from tinyconv.data import digits
+from tinyconv.train import PROBLEMS, Run, Training, configure, fit, load, new_model, predict
 from tinyconv.train import evaluate as measure
 
 TOLD = {"model": "mlp", "epochs": 2, "batch_size": 100}
@@ -86,6 +89,17 @@ def test_a_folder_without_runs_is_told(tmp_path):
         f"there are no runs in {tmp_path / 'nowhere'}: `tinyconv train` makes them"
 
 
+# -- early stopping ------------------------------------------------------------------------------------------------
+
+
+def test_a_run_that_stopped_early_says_so(tmp_path):
+    text = said("train", "--model", "mlp", "--epochs", "40", "--patience", "2", "--optimizer", "sgd", "--lr", "1e-9",
+                "--schedule", "constant", "--threads", "0", "--out", tmp_path / "run")  # it gets nowhere
+    epochs = len(outcome(tmp_path / "run")["epochs"])
+    assert f"after epoch {epochs} of 40: 2 without a better one" in text
+    assert "held-out accuracy" in text and "go on with" not in text
+
+
 # -- a vote --------------------------------------------------------------------------------------------------------
 
 
@@ -110,3 +124,52 @@ def test_evaluate_counts_the_votes_of_several_runs(folder):
 def test_a_vote_across_data_sets_or_with_two_voices_is_refused(folder):
     assert "only runs of one data set vote together" in refused("evaluate", folder / "digits-1", folder / "deep" / "begun")
     assert "is named twice" in refused("evaluate", folder / "digits-1", folder / "digits-2" / ".." / "digits-1")
+
+
+# -- pictures ------------------------------------------------------------------------------------------------------
+
+
+def test_pictures_draws_four(folder, tmp_path):
+    run = Run.create(configure(**{**TOLD, "model": "digits"}, threads=0), tmp_path / "run")
+    data = load(run.config)
+    run.save(Training(new_model(run.config), data, run.config))  # untrained, it makes mistakes enough
+    text = said("pictures", run.path, "--out", tmp_path / "out" / "deep")
+    names = ["confusion.png", "mistakes.png", "layers.png", "saliency.png"]
+    assert text.split() == [str(tmp_path / "out" / "deep" / name) for name in names]
+    for name in names:
+        with Image.open(tmp_path / "out" / "deep" / name) as picture:
+            assert min(picture.size) > 300
+
+
+def test_of_given_images_layers_and_saliency_are_drawn(folder, tmp_path):
+    Image.fromarray((255 - digits(train=False)[0][0, 0] * 15).astype(np.uint8)).save(tmp_path / "7.png")
+    text = said("pictures", folder / "digits-1", tmp_path / "7.png", "--out", tmp_path)
+    assert text.splitlines()[0] == "layers.png is not drawn: no layer of mlp makes maps"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["7.png", "saliency.png"]
+    assert "there is no file" in refused("pictures", folder / "digits-1", tmp_path / "8.png")
+    assert "weights.safetensors" in refused("pictures", folder / "deep" / "begun")
+
+
+# -- tinyconv lr-range ---------------------------------------------------------------------------------------------
+
+
+def test_lr_range_names_a_rate_and_draws(tmp_path):
+    flags = ("lr-range", "--model", "mlp", "--optimizer", "sgd", "--low", "1e-3", "--high", "1e4", "--out", tmp_path / "r.png")
+    text = said(*flags, "--threads", "0")
+    found = re.search(r"falls fastest at ([\d.]+): try --lr \1\n", text)
+    assert found and 0.02 < float(found[1]) < 2, text  # sgd on digits: slow below, broken above
+    assert "where the loss broke" in text
+    with Image.open(tmp_path / "r.png") as picture:
+        assert min(picture.size) > 300
+
+
+@pytest.mark.parametrize("flags, words", [
+    (["--low", "1", "--high", "0.1"], "rates with 0 < low < high, got 1 and 0.1"),
+    (["--low", "0"], "rates with 0 < low < high, got 0 and 10"),
+    (["--high", "inf"], "rates with 0 < low < high, got 1e-05 and inf"),
+    (["--steps", "9"], "at least 10 steps, got 9"),
+    (["--out", "nowhere/r.png"], "there is no folder nowhere to draw r.png in"),
+    (["--model", "mpl"], "no model 'mpl'"),
+])
+def test_a_range_that_makes_no_sense_is_told(flags, words):
+    assert words in refused("lr-range", *flags)

@@ -49,8 +49,11 @@ def pictures(path: Path, images: list[Path], best: bool, out: Path | None, data_
     found = layer_maps(model, given[0], problem.transform)
     salient, read = saliency(model, given, problem.transform)
     names = [problem.classes[n] for n in read]
-    plot.layer_maps(given[0], found, _told(folder / "layers.png"), f"{run.name}: the maps of its layers, for an image read as "
-                                                                  f"{names[0]}")
+    if found:
+        plot.layer_maps(given[0], found, _told(folder / "layers.png"),
+                        f"{run.name}: the maps of its layers, for an image read as {names[0]}")
+    else:
+        console().print(f"layers.png is not drawn: no layer of {run.config.model} makes maps")
     plot.saliency_maps(given, salient, [f"read: {name}" for name in names], _told(folder / "saliency.png"),
                        f"{run.name}: the pixels that its answers hang on")
 
@@ -86,7 +89,8 @@ def lr_test(flags: dict[str, Any], file: Path | None, low: float, high: float, s
         screen.print("the loss never fell: try a wider range (--low, --high) or more --steps")
     else:
         screen.print(f"the loss falls fastest at [bold]{chosen:.2g}[/]: try --lr {chosen:.2g}")
-    plot.range_test(found.rates, found.losses, found.smooth, chosen, _told(out), f"{name}: the range of learning rates")
+    plot.range_test(found.rates, found.losses, found.smooth, chosen, _told(out),
+                    f"{name}: the loss as the learning rate grows")
 
 
 def _told(path: Path) -> Path:

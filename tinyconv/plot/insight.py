@@ -15,7 +15,7 @@ import numpy as np
 from .figure import BLUE, INK, ORANGE, PALE, new_figure, quiet_axes, write_figure
 from .tiles import GAP
 
-SIDE = 0.62  # inches of a tile
+SIDE, LETTER = 0.56, 0.068  # inches: of a tile, and of a letter at size 8
 MAPS = 16  # drawn of a layer
 PER_ROW = 6  # images beside each other
 
@@ -79,23 +79,26 @@ def layer_maps(image: np.ndarray, layers: Sequence[LayerMaps], path: str | Path,
 
     Blue is below 0, white 0, red above. Raises: PlotError without matplotlib, DataError for an unwritable path.
     """
-    figure = new_figure(MAPS * SIDE + 2.4, (len(layers) + 1) * (SIDE + 0.12) + 0.5)
+    step = 1 + GAP
+    names = ["{}  {}x{}x{}".format(name, *shape) for name, shape in
+             [("image", image.shape), *((layer.name, layer.maps.shape) for layer in layers)]]
+    margin = LETTER * max(map(len, names)) / SIDE + 0.3  # in tiles
+    figure = new_figure((margin + MAPS * step + 0.6) * SIDE, (len(names) * step + 0.6) * SIDE)
     axes = figure.add_subplot()
     axes.imshow(image.mean(0), cmap="gray_r", interpolation="nearest", extent=(0, 1, 1, 0))
-    step = 1 + GAP
-    axes.text(-0.2, 0.5, "image  {}x{}x{}".format(*image.shape), ha="right", va="center", fontsize=8, color=INK)
+    for row, name in enumerate(names):
+        axes.text(-0.2, row * step + 0.5, name, ha="right", va="center", fontsize=8, color=INK)
     for row, layer in enumerate(layers, 1):
-        C, H, W = layer.maps.shape
+        C = len(layer.maps)
         limit, top = float(np.abs(layer.maps).max()) or 1.0, row * step
         for i, tile in enumerate(layer.maps[:MAPS]):
             left = i * step
             axes.imshow(tile, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest",
                         extent=(left, left + 1, top + 1, top))
             axes.plot([left, left + 1, left + 1, left, left], [top, top, top + 1, top + 1, top], color=PALE, linewidth=0.4)
-        axes.text(-0.2, top + 0.5, f"{layer.name}  {C}x{H}x{W}", ha="right", va="center", fontsize=8, color=INK)
         if C > MAPS:
             axes.text(MAPS * step, top + 0.5, f"+{C - MAPS}", ha="left", va="center", fontsize=8, color=INK)
-    axes.set(xlim=(-0.1, MAPS * step + 0.4), ylim=((len(layers) + 1) * step, -0.1))
+    axes.set(xlim=(-margin, MAPS * step + 0.5), ylim=(len(names) * step, -0.1))
     axes.set_axis_off()
     _finish(figure, title, path)
 
@@ -108,7 +111,7 @@ def saliency_maps(images: np.ndarray, maps: np.ndarray, captions: Sequence[str],
     if len(images) == 0:
         raise ValueError("there is no image to draw")
     columns = len(images)
-    figure = new_figure(max(4.0, columns * 1.1), 3.0)
+    figure = new_figure(max(4.0, columns * 1.1), 2.7)
     grid = figure.subplots(2, columns, squeeze=False)
     for (above, below), image, salient, caption in zip(grid.T, images, maps, captions):
         above.imshow(image.mean(0), cmap="gray_r", interpolation="nearest")

@@ -19,14 +19,15 @@ from .config import Config, TrainError
 from .loop import Training
 from .problem import Data
 
-MEMORY = 0.95  # of the running mean of the losses
-BROKEN = 4  # times the least smoothed loss: there the test ends
+MEMORY = 0.95  # of the running mean of the losses, by which the test ends
+BROKEN = 4  # times its least: there it does
 WARM = 10  # steps before it may
+NEAR = 5  # steps on either side that smooth a loss: no running mean, which would come late and call for too high a rate
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LrRange:
-    """rates, losses, smooth: (steps,), the loss of the batch before the step at that rate, and its running mean."""
+    """rates, losses, smooth: (steps,), the loss of the batch before the step at that rate, and as it is in the mean."""
 
     rates: np.ndarray
     losses: np.ndarray
@@ -56,8 +57,7 @@ def lr_range(model: Module, data: Data, config: Config, low: float = 1e-5, high:
     training.schedule = LambdaLR(training.optimiser, lambda t: (high / low) ** (t / (steps - 1)))
     rates: list[float] = []
     losses: list[float] = []
-    smooth: list[float] = []
-    mean = 0.0
+    mean, least = 0.0, float("inf")
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # the loss will tell
         while len(rates) < steps:
             for images, labels in training.loader:
@@ -65,14 +65,14 @@ def lr_range(model: Module, data: Data, config: Config, low: float = 1e-5, high:
                 loss = _step(training, images, labels)
                 mean = MEMORY * mean + (1 - MEMORY) * loss
                 now = mean / (1 - MEMORY ** (len(rates) + 1))  # the mean began at 0
-                if not isfinite(loss) or (len(rates) > WARM and now > BROKEN * min(smooth)):
-                    return _range(rates, losses, smooth)
+                if not isfinite(loss) or (len(rates) > WARM and now > BROKEN * least):
+                    return _range(rates, losses)
+                least = min(least, now)
                 rates.append(rate)
                 losses.append(loss)
-                smooth.append(now)
                 if len(rates) == steps:
                     break
-    return _range(rates, losses, smooth)
+    return _range(rates, losses)
 
 
 def _step(training: Training, images: np.ndarray, labels: np.ndarray) -> float:
@@ -87,7 +87,18 @@ def _step(training: Training, images: np.ndarray, labels: np.ndarray) -> float:
     return value
 
 
-def _range(rates: list[float], losses: list[float], smooth: list[float]) -> LrRange:
+def _range(rates: list[float], losses: list[float]) -> LrRange:
     if not rates:
         raise TrainError("the first loss already is no finite number: no learning rate mends that")
-    return LrRange(np.array(rates), np.array(losses), np.array(smooth))
+    return LrRange(np.array(rates), np.array(losses), centred(centred(np.array(losses))))
+
+
+def centred(values: np.ndarray) -> np.ndarray:
+    """The mean of each value and up to NEAR on either side, as many on the one as there are on the other.
+
+    >>> centred(np.array([0.0, 3.0, 0.0]))
+    array([0., 1., 0.])
+    """
+    n = len(values)
+    reach = [min(NEAR, i, n - 1 - i) for i in range(n)]
+    return np.array([values[i - r:i + r + 1].mean() for i, r in enumerate(reach)])

@@ -132,7 +132,7 @@ def test_the_steepest_is_where_the_loss_falls_fastest_before_its_least():
     rates = np.logspace(-4, 0, 101)
     fall = 2 - 1 / (1 + (0.01 / rates) ** 2)  # steepest in log rate at 0.01
     rise = np.where(rates > 0.3, 50 * (rates - 0.3), 0)
-    drop = np.where(rates > 0.8, -45 * (rates - 0.8), 0)  # steeper, but after the least
+    drop = np.where(rates > 0.8, -90 * (rates - 0.8), 0)  # steeper, but after the least
     assert LrRange(rates, fall, fall + rise + drop).steepest == pytest.approx(0.01, rel=0.1)  # two steps of 1 in 25 a decade
     assert LrRange(rates, rates, rates).steepest is None
 

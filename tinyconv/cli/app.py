@@ -124,7 +124,7 @@ def predict(run: RunFolder,
 
 @app.command()
 def pictures(run: RunFolder,
-             images: Annotated[list[Path] | None, Argument(metavar="[IMAGE.png...]", help="To show layers and saliency of, "
+             images: Annotated[list[Path] | None, Argument(metavar="IMAGE.png", help="To show layers and saliency of, "
                                "instead of held-out images.", show_default=False)] = None,
              best: Best = False,
              out: Annotated[Path | None, Option(help="The folder to draw into, by default RUN.", show_default=False)] = None,

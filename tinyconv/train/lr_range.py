@@ -77,8 +77,7 @@ def lr_range(model: Module, data: Data, config: Config, low: float = 1e-5, high:
 
 def _step(training: Training, images: np.ndarray, labels: np.ndarray) -> float:
     """Learn from one batch; its loss, nan where it is no finite number."""
-    training.model.train()
-    loss, _ = training.lose(*training.placed(images, labels))
+    loss, _ = training.lose(images, labels)
     value = float(loss.item())
     if not isfinite(value):
         return float("nan")

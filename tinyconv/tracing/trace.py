@@ -140,14 +140,16 @@ def trace(*models: Any, keep: int = KEPT, **names: Tensor) -> Trace:
 
 
 def why_not(choice: Choice) -> list[tuple[str, str]]:
-    """Every other kernel of the operation, the fastest first, and why it was not taken."""
+    """Every other kernel of the operation on this device, the fastest first, and why it was not taken."""
     chosen, others = choice.kernel, []
     below = False
     for k in reversed(kernels(chosen.op)):
         if k is chosen:
             below = True
             continue
-        why = f"it is for {k.device}" if k.device != chosen.device else k.refuse(choice.dims, choice.dtype)
+        if k.device != chosen.device:
+            continue
+        why = k.refuse(choice.dims, choice.dtype)
         others.append((k.algorithm, why or ("" if k.automatic else "it runs only where it is asked for")
                        or ("a lower rung" if below else "another was asked for")))
     return others

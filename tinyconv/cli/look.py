@@ -9,8 +9,21 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..train import Problem, Run, load, on_device, use_threads
-from ..train import evaluate as measure
+from ..models import TASKS
+from ..train import (
+    OBJECTIVES,
+    ImageScore,
+    PixelScore,
+    Problem,
+    Run,
+    Score,
+    TrainError,
+    iou,
+    load,
+    on_device,
+    task_of,
+    use_threads,
+)
 from ..train import predict as read
 from ..train.picture import read_picture
 from .screen import console
@@ -26,7 +39,13 @@ def evaluate(path: Path, best: bool, data_dir: Path | None, device: str = "cpu")
     model, out = on_device(run.model(best), device), console()
     use_threads(run.config.threads)
     images, labels = load(run.config, data_dir).test
-    score = measure(model, (images, labels), run.problem.transform)
+    score = OBJECTIVES[task_of(run.config)].score(model, (images, labels), run.problem.transform)
+    if isinstance(score, PixelScore | ImageScore):
+        name, figure, words = told(score)
+        out.print(f"{name} [bold]{figure}[/] on the held-out part of {run.config.data}, by {run.config.model} ({words})\n")
+        if isinstance(score, PixelScore):
+            _classes(out, run.problem, iou(score.confusion))
+        return
     out.print(f"[bold]{100 * score.accuracy:.2f} %[/] of {score.count:,} held-out images of {run.config.data} read right "
               f"by {run.config.model} ({len(score.wrong)} misread, loss {score.loss:.4f})\n")
     wrong = labels[score.wrong]
@@ -38,9 +57,27 @@ def evaluate(path: Path, best: bool, data_dir: Path | None, device: str = "cpu")
     out.print(table)
 
 
+def _classes(out: Console, problem: Problem, shares: np.ndarray) -> None:
+    table = Table.grid(padding=(0, 2))
+    for name, share in zip(problem.classes, shares):
+        table.add_row(name, bar(float(share)), f"IoU {share:.3f}")
+    out.print(table)
+
+
+def told(score: Score) -> tuple[str, str, str]:
+    """The figure that a network is judged by: its name, itself and more words about it."""
+    if isinstance(score, PixelScore):
+        return "mean IoU", f"{score.mean_iou:.3f}", f"{100 * score.accuracy:.2f} % of the pixels of {score.count:,} scenes"
+    if isinstance(score, ImageScore):
+        return "variance explained", f"{100 * score.accuracy:.2f} %", f"squared error {score.loss:.4f} a pixel"
+    return "accuracy", f"{100 * score.accuracy:.2f} %", f"{len(score.wrong)} of {score.count:,} misread"
+
+
 def predict(path: Path, pictures: list[Path], best: bool, device: str = "cpu") -> None:
     """The class of each picture, with the picture as the network sees it and the probabilities as bars."""
     run = Run.open(path)
+    if task_of(run.config) != "classify":
+        raise TrainError(f"{path} holds a network that gives {TASKS[task_of(run.config)]}: predict takes one that reads images")
     model, out = on_device(run.model(best), device), console()
     use_threads(run.config.threads)
     images = np.concatenate([read_picture(picture, run.problem) for picture in pictures])

@@ -28,21 +28,21 @@ WARNED = "MNIST is not on this machine, so the scenes are made of the package's 
 
 
 def scenes(part: str = "train", count: int = 4000, seed: int = 0, root: str | os.PathLike[str] | None = None) -> Pair:
-    """Scenes of 1 to 3 digits: images (count, 1, 48, 48) uint8, 255 is ink, and labels (count, 48, 48) uint8.
+    """Scenes of 1 to 3 digits: images (count, 1, 48, 48) uint8, 255 is ink, and labels (count, 48, 48) int64.
 
     Args: part, train, validation or test; root, where MNIST lies, as in `mnist` (nothing is downloaded).
     Raises: ValueError for another part or a count below 1, DataError for files of MNIST that are damaged.
 
     >>> images, labels = scenes("test", 2)
     >>> images.shape, labels.shape, labels.dtype
-    ((2, 1, 48, 48), (2, 48, 48), dtype('uint8'))
+    ((2, 1, 48, 48), (2, 48, 48), dtype('int64'))
     """
     if part not in PARTS:
         raise ValueError(f"scenes are of the part {', '.join(PARTS)}, got {part!r}")
     if count < 1:
         raise ValueError(f"scenes of count={count}: it must be at least 1")
     stamps, classes = _stamps(part, root)
-    images, labels = np.zeros((count, 1, SIZE, SIZE), np.uint8), np.zeros((count, SIZE, SIZE), np.uint8)
+    images, labels = np.zeros((count, 1, SIZE, SIZE), np.uint8), np.zeros((count, SIZE, SIZE), np.int64)
     for n in range(count):  # a stream for each scene
         rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(PARTS.index(part), n))))
         chosen = rng.integers(len(stamps), size=rng.integers(1, DIGITS + 1))

@@ -13,9 +13,10 @@ from .figure import PlotError
 from .geometry import conv_scene, pool_scene, transposed_scene, unpool_scene
 from .guide import draw_guide
 from .matrix import positions, toeplitz
+from .sheet import segmentation, sheet
 from .tiles import filters
 
 __all__ = [
-    "PlotError", "conv_scene", "draw", "draw_guide", "filters", "learning_curve", "pool_scene", "positions", "toeplitz",
-    "transposed_scene", "unpool_scene",
+    "PlotError", "conv_scene", "draw", "draw_guide", "filters", "learning_curve", "pool_scene", "positions", "segmentation",
+    "sheet", "toeplitz", "transposed_scene", "unpool_scene",
 ]

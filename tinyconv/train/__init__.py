@@ -9,10 +9,14 @@ Read next: loop.py.
 
 from .config import RECIPES, Config, TrainError, configure, read_config
 from .loop import Epoch, Training, Watch, fit
-from .problem import PROBLEMS, Data, Problem, load, new_model, on_device
+from .objective import OBJECTIVES, ImageScore, PixelScore, iou, mean_iou, pixel_accuracy
+from .problem import PROBLEMS, Data, Problem, load, new_model, on_device, task_of
 from .run import Run
 from .score import Score, evaluate, predict, vote
 from .threads import use_threads
 
-__all__ = ["PROBLEMS", "RECIPES", "Config", "Data", "Epoch", "Problem", "Run", "Score", "TrainError", "Training", "Watch",
-           "configure", "evaluate", "fit", "load", "new_model", "on_device", "predict", "read_config", "use_threads", "vote"]
+__all__ = [
+    "OBJECTIVES", "PROBLEMS", "RECIPES", "Config", "Data", "Epoch", "ImageScore", "PixelScore", "Problem", "Run", "Score",
+    "TrainError", "Training", "Watch", "configure", "evaluate", "fit", "iou", "load", "mean_iou", "new_model", "on_device",
+    "pixel_accuracy", "predict", "read_config", "task_of", "use_threads", "vote",
+]

@@ -60,7 +60,7 @@ def evaluate(path: Path, best: bool, data_dir: Path | None, device: str = "cpu")
 def _classes(out: Console, problem: Problem, shares: np.ndarray) -> None:
     table = Table.grid(padding=(0, 2))
     for name, share in zip(problem.classes, shares):
-        table.add_row(name, bar(float(share)), f"IoU {share:.3f}")
+        table.add_row(name, *(("", "in no scene") if np.isnan(share) else (bar(float(share)), f"IoU {share:.3f}")))
     out.print(table)
 
 

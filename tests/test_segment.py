@@ -188,7 +188,7 @@ def test_a_run_leaves_pictures_and_figures(tmp_path, monkeypatch, capsys):
 def ended(*args):
     with pytest.raises(SystemExit) as end:
         main(list(args))
-    return end.value.code
+    return end.value.code or 0
 
 
 def test_sheets(tmp_path):

@@ -36,7 +36,7 @@ def _main(version: Annotated[bool, Option("--version", is_eager=True, callback=_
 
 @app.command()
 def train(
-    data: Annotated[str | None, Option(help="digits (8x8, in the package), mnist or fashion-mnist.", **TOLD)] = None,
+    data: Annotated[str | None, Option(help="digits (8x8, in the package), mnist, fashion-mnist or scenes.", **TOLD)] = None,
     model: Annotated[str | None, Option(help="A network by name: see `tinyconv models`.", **TOLD)] = None,
     epochs: Annotated[int | None, Option(help="Passes over the training samples.", **TOLD)] = None,
     batch_size: Annotated[int | None, Option(help="Samples to a step.", **TOLD)] = None,

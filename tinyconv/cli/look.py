@@ -9,8 +9,22 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..train import Problem, Run, TrainError, load, on_device, use_threads, vote
-from ..train import evaluate as measure
+from ..models import TASKS
+from ..train import (
+    OBJECTIVES,
+    ImageScore,
+    PixelScore,
+    Problem,
+    Run,
+    Score,
+    TrainError,
+    iou,
+    load,
+    on_device,
+    task_of,
+    use_threads,
+    vote,
+)
 from ..train import predict as read
 from ..train.picture import read_picture
 from .screen import console
@@ -23,16 +37,23 @@ WIDE = 32
 def evaluate(paths: list[Path], best: bool, data_dir: Path | None, device: str = "cpu") -> None:
     """Accuracy on the held-out part, overall and class by class; of several runs each one's, and that of their vote.
 
-    Raises: TrainError for runs of different data sets, or the same run twice.
+    Raises: TrainError for runs of different data sets, the same run twice, or a vote of networks that do not classify.
     """
     runs, out = [Run.open(path) for path in paths], console()
     one_problem(runs)
-    use_threads(runs[0].config.threads)
-    images, labels = load(runs[0].config, data_dir).test
-    models = [on_device(run.model(best), device) for run in runs]
     first = runs[0]
+    use_threads(first.config.threads)
+    images, labels = load(first.config, data_dir).test
+    models = [on_device(run.model(best), device) for run in runs]
     if len(runs) == 1:
-        score = measure(models[0], (images, labels), first.problem.transform)
+        score = OBJECTIVES[task_of(first.config)].score(models[0], (images, labels), first.problem.transform)
+        if isinstance(score, PixelScore | ImageScore):
+            name, figure, words = told(score)
+            out.print(f"{name} [bold]{figure}[/] on the held-out part of {first.config.data}, by {first.config.model} "
+                      f"({words})\n")
+            if isinstance(score, PixelScore):
+                _classes(out, first.problem, iou(score.confusion))
+            return
         misread, who, loss = score.wrong, first.config.model, f", loss {score.loss:.4f}"
     else:
         votes = [read(model, images, first.problem.transform) for model in models]
@@ -47,10 +68,12 @@ def evaluate(paths: list[Path], best: bool, data_dir: Path | None, device: str =
 
 def one_problem(runs: list[Run]) -> None:
     """Raises: TrainError for runs of different data sets, or the same run twice."""
-    for run in runs[1:]:
+    for run in runs * (len(runs) > 1):
         if run.config.data != runs[0].config.data:
             raise TrainError(f"only runs of one data set vote together: {runs[0].path} read {runs[0].config.data}, {run.path} "
                              f"{run.config.data}")
+        if (task := task_of(run.config)) != "classify":
+            raise TrainError(f"only networks that classify vote: {run.path} gives {TASKS[task]}")
     folders = [run.path.resolve() for run in runs]
     for run, folder in zip(runs, folders):
         if folders.count(folder) > 1:
@@ -68,9 +91,27 @@ def _by_class(labels: np.ndarray, misread: np.ndarray, problem: Problem) -> Tabl
     return table
 
 
+def _classes(out: Console, problem: Problem, shares: np.ndarray) -> None:
+    table = Table.grid(padding=(0, 2))
+    for name, share in zip(problem.classes, shares):
+        table.add_row(name, *(("", "in no scene") if np.isnan(share) else (bar(float(share)), f"IoU {share:.3f}")))
+    out.print(table)
+
+
+def told(score: Score) -> tuple[str, str, str]:
+    """The figure that a network is judged by: its name, itself and more words about it."""
+    if isinstance(score, PixelScore):
+        return "mean IoU", f"{score.mean_iou:.3f}", f"{100 * score.accuracy:.2f} % of the pixels of {score.count:,} scenes"
+    if isinstance(score, ImageScore):
+        return "variance explained", f"{100 * score.accuracy:.2f} %", f"squared error {score.loss:.4f} a pixel"
+    return "accuracy", f"{100 * score.accuracy:.2f} %", f"{len(score.wrong)} of {score.count:,} misread"
+
+
 def predict(path: Path, pictures: list[Path], best: bool, device: str = "cpu") -> None:
     """The class of each picture, with the picture as the network sees it and the probabilities as bars."""
     run = Run.open(path)
+    if task_of(run.config) != "classify":
+        raise TrainError(f"{path} holds a network that gives {TASKS[task_of(run.config)]}: predict takes one that reads images")
     model, out = on_device(run.model(best), device), console()
     use_threads(run.config.threads)
     images = np.concatenate([read_picture(picture, run.problem) for picture in pictures])

@@ -71,7 +71,7 @@ class Screen(Watch):
         steps = -(-tally.samples // training.config.batch_size)
         self.bar.update(
             self.task, completed=done * per_epoch + steps, description=f"epoch {done + 1}/{training.config.epochs}",
-            now=f"loss {tally.loss / tally.samples:.3f}  {100 * tally.right / tally.samples:5.1f} %  "
+            now=f"loss {tally.loss / tally.samples:.3f}  {100 * tally.accuracy:5.1f} %  "
                 f"{self.rate:,.0f} img/s", refresh=True)
 
     def epoch(self, training: Training) -> None:

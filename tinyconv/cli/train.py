@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -19,20 +20,26 @@ from ..train import (
     TrainError,
     Training,
     configure,
-    evaluate,
     fit,
     load,
     new_model,
     read_config,
+    task_of,
     use_threads,
 )
 from ..train.interrupt import Interrupt
+from ..train.score import forward
+from .look import told
 from .screen import Screen, console, note
 
 LEFT = {"weights.safetensors": "the trained weights", "best.safetensors": "those of the best epoch",
         "metrics.csv, metrics.json": "every epoch, and the outcome", "config.toml": "what the run was told",
         "checkpoint.safetensors": "to go on from", "learning_curve.png": "how it learnt",
-        "filters.png": "what its first layer looks for"}
+        "filters.png": "what its first layer looks for",
+        "segmentation.png": "test scenes, the truth and what it finds", "reconstructions.png": "test images, and what it makes"}
+
+
+EXAMPLES = 8  # in a picture
 
 
 def train(flags: dict[str, Any], file: Path | None, out: Path | None, resume: Path | None, data_dir: Path | None) -> int:
@@ -57,7 +64,7 @@ def train(flags: dict[str, Any], file: Path | None, out: Path | None, resume: Pa
     except BaseException:
         run.discard()
         raise
-    score = evaluate(model, data.test, data.problem.transform) if training.done else None
+    score = training.objective.score(model, data.test, data.problem.transform) if training.done else None
     run.write_metrics(training, score)
     _draw(run, training, score)
     _conclude(screen, run, training, score, time.perf_counter() - began)
@@ -94,12 +101,26 @@ def _draw(run: Run, training: Training, score: Score | None) -> None:
     weight = next(iter(training.model.parameters())).detach().cpu().numpy()
     if weight.ndim == 2:  # a linear layer sees the pixels in a row: (O, C*H*W)
         weight = weight.reshape(-1, *run.problem.image)
-    title = name if score is None else f"{name}: {100 * score.accuracy:.2f} % of {score.count:,} held-out images read right"
+    title = name if score is None else f"{name}: {told(score)[0]} {told(score)[1]} on {score.count:,} held-out images"
     try:
         plot.learning_curve(training.history, run.path / "learning_curve.png", title)
         plot.filters(weight, run.path / "filters.png", f"{name}: what the first layer looks for")
+        _examples(run, training)
     except plot.PlotError as error:
         note(str(error))
+
+
+def _examples(run: Run, training: Training) -> None:
+    """What a network that puts out images makes of the first test samples."""
+    images, labels = (part[:EXAMPLES] for part in training.data.test)
+    task, transform = task_of(run.config), run.problem.transform
+    if task == "classify":
+        return
+    seen, made = transform(images, np.random.default_rng(0)), forward(training.model, images, transform)
+    if task == "segment":
+        plot.segmentation(seen, labels, made.argmax(1), run.path / "segmentation.png", f"{run.name}: test scenes")
+    else:
+        plot.sheet([seen, made], run.path / "reconstructions.png", ("image", "made"), f"{run.name}: test images")
 
 
 def _conclude(out: Console, run: Run, training: Training, score: Score | None, seconds: float) -> None:
@@ -107,13 +128,13 @@ def _conclude(out: Console, run: Run, training: Training, score: Score | None, s
     out.print()
     table = Table.grid(padding=(0, 2))
     if score is not None:
-        table.add_row("held-out accuracy", f"[bold]{100 * score.accuracy:.2f} %[/] ({len(score.wrong)} of {score.count:,} "
-                                           "misread)")
+        name, figure, words = told(score)
+        table.add_row(f"held-out {name}", f"[bold]{figure}[/] ({words})")
     if training.history:
         best = training.best
         table.add_row("best epoch", f"{best.epoch}, validation {100 * best.validation_accuracy:.2f} %")
-        if training.done and (told := len(training.history)) < training.config.epochs:
-            table.add_row("stopped early", f"after epoch {told} of {training.config.epochs}: {told - best.epoch} without a "
+        if training.done and (last := len(training.history)) < training.config.epochs:
+            table.add_row("stopped early", f"after epoch {last} of {training.config.epochs}: {last - best.epoch} without a "
                                            "better one")
     table.add_row("time", f"{seconds:.1f} s")
     table.add_row()
@@ -122,5 +143,6 @@ def _conclude(out: Console, run: Run, training: Training, score: Score | None, s
         if (run.path / names.split(",")[0]).exists():
             table.add_row(f"  {names}", what)
     out.print(table)
-    todo = f"tinyconv predict {run.path} image.png" if training.done else f"tinyconv train --resume {run.path}"
+    look = f"predict {run.path} image.png" if task_of(run.config) == "classify" else f"evaluate {run.path}"
+    todo = f"tinyconv {look}" if training.done else f"tinyconv train --resume {run.path}"
     out.print(f"\n{'next' if training.done else 'interrupted; go on with'}:  {todo}", soft_wrap=True)

@@ -1,4 +1,4 @@
-"""Data: files in IDX, MNIST and Fashion-MNIST, embedded digits, splits, augmentation, and batches of them.
+"""Data: files in IDX, MNIST and Fashion-MNIST, embedded digits, scenes of them, splits, augmentation, and batches of them.
 
     images, labels = digits()
     for x, t in Loader(images, labels, batch_size=64, shuffle=True, transform=normalise(scale=16)): ...
@@ -12,7 +12,8 @@ from .files import DataError
 from .idx import read_idx, write_idx
 from .loader import Loader
 from .mnist import fashion_mnist, mnist
+from .scenes import scenes
 from .split import split, stratified
 
 __all__ = ["DataError", "Loader", "compose", "crop", "digits", "expand_shifts", "fashion_mnist", "flip", "mean_std",
-           "mnist", "normalise", "read_idx", "shift", "split", "stratified", "write_idx"]
+           "mnist", "normalise", "read_idx", "scenes", "shift", "split", "stratified", "write_idx"]

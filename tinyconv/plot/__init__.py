@@ -14,9 +14,11 @@ from .geometry import conv_scene, pool_scene, transposed_scene, unpool_scene
 from .guide import draw_guide
 from .insight import confusion_matrix, labelled_images, layer_maps, range_test, saliency_maps
 from .matrix import positions, toeplitz
+from .sheet import segmentation, sheet
 from .tiles import filters
 
 __all__ = [
     "PlotError", "confusion_matrix", "conv_scene", "draw", "draw_guide", "filters", "labelled_images", "layer_maps",
-    "learning_curve", "pool_scene", "positions", "range_test", "saliency_maps", "toeplitz", "transposed_scene", "unpool_scene",
+    "learning_curve", "pool_scene", "positions", "range_test", "saliency_maps", "segmentation", "sheet", "toeplitz",
+    "transposed_scene", "unpool_scene",
 ]

@@ -11,11 +11,15 @@ from .config import RECIPES, Config, TrainError, configure, read_config
 from .insight import confusion, layer_maps, saliency, worst
 from .loop import Epoch, Training, Watch, fit
 from .lr_range import LrRange, lr_range
-from .problem import PROBLEMS, Data, Problem, load, new_model, on_device
+from .objective import OBJECTIVES, ImageScore, PixelScore, iou, mean_iou, pixel_accuracy
+from .problem import PROBLEMS, Data, Problem, load, new_model, on_device, task_of
 from .run import Run
 from .score import Score, evaluate, predict, vote
 from .threads import use_threads
 
-__all__ = ["PROBLEMS", "RECIPES", "Config", "Data", "Epoch", "LrRange", "Problem", "Run", "Score", "TrainError", "Training",
-           "Watch", "configure", "confusion", "evaluate", "fit", "layer_maps", "load", "lr_range", "new_model", "on_device",
-           "predict", "read_config", "saliency", "use_threads", "vote", "worst"]
+__all__ = [
+    "OBJECTIVES", "PROBLEMS", "RECIPES", "Config", "Data", "Epoch", "ImageScore", "LrRange", "PixelScore", "Problem", "Run",
+    "Score", "TrainError", "Training", "Watch", "configure", "confusion", "evaluate", "fit", "iou", "layer_maps", "load",
+    "lr_range", "mean_iou", "new_model", "on_device", "pixel_accuracy", "predict", "read_config", "saliency", "task_of",
+    "use_threads", "vote", "worst",
+]

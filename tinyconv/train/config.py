@@ -94,6 +94,7 @@ RECIPES = {
                     validation=5_000),
     "fashion-mnist": Config(data="fashion-mnist", model="bncnn", epochs=12, batch_size=64, lr=0.004, weight_decay=0.05,
                             label_smoothing=0.05, augment="shift:2,flip", validation=2_000),
+    "scenes": Config(data="scenes", model="unet", epochs=8, lr=0.005, label_smoothing=0.0, augment="none", validation=500),
 }
 
 

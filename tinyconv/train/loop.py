@@ -20,15 +20,15 @@ import numpy as np
 
 from ..data import Loader
 from ..nn import Module
-from ..nn.functional import cross_entropy
 from ..random import get_rng_state, set_rng_state
 from ..tensor import Tensor, from_numpy
 from .blame import blame
 from .config import Config, TrainError
+from .objective import OBJECTIVES
 from .optimise import make_optimiser, make_schedule
-from .problem import Data, training_transform
+from .problem import Data, task_of, training_transform
 from .recorded import Recorded
-from .score import Score, device_of_model, evaluate
+from .score import device_of_model
 
 LOOK = 50  # steps on a GPU between two looks at the loss: one that is no number is then noticed, if late
 
@@ -57,20 +57,27 @@ class Tally:
 
     samples: int = 0
     loss: Any = 0.0
-    right: Any = 0
+    right: Any = 0  # of `judged`: images, or what else the objective counts
+    judged: Any = 0
     seconds: float = 0.0
 
-    def add(self, loss: Any, logits: Any, labels: Any, seconds: float) -> None:
-        """Count one batch in. What is on a GPU is added up there, and not waited for."""
-        self.samples += len(labels)
-        self.loss = self.loss + loss * len(labels)
-        self.right = self.right + (logits.argmax(1) == labels).sum()
+    @property
+    def accuracy(self) -> float:
+        """The share that was right, 0 to 1."""
+        return float(self.right) / float(self.judged)
+
+    def add(self, loss: Any, samples: int, right: tuple[Any, Any], seconds: float) -> None:
+        """Count one batch in: its mean loss, and how much of how much was right. What is on a GPU is added up there."""
+        self.samples += samples
+        self.loss = self.loss + loss * samples
+        self.right = self.right + right[0]
+        self.judged = self.judged + right[1]
         self.seconds += seconds
 
     def settle(self) -> None:
         """Have the sums as numbers; for those on a GPU, wait."""
         began = time.perf_counter()
-        self.loss, self.right = float(self.loss), int(self.right)
+        self.loss, self.right, self.judged = float(self.loss), float(self.right), float(self.judged)
         self.seconds += time.perf_counter() - began
 
 
@@ -107,6 +114,7 @@ class Training:
 
     def __init__(self, model: Module, data: Data, config: Config):
         self.model, self.data, self.config = model, data, config
+        self.objective = OBJECTIVES[task_of(config)]
         self.device = device_of_model(model)
         self.forward_backward = self._forward_backward if not config.graph else Recorded(self._forward_backward)
         self.loader = Loader(*data.train, batch_size=config.batch_size, shuffle=True, seed=config.seed,
@@ -133,7 +141,7 @@ class Training:
         return float(self.optimiser.param_groups[0]["lr"])
 
     def step(self, images: np.ndarray, labels: np.ndarray) -> None:
-        """Learn from one batch: images (N, C, H, W) float32, labels (N,) int64."""
+        """Learn from one batch: images (N, C, H, W) float32, labels (N,) int64, or of each pixel."""
         began = time.perf_counter()
         if self.device != "cpu":
             return self._step_on_gpu(images, labels, began)
@@ -142,7 +150,8 @@ class Training:
         self._check(value)  # before it reaches the weights
         loss.backward()
         self.move()
-        self.tally.add(value, logits.numpy(), labels, time.perf_counter() - began)
+        right = self.objective.right(logits.numpy(), images, labels)
+        self.tally.add(value, len(labels), right, time.perf_counter() - began)
 
     def lose(self, images: np.ndarray, labels: np.ndarray) -> tuple[Tensor, Tensor]:
         """The loss of a batch, and its logits; gradients of before are gone."""
@@ -152,7 +161,7 @@ class Training:
     def _lose(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         self.optimiser.zero_grad()
         logits = self.model(x)
-        return cross_entropy(logits, t, label_smoothing=self.config.label_smoothing), logits
+        return self.objective.loss(logits, x, t, self.config.label_smoothing), logits
 
     def _forward_backward(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         """The loss and the logits of a batch, the gradients left in the parameters."""
@@ -168,7 +177,8 @@ class Training:
         if self.tally.samples // self.config.batch_size % LOOK == LOOK - 1:
             self._check(float(self.tally.loss))
         self.move()
-        self.tally.add(loss.detach().data.astype(np.float64), logits.detach().data, t.data, time.perf_counter() - began)
+        right = self.objective.right(logits.detach().data, x.data, t.data)
+        self.tally.add(loss.detach().data.astype(np.float64), len(labels), right, time.perf_counter() - began)
 
     def _check(self, loss: float) -> None:
         if not isfinite(loss):
@@ -184,9 +194,9 @@ class Training:
         """Measure the validation samples, and turn the tally into a line of the history."""
         self.tally.settle()
         self._check(self.tally.loss)
-        score: Score = evaluate(self.model, self.data.validation, self.data.problem.transform)
+        score = self.objective.score(self.model, self.data.validation, self.data.problem.transform)
         t, n = self.tally, self.tally.samples
-        self.history.append(Epoch(len(self.history) + 1, self.lr, t.loss / n, t.right / n, score.loss, score.accuracy,
+        self.history.append(Epoch(len(self.history) + 1, self.lr, t.loss / n, t.accuracy, score.loss, score.accuracy,
                                   t.seconds))
         self.tally = Tally()
 

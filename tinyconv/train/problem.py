@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from ..data import compose, digits, expand_shifts, fashion_mnist, flip, mnist, normalise, shift, split
-from ..models import classifier
+from ..data import compose, digits, expand_shifts, fashion_mnist, flip, mnist, normalise, scenes, shift, split
+from ..data.scenes import SIZE
+from ..models import TASKS, ModelError, find
 from ..nn import Module
 from ..random import manual_seed
 from .config import Config, TrainError, one_of
@@ -26,9 +27,10 @@ Folder = str | os.PathLike[str] | None
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """load(folder, train) -> images (N, *image) uint8, labels (N,) int64.
+    """load(folder, train) -> images (N, *image) uint8, labels (N,) int64; (N, H, W) where every pixel has one.
 
     scale: the pixel value that becomes 1. frame: the side of the square that the subject fills in an image.
+    tasks: of models.TASKS, what a network can be trained for on it.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Problem:
     scale: int
     frame: int
     classes: tuple[str, ...]
+    tasks: tuple[str, ...] = ("classify", "reconstruct")
 
     @property
     def transform(self) -> Transform:
@@ -45,12 +48,15 @@ class Problem:
 
 
 DIGITS = tuple("0123456789")
+LEARN, HELD = 4_000, 1_000  # scenes
 CLOTHES = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
 
 PROBLEMS = {p.name: p for p in (
     Problem("digits", lambda folder, train: digits(train), (1, 8, 8), 16, 8, DIGITS),
     Problem("mnist", lambda folder, train: mnist(folder, train), (1, 28, 28), 255, 20, DIGITS),
     Problem("fashion-mnist", lambda folder, train: fashion_mnist(folder, train), (1, 28, 28), 255, 28, CLOTHES),
+    Problem("scenes", lambda folder, train: scenes("train", LEARN, root=folder) if train else scenes("test", HELD, root=folder),
+            (1, SIZE, SIZE), 255, 28, ("background", *DIGITS), ("segment",)),
 )}
 
 AUGMENTATIONS: dict[str, Callable[[int], Transform]] = {"shift": shift, "flip": lambda _: flip()}
@@ -75,6 +81,12 @@ def load(config: Config, folder: Folder = None) -> Data:
     """
     problem = PROBLEMS[config.data]
     images, labels = problem.load(folder, True)
+    if problem.tasks == ("segment",):  # made of digits that are in no other part, where a split would mix them
+        if config.augment != "none" or config.expand:
+            raise TrainError(f"augment={config.augment!r}, expand={config.expand}: {problem.name} has a class for each pixel, "
+                             "which would not move with the image; set them to none and 0")
+        watched = scenes("validation", config.validation, root=folder)
+        return Data(problem, (images, labels), watched, problem.load(folder, False))
     if config.validation >= len(labels):
         raise TrainError(f"validation={config.validation} leaves nothing to train on: {problem.name} has "
                          f"{len(labels)} training samples")
@@ -95,12 +107,13 @@ def new_model(config: Config) -> Module:
     """The network of a run on its device, its weights drawn from `config.seed`, from which the default generator is started
     afresh; they are the same on every device.
 
-    Raises: ModelError for an unknown name, a network that does not classify, or one that does not take images of this size;
+    Raises: ModelError for an unknown name, a network for another task, or one that does not take images of this size;
     TrainError for a device that there is none of, with what is missing.
     """
-    problem, architecture = PROBLEMS[config.data], classifier(config.model)
+    task_of(config)
     manual_seed(config.seed)
-    return on_device(architecture.build(problem.image, len(problem.classes)), config.device)
+    problem = PROBLEMS[config.data]
+    return on_device(find(config.model).build(problem.image, len(problem.classes)), config.device)
 
 
 def on_device(model: Module, device: str) -> Module:
@@ -109,6 +122,15 @@ def on_device(model: Module, device: str) -> Module:
         return model.to(device)
     except (RuntimeError, ValueError) as error:
         raise TrainError(str(error)) from error
+
+
+def task_of(config: Config) -> str:
+    """What the network of a run is for, one of models.TASKS. Raises: ModelError where the data are not for it."""
+    problem, task = PROBLEMS[config.data], find(config.model).task
+    if task not in problem.tasks:
+        raise ModelError(f"the model {config.model} gives {TASKS[task]}: {problem.name} takes one that gives "
+                         f"{' or '.join(TASKS[t] for t in problem.tasks)}")
+    return task
 
 
 def augmentation(text: str) -> list[Transform]:

@@ -25,6 +25,7 @@ from ..nn import Module
 from .checkpoint import read_tensors, read_tree, write_tensors, write_tree
 from .config import Config, TrainError, configure, read_config
 from .loop import Epoch, Training
+from .objective import PixelScore
 from .problem import PROBLEMS, Problem
 from .score import Score
 
@@ -114,13 +115,14 @@ class Run:
 
     def write_metrics(self, training: Training, score: Score | None = None) -> None:
         """Write metrics.csv and metrics.json; score: that of the finished run on the test samples."""
+        more = {"mean_iou": score.mean_iou, "confusion": score.confusion.tolist()} if isinstance(score, PixelScore) else {}
         outcome: dict[str, Any] = {
             "config": asdict(self.config),
             "parameters": sum(p.numel() for p in training.model.parameters()),
             "finished": training.done,
             "best_epoch": training.best.epoch if training.history else None,
             "test": None if score is None else {"accuracy": score.accuracy, "loss": score.loss, "count": score.count,
-                                                "wrong": score.wrong.tolist()},
+                                                "wrong": score.wrong.tolist(), **more},
             "epochs": [asdict(e) for e in training.history],
         }
         for name, text in (("metrics.csv", _csv(training.history)), ("metrics.json", json.dumps(outcome, indent=1) + "\n")):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from ..tensor import from_numpy, no_grad
 from .problem import Pair, Transform
 
 BATCH = 500  # samples at a time: enough to keep the cores busy, too few to fill the memory
+PIXELS = BATCH * 784  # of larger images fewer
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,13 +63,14 @@ def vote(probabilities: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def forward(model: Module, images: np.ndarray, transform: Transform) -> np.ndarray:
-    """Logits (N, classes) of images (N, C, H, W), nothing recorded; the mode of the model is left as it was."""
+    """The output, such as logits (N, classes), for images (N, C, H, W), nothing recorded; the model's mode stays."""
     rng = np.random.default_rng(0)  # for the transform, which here draws nothing
+    batch = max(1, min(BATCH, PIXELS // prod(images.shape[2:])))
     mode, where = model.training, device_of_model(model)
     model.eval()
     try:
         with no_grad():
-            logits = [model(from_numpy(transform(images[at:at + BATCH], rng)).to(where)) for at in range(0, len(images), BATCH)]
-            return np.concatenate([t.cpu().numpy() for t in logits])
+            out = [model(from_numpy(transform(images[at:at + batch], rng)).to(where)) for at in range(0, len(images), batch)]
+            return np.concatenate([t.cpu().numpy() for t in out])
     finally:
         model.train(mode)

@@ -7,15 +7,17 @@ Needs matplotlib, which comes with the extra `plot`. Every function here writes 
 Read next: curve.py; geometry.py.
 """
 
+from .checkerboard import checkerboard
 from .curve import learning_curve
 from .draw import draw
 from .figure import PlotError
 from .geometry import conv_scene, pool_scene, transposed_scene, unpool_scene
 from .guide import draw_guide
 from .matrix import positions, toeplitz
+from .sheet import sheet
 from .tiles import filters
 
 __all__ = [
-    "PlotError", "conv_scene", "draw", "draw_guide", "filters", "learning_curve", "pool_scene", "positions", "toeplitz",
-    "transposed_scene", "unpool_scene",
+    "PlotError", "checkerboard", "conv_scene", "draw", "draw_guide", "filters", "learning_curve", "pool_scene", "positions",
+    "sheet", "toeplitz", "transposed_scene", "unpool_scene",
 ]

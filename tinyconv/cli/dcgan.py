@@ -23,7 +23,7 @@ def dcgan(game: Game, threads: int, out: Path, data_dir: Path | None) -> int:
         screen.print(f"{line.epoch:>3}/{game.epochs:<3}   {line.discriminator:11.4f}   {line.generator:9.4f}   "
                      f"{100 * line.real_right:7.1f} %   {100 * line.made_right:7.1f} %")
         try:
-            plot.sheet(players.samples(), out / f"samples-{line.epoch:03d}.png", f"{game.data}, epoch {line.epoch}")
+            plot.samples(players.samples(), out / f"samples-{line.epoch:03d}.png", f"{game.data}, epoch {line.epoch}")
         except plot.PlotError as error:
             note(str(error))
 

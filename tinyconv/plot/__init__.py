@@ -14,10 +14,10 @@ from .figure import PlotError
 from .geometry import conv_scene, pool_scene, transposed_scene, unpool_scene
 from .guide import draw_guide
 from .matrix import positions, toeplitz
-from .sheet import sheet
+from .samples import samples
 from .tiles import filters
 
 __all__ = [
     "PlotError", "checkerboard", "conv_scene", "draw", "draw_guide", "filters", "learning_curve", "pool_scene", "positions",
-    "sheet", "toeplitz", "transposed_scene", "unpool_scene",
+    "samples", "toeplitz", "transposed_scene", "unpool_scene",
 ]

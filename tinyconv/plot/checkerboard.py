@@ -3,6 +3,8 @@
 Along an axis a kernel of size k at stride s covers some cells floor(k/s) times and others ceil(k/s) times, by turns; in two
 dimensions the counts multiply. Under random weights the mean of y*y is proportional to them, so that the pattern is there
 before anything is learnt: for k = 3, s = 2 the counts are 1 and 2 along an axis, the artefact (1 + 1/9)**2 - 1 = 19/81.
+An even kernel is even on average: a single draw of its weights, or weights learnt, may have a pattern of their own. Nearest
+neighbours and a convolution have none, whatever the weights.
 Source: A. Odena, V. Dumoulin, C. Olah (2016), "Deconvolution and Checkerboard Artifacts", Distill.
 """
 
@@ -54,7 +56,7 @@ def checkerboard(path: str | Path, seed: int = 0) -> list[float]:
     Returns the artefacts. Raises: PlotError where matplotlib is not installed, DataError where `path` cannot be written.
     """
     figure = new_figure(7.2, 5.4)
-    grid, found = figure.subplots(2, len(WAYS), height_ratios=(1.0, 1.0)), []
+    grid, found = figure.subplots(2, len(WAYS)), []
     maps = [power(kernel, upsample, seed) for _, kernel, upsample in WAYS]
     for (name, kernel, upsample), mean, (above, below) in zip(WAYS, maps, grid.T):
         found.append(artefact(mean))
@@ -64,9 +66,9 @@ def checkerboard(path: str | Path, seed: int = 0) -> list[float]:
         below.set_title(f"artefact {found[-1]:.3f}", fontsize=9, color=INK)
         for axes in (above, below):
             axes.set(xticks=[], yticks=[])
-    grid[0, 0].set_ylabel("three layers, one draw", fontsize=9, color=INK)
-    grid[1, 0].set_ylabel("one layer, mean of y²", fontsize=9, color=INK)
-    figure.suptitle("From noise, by random weights, twice as large a layer", fontsize=11, color=INK)
+    grid[0, 0].set_ylabel("three layers, one draw of weights", fontsize=9, color=INK)
+    grid[1, 0].set_ylabel("one layer, mean of y² over draws", fontsize=9, color=INK)
+    figure.suptitle("Noise, enlarged by random weights", fontsize=11, color=INK)
     write_figure(figure, path)
     return found
 

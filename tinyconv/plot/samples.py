@@ -1,4 +1,4 @@
-"""Many images on one sheet: samples of a generator, or what went into a network above what came out."""
+"""Samples of a generator, many images on one sheet."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from .figure import INK, new_figure, write_figure
 GAP = 2  # pixels of white between two images
 
 
-def sheet(images: np.ndarray, path: str | Path, title: str = "", columns: int = 8) -> None:
+def samples(images: np.ndarray, path: str | Path, title: str = "", columns: int = 8) -> None:
     """Draw images (N, C, H, W), C 1 or 3, of values 0 to 1, ink 1 where C is 1, row by row.
 
     Raises: ValueError for another shape, PlotError where matplotlib is not installed, DataError where `path` cannot be
     written.
     """
     if images.ndim != 4 or images.shape[1] not in (1, 3) or 0 in images.shape:
-        raise ValueError(f"a sheet is drawn of images (N, C, H, W) with C 1 or 3, got shape {images.shape}")
+        raise ValueError(f"samples are drawn of images (N, C, H, W) with C 1 or 3, got shape {images.shape}")
     N, C, H, W = images.shape
     rows = -(-N // columns)
     page = np.full((rows * (H + GAP) - GAP, min(N, columns) * (W + GAP) - GAP, C), 0.0 if C == 1 else 1.0, np.float32)

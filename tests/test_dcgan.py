@@ -104,8 +104,9 @@ def test_the_command_leaves_a_sheet_an_epoch(tmp_path):
         assert (out / name).read_bytes()[:4] == b"\x89PNG"
 
 
-@pytest.mark.parametrize("args, says", [(("--data", "cifar"), "'cifar'"), (("--epochs", "0"), "epochs must be at least 1, got 0"),
-                                        (("--lr", "-1"), "lr must be above 0, got -1")])
+@pytest.mark.parametrize("args, says", [
+    (("--data", "cifar"), "'cifar'"), (("--epochs", "0"), "epochs must be at least 1, got 0"),
+    (("--lr", "-1"), "lr must be above 0, got -1")])
 def test_what_makes_no_sense_is_told_in_a_line(args, says, capsys):
     with pytest.raises(SystemExit) as status:
         main(["dcgan", *args])

@@ -70,7 +70,8 @@ class Players:
         channels, size, _ = PROBLEMS[game.data].image
         manual_seed(game.seed)
         self.game = game
-        self.generator, self.discriminator = Generator(channels, size, NOISE, game.width), Discriminator(channels, size, game.width)
+        self.generator = Generator(channels, size, NOISE, game.width)
+        self.discriminator = Discriminator(channels, size, game.width)
         self.optimisers = tuple(Adam(m.parameters(), game.lr, betas=BETAS) for m in (self.generator, self.discriminator))
         self.history: list[Round] = []
 
@@ -130,7 +131,7 @@ def play(game: Game, out: Path, folder: Folder = None, told: Callable[[Players],
     """Let the two learn for `game.epochs`, or go on with what `out` holds.
 
     After every epoch `out` has generator.safetensors and checkpoint.safetensors, and `told` is called. stop: asked after
-    every batch; where it says True, the epoch begun is given up, as `done` of the players' epochs shows.
+    every batch; where it says True, the epoch begun is given up, as the history shows.
     Raises: TrainError where `out` holds another game, or a loss is no longer a number; DataError for missing files.
     """
     players = Players(game)
@@ -148,7 +149,8 @@ def play(game: Game, out: Path, folder: Folder = None, told: Callable[[Players],
         for real, noise in _batches(pixels, problem.scale, game, epoch):
             facts = players.step(real, noise)
             if not np.isfinite(facts).all():
-                raise TrainError(f"a loss became {facts[0]} and {facts[1]} in epoch {epoch}: try a smaller --lr than {game.lr:g}")
+                raise TrainError(f"in epoch {epoch} the losses became {facts[0]} and {facts[1]}: try a smaller --lr than "
+                                 f"{game.lr:g}")
             sums, seen = sums + np.multiply(facts, len(real)), seen + len(real)
             if stop():
                 return players

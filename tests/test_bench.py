@@ -5,6 +5,7 @@ import re
 from dataclasses import asdict
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
+from time import sleep
 
 import numpy as np
 import pytest
@@ -194,6 +195,22 @@ def test_a_process_that_dies_says_its_last_words():
     with pytest.raises(RuntimeError, match=r"(?s)the process of no_such_library ended.*No module named"):
         worker.ask("hello")
     worker.process.wait()
+
+
+def test_a_library_that_is_not_in_turn_is_stopped():
+    """Its waiting threads would spin on the cores of the one that is."""
+    with Worker(OURS, 1) as worker:
+        worker.ask("hello")
+        state = Path(f"/proc/{worker.process.pid}/stat")
+        if not state.exists():
+            pytest.skip("the state of a process is read from Linux's /proc")
+        for _ in range(200):
+            if state.read_text().rpartition(")")[2].split()[0] == "T":
+                break
+            sleep(0.01)
+        else:
+            pytest.fail(f"the process runs on: {state.read_text()}")
+        assert worker.ask("hello")["threads"] == 1
 
 
 def test_what_a_library_prints_does_not_reach_the_replies(tmp_path):

@@ -32,7 +32,7 @@ def test_every_kernel_is_its_definition(op, dtype):
             continue
         a = rng.integers(-4, 5, dims.x_shape if op == "unfold" else columns).astype(dtype)
         want = getattr(reference, op)(a, dims)
-        for kernel in registry.kernels(op)[1:]:
+        for kernel in [k for k in registry.kernels(op)[1:] if k.device == "cpu"]:
             got = kernel.fn(a, dims)
             assert got.dtype == dtype and np.array_equal(got, want), f"{kernel.algorithm}: {name}"
             tried += 1

@@ -14,7 +14,7 @@ HOUSE = Path(tinyconv.__file__).parent
 # each room, and the rooms that it may import from; DESIGN's table, with what each room needs spelled out
 KERNELS = {"dims", "mode", "memory", "registry", "kernels"}
 TAPE = {"mode", "tape", "tensor"}
-OPS = {"blas", "dims", "registry", "forms", "random", "ops"} | TAPE
+OPS = {"blas", "device", "dims", "registry", "forms", "random", "ops"} | TAPE
 NETS = OPS | {"autograd", "nn", "optim"}
 MAY_IMPORT = {
     "dims": set(),
@@ -22,13 +22,15 @@ MAY_IMPORT = {
     "cases": {"dims"},
     "mode": set(),
     "registry": {"dims", "mode"},
+    "tuning": {"dims", "registry", "kernels"},
     "random": set(),
     "blas": set(),
+    "device": {"kernels"},
     "memory": set(),
     "names": set(),
     "kernels": KERNELS,
     "tape": {"mode"},
-    "tensor": {"mode", "tape"},
+    "tensor": {"device", "mode", "tape"},
     "forms": TAPE,
     "autograd": TAPE,
     "filters": {"tensor"},
@@ -41,7 +43,7 @@ MAY_IMPORT = {
     "plot": NETS | {"arithmetic", "names", "cases", "kernels", "data", "models", "train", "plot"},
     "explore": {"data"},
     "tracing": {"registry", "data"} | TAPE,
-    "bench": NETS | {"cases", "kernels", "bench"},
+    "bench": NETS | {"cases", "kernels", "memory", "bench"},
     "reproduce": NETS | {"names", "cases", "kernels", "data", "models", "train", "bench", "reproduce"},
     "cli": NETS | {"arithmetic", "names", "cases", "kernels", "data", "models", "train", "plot", "explore", "tracing", "bench",
                    "reproduce", "cli"},

@@ -34,6 +34,11 @@ OPS = (*CHOICES, "pool_gather", "pool_scatter", "pool_even_gather", "pool_even_s
        "avg_pool_adjoint", "lp_pool", "lp_pool_grad")
 
 
+def kernels(op):
+    """Those of the CPU; test_cuda_pool.py has the others."""
+    return [k for k in registry.kernels(op) if k.device == "cpu"]
+
+
 @pytest.fixture(autouse=True)
 def one_thread():
     """On a busy machine every join of threads waits for a time slice. One test below compares the thread counts."""
@@ -178,7 +183,7 @@ def test_every_operation_is_checked():
 def test_kernels_agree_with_the_reference(op, dtype):
     tried = 0
     for name, dims in CASES.items():
-        for k in registry.kernels(op):
+        for k in kernels(op):
             if k.algorithm == "reference" or k.refuse(dims, np.dtype(dtype)):
                 continue
             for arrays, keywords in calls(op, dims, dtype, np.random.default_rng(len(name))):
@@ -208,7 +213,7 @@ def test_the_adjoint_is_exact_where_every_quotient_is():
         for include in (True, False):
             sizes = [prod(w) for w in itertools.product(*(dims.extents if include else [c for _, c in dims.windows]))]
             y = integers(rng, dims.y_shape) * np.lcm.reduce(sizes)
-            for k in registry.kernels("avg_pool_adjoint"):
+            for k in kernels("avg_pool_adjoint"):
                 if not k.refuse(dims, y.dtype):
                     want = reference.avg_pool_adjoint(y, dims, include)
                     assert np.array_equal(k.fn(y, dims, include), want), (k.algorithm, name, include)
@@ -226,7 +231,7 @@ def test_nan_and_infinity(op):
         for values in (x, np.full_like(x, -np.inf)):
             arrays = (values, rng.random(dims.y_shape)) if op == "stochastic_pool" else (values,)
             want = getattr(reference, op)(*arrays, dims)
-            for k in registry.kernels(op):
+            for k in kernels(op):
                 if not k.refuse(dims, x.dtype):
                     check(k, k.fn(*arrays, dims), want, f"{op} by {k.algorithm}, {dims}")
 
@@ -235,7 +240,7 @@ def test_the_first_nan_wins_and_padding_never_does():
     x = image([1, np.nan, 2], [np.nan, -4, -5], [-6, -7, -8])
     dims = pool_dims(x.shape, 2, stride=1, padding=1)
     want = [[0, 1, 1, 2], [3, 1, 1, 2], [3, 3, 4, 5], [6, 6, 7, 8]]
-    for k in registry.kernels("max_pool"):
+    for k in kernels("max_pool"):
         y, at = k.fn(x, dims)
         assert np.array_equal(at[0, 0], want), k.algorithm
         assert np.array_equal(y[0, 0], x.ravel()[want], equal_nan=True), k.algorithm
@@ -245,7 +250,7 @@ def test_even_ties_among_nan():
     x = image([np.nan, 1], [np.nan, np.nan])
     dims = pool_dims(x.shape, 2)
     y = image([np.nan])
-    for k in registry.kernels("pool_even_scatter"):
+    for k in kernels("pool_even_scatter"):
         assert np.array_equal(k.fn(image([6.0]), x, y, dims), image([2, 0], [2, 2])), k.algorithm
 
 
@@ -272,7 +277,7 @@ def unaligned(a):
 def test_any_memory_layout(op):
     dims = CASES["overlap"]
     arrays, keywords = next(calls(op, dims, np.float64, np.random.default_rng(2)))
-    for k in registry.kernels(op):
+    for k in kernels(op):
         want = k.fn(*arrays, dims, **keywords)
         for layout in (strided, unwritable, unaligned, np.asfortranarray):
             check(k, k.fn(*map(layout, arrays), dims, **keywords), want, f"{op} by {k.algorithm}, {layout.__name__}")
@@ -283,7 +288,7 @@ def test_operands_are_left_alone():
         for dims in (CASES["overlap"], CASES["adaptive"]):
             arrays, keywords = next(calls(op, dims, np.float64, np.random.default_rng(3)))
             before = [a.copy() for a in arrays]
-            for k in registry.kernels(op):
+            for k in kernels(op):
                 if not k.refuse(dims, np.dtype(np.float64)):
                     k.fn(*arrays, dims, **keywords)
                     assert all(map(np.array_equal, arrays, before)), (op, k.algorithm)
@@ -300,8 +305,8 @@ def test_bits_do_not_depend_on_the_number_of_threads():
         results = []
         for threads in (1, 2):
             numba.set_num_threads(threads)
-            results.append([np.asarray(k.fn(*arrays, dims, **keywords)) for k in registry.kernels(op)])
-        for k, one, two in zip(registry.kernels(op), *results):
+            results.append([np.asarray(k.fn(*arrays, dims, **keywords)) for k in kernels(op)])
+        for k, one, two in zip(kernels(op), *results):
             assert one.tobytes() == two.tobytes(), (op, k.algorithm)
 
 
@@ -312,7 +317,7 @@ def test_gather_and_scatter_are_adjoint():
     for dims in CASES.values():
         x, y = integers(rng, dims.x_shape), integers(rng, dims.y_shape)
         _, at = reference.max_pool(x, dims)
-        for a, b in itertools.product(registry.kernels("pool_gather"), registry.kernels("pool_scatter")):
+        for a, b in itertools.product(kernels("pool_gather"), kernels("pool_scatter")):
             if not (a.refuse(dims, x.dtype) or b.refuse(dims, x.dtype)):
                 assert np.sum(a.fn(x, at, dims) * y) == np.sum(x * b.fn(y, at, dims)), (a.algorithm, b.algorithm)
 
@@ -322,7 +327,7 @@ def test_average_and_its_adjoint():
     for dims in CASES.values():
         for keywords in ({}, {"count_include_pad": False}, {"divisor_override": 1}):
             x, y = integers(rng, dims.x_shape), integers(rng, dims.y_shape)
-            for a, b in itertools.product(registry.kernels("avg_pool"), registry.kernels("avg_pool_adjoint")):
+            for a, b in itertools.product(kernels("avg_pool"), kernels("avg_pool_adjoint")):
                 if not (a.refuse(dims, x.dtype) or b.refuse(dims, x.dtype)):
                     left, right = np.sum(a.fn(x, dims, **keywords) * y), np.sum(x * b.fn(y, dims, **keywords))
                     assert abs(left - right) <= 1e-15 * x.size * 9, (a.algorithm, b.algorithm, dims)  # |x y| <= 9
@@ -333,7 +338,7 @@ def test_even_gather_and_scatter_are_adjoint():
     for dims in CASES.values():
         x, v, y = integers(rng, dims.x_shape), integers(rng, dims.x_shape), integers(rng, dims.y_shape)
         top, _ = reference.max_pool(x, dims)
-        for a, b in itertools.product(registry.kernels("pool_even_gather"), registry.kernels("pool_even_scatter")):
+        for a, b in itertools.product(kernels("pool_even_gather"), kernels("pool_even_scatter")):
             if not (a.refuse(dims, x.dtype) or b.refuse(dims, x.dtype)):
                 left, right = np.sum(a.fn(v, x, top, dims) * y), np.sum(v * b.fn(y, x, top, dims))
                 assert abs(left - right) <= 1e-15 * x.size * 9, (a.algorithm, b.algorithm, dims)
@@ -346,7 +351,7 @@ def test_lp_gradient_against_differences(p):
     for dims in (CASES["overlap"], CASES["adaptive"], CASES["dilated"], CASES["volume"], CASES["line"]):
         x, g, v = (rng.normal(size=s) for s in (dims.x_shape, dims.y_shape, dims.x_shape))
         x += np.sign(x) * 0.1  # a step away from the kink of |x| at 0
-        for k, kg in itertools.product(registry.kernels("lp_pool"), registry.kernels("lp_pool_grad")):
+        for k, kg in itertools.product(kernels("lp_pool"), kernels("lp_pool_grad")):
             if not (k.refuse(dims, x.dtype) or kg.refuse(dims, x.dtype)):
                 slope = np.sum(g * (k.fn(x + h * v, dims, p) - k.fn(x - h * v, dims, p))) / (2 * h)
                 exact = np.sum(v * kg.fn(x, k.fn(x, dims, p), g, dims, p))
@@ -360,7 +365,7 @@ def test_lp_gradient_at_zero_is_zero(p, dtype):
     x = np.zeros((1, 1, 4, 4), dtype)
     x[0, 0, 0, 0] = -2  # its window has zeros beside it, the other windows nothing else
     dims = pool_dims(x.shape, 2)
-    for k in registry.kernels("lp_pool_grad"):
+    for k in kernels("lp_pool_grad"):
         g = k.fn(x, reference.lp_pool(x, dims, p), np.ones(dims.y_shape, dtype), dims, p)
         assert g[0, 0, 0, 0] == -1 and np.count_nonzero(g) == 1, (k.algorithm, g)
 
@@ -369,7 +374,7 @@ def test_lp_in_float32_neither_overflows_nor_vanishes():
     dims = pool_dims((1, 1, 2, 2), 2)
     for p, size in itertools.product((2, 3, 8), (1e-30, 1e30)):
         x = np.full(dims.x_shape, size, np.float32)
-        for k, kg in itertools.product(registry.kernels("lp_pool"), registry.kernels("lp_pool_grad")):
+        for k, kg in itertools.product(kernels("lp_pool"), kernels("lp_pool_grad")):
             y = k.fn(x, dims, p)
             np.testing.assert_allclose(y, size * 4 ** (1 / p), rtol=2e-6)  # a few eps, p times over in the root
             np.testing.assert_allclose(kg.fn(x, y, np.ones_like(y), dims, p), 4 ** (1 / p - 1), rtol=5e-6)

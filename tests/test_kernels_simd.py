@@ -29,6 +29,10 @@ edges = {
     "one_output": conv_dims((2, 17, 20, 33), (1, 17, 3, 3), padding=1),
     "17_images": conv_dims((17, 5, 6, 6), (7, 5, 3, 3), padding=1, stride=2),
     "stride_4": conv_dims((2, 3, 37, 41), (16, 3, 7, 7), stride=4, padding=2),
+    "stride_4_wide": conv_dims((1, 2, 9, 138), (5, 2, 5, 7), stride=(2, 4), padding=3),
+    "stride_2_wide": conv_dims((2, 2, 7, 71), (5, 2, 3, 3), stride=2, padding=1),
+    "planes_alone": conv_dims((2, 17, 9, 20), (34, 1, 3, 3), padding=1, groups=17, stride=(2, 1)),
+    "images_of_one_channel": conv_dims((17, 1, 9, 21), (37, 1, 3, 3), padding=1),
     "no_image": conv_dims((0, 3, 5, 5), (2, 3, 3, 3)),
     "groups_of_17": conv_dims((2, 34, 8, 8), (34, 17, 3, 3), padding=1, groups=2),
 }

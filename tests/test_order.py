@@ -42,7 +42,7 @@ def test_what_falls_or_gives_more_than_the_maximum_stays():
         assert _cheapest_order([first, second]) == [first, second]
 
 
-@pytest.mark.parametrize("kernel", kernels("relu_grad"), ids=lambda k: k.algorithm)
+@pytest.mark.parametrize("kernel", [k for k in kernels("relu_grad") if k.device == "cpu"], ids=lambda k: k.algorithm)
 def test_relu_grad_lets_through_where_relu_is_positive(kernel):
     y = np.array([0.0, 1e-30, 3.0, np.nan, np.inf, 0.0], np.float32)
     g = np.array([1.0, 2.0, -3.0, 4.0, 5.0, np.inf], np.float32)

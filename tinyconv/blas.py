@@ -29,6 +29,8 @@ def _libraries() -> list:
 
 def matmul(a: np.ndarray, b: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
     """a @ b, as np.matmul: (..., M, K) by (..., K, N)."""
+    if type(a) is not np.ndarray:  # on the GPU it is cuBLAS's
+        return np.matmul(a, b) if out is None else np.matmul(a, b, out)
     work = a.size * b.shape[-1]
     if work <= TINY or work >= LARGE:
         return np.matmul(a, b, out)

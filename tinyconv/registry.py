@@ -1,8 +1,8 @@
 """Every kernel, by operation, algorithm and device, and the choice between them.
 
 A kernel is a function on arrays and a record of what it can do. Each operation holds a ladder of them, slowest first;
-`choose` takes the highest rung that does not refuse. `use("im2col")` pins one for a while, `algorithm="im2col"` for a call,
-and `use(avoid="winograd")` forbids one, as where its rounding matters more than its speed.
+`choose` takes the highest rung that does not refuse, or measures (tuning.py). `use("im2col")` pins one for a while,
+`algorithm="im2col"` for a call, and `use(avoid="winograd")` forbids one, as where its rounding matters more than its speed.
 What is missing on a machine (a compiler, a GPU) is a record that refuses with a sentence, never an error at import.
 Read next: kernels/conv/__init__.py, where the ladder of convolution stands as a table.
 """
@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -63,6 +63,17 @@ class Kernel:
         return (self.fn.__doc__ or "").strip().split("\n")[0]
 
 
+class Tuner(Protocol):
+    """What chooses by measuring (tuning.py)."""
+
+    def threads(self) -> int:
+        """How many threads kernels run on: what was fastest on one need not be on two."""
+
+    def choose(self, candidates: list[Kernel], dims: Any, dtype: np.dtype) -> Kernel:
+        """One of these, which do not refuse, the highest rung first."""
+
+
+_tuner: Tuner | None = None
 _ladders: dict[str, list[Kernel]] = {}
 _providers: dict[str, str] = {}
 _chosen: dict[tuple, Kernel] = {}  # remembered choices, forgotten when a kernel is registered
@@ -113,6 +124,14 @@ def unregister(algorithm: str) -> None:
     _chosen.clear()
 
 
+def set_tuner(tuner: Tuner | None) -> Tuner | None:
+    """Have `choose` ask this one between the kernels it might take, or nobody; returns the one before."""
+    global _tuner
+    before, _tuner = _tuner, tuner
+    _chosen.clear()
+    return before
+
+
 def ops() -> list[str]:
     """Names of the operations that have kernels."""
     return sorted({*_providers, *_ladders})
@@ -135,7 +154,7 @@ def choose(op: str, dims: Any, dtype: np.dtype, device: str = "cpu", algorithm: 
     Raises: ValueError where the name is unknown, or where the named or pinned kernel refuses (with its reason).
     """
     pinned, avoided = ((algorithm,), frozenset[str]()) if algorithm else _wishes.get()
-    key = (op, dims, dtype, device, pinned, avoided, prefer)
+    key = (op, dims, dtype, device, pinned, avoided, prefer, _tuner and _tuner.threads())
     found = _chosen.get(key)
     if found is None:
         found = _search(op, dims, dtype, device, pinned, avoided, algorithm is not None, prefer)
@@ -167,13 +186,19 @@ def _search(op: str, dims: Any, dtype: np.dtype, device: str, pinned: tuple[str,
         if named:
             known = ", ".join(k.algorithm for k in ladder) or "none"
             raise ValueError(f"no algorithm {name!r} for {op} on {device}; there are: {known}")
-    reasons = []
+    reasons: list[str] = []
+    candidates: list[Kernel] = []
     for k in reversed(ladder):
         if k.automatic:
             why = k.refuse(dims, dtype)
-            if not why:
+            if why:
+                reasons.append(f"{k.algorithm}: {why}")
+            elif _tuner is None:
                 return k
-            reasons.append(f"{k.algorithm}: {why}")
+            else:
+                candidates.append(k)
+    if candidates and _tuner is not None:
+        return _tuner.choose(candidates, dims, dtype)
     raise ValueError(f"no kernel takes {op} of {dims} in {dtype} on {device}: " + "; ".join(reasons or ["there is none"]))
 
 

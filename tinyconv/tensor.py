@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .device import device_of, kind, kind_named, like, mixed, namespace, put, to_host
 from .mode import current
 from .tape import Node, enable_grad, is_grad_enabled, no_grad, now, sweep
 
-__all__ = ["Op", "Tensor", "enable_grad", "from_numpy", "is_grad_enabled", "no_grad", "tensor"]
+__all__ = ["Op", "Tensor", "enable_grad", "from_dlpack", "from_numpy", "is_grad_enabled", "no_grad", "tensor"]
 
 Rule = Callable[..., "Tensor"]
 
@@ -51,6 +52,8 @@ class Op:
             got = [type(t).__name__ for t in operands if not isinstance(t, Tensor)]
             if got:
                 raise TypeError(f"{self.name} wants tensors, got {got[0]}: tinyconv.tensor(...) makes one") from None
+            if why := mixed(self.name, [t.data for t in operands]):
+                raise RuntimeError(why) from None
             raise
 
     def record(self, data: Any, operands: tuple[Tensor, ...], meta: dict) -> Tensor:
@@ -77,9 +80,10 @@ class Op:
 class Tensor:
     """A multi-dimensional array on the tape.
 
-    Tensor(data, requires_grad=False, dtype=None) copies `data`: numbers, nested lists, arrays or tensors. Python floats
-    become float32; arrays keep their dtype. `data` is the array: what is written to it directly, the tape does not see
-    (write through the tensor, or call `mark_written`). `grad` is the accumulated gradient, a Tensor or None.
+    Tensor(data, requires_grad=False, dtype=None, device=None) copies `data`: numbers, nested lists, arrays or tensors. Python
+    floats become float32; arrays keep their dtype. device: "cpu" or "cuda"; by default where `data` lives, the host for what
+    is no array. `data` is the array, NumPy's or CuPy's: what is written to it directly, the tape does not see (write through
+    the tensor, or call `mark_written`). `grad` is the accumulated gradient, a Tensor or None.
     Indexing, arithmetic, comparison and the methods of PyTorch's tensors are installed by tinyconv.ops.
     """
 
@@ -104,8 +108,8 @@ class Tensor:
         def __neg__(self) -> Tensor: ...
         def __getitem__(self, key: Any) -> Tensor: ...
 
-    def __init__(self, data: Any, requires_grad: bool = False, dtype: Any = None):
-        self.data = _to_array(data, dtype)
+    def __init__(self, data: Any, requires_grad: bool = False, dtype: Any = None, device: Any = None):
+        self.data = _to_array(data, dtype, device)
         self.node: Node | None = None
         self.written = [0]  # when, by the tape's clock; shared by views
         if requires_grad:
@@ -160,6 +164,8 @@ class Tensor:
             return
         if not isinstance(value, Tensor):
             raise TypeError(f"a gradient is a Tensor or None, got {type(value).__name__}")
+        if why := mixed("setting a gradient", (self.data, value.data)):
+            raise RuntimeError(why)
         if value.shape != self.shape or value.dtype != self.dtype:
             raise ValueError(f"a gradient of shape {value.shape} and dtype {value.dtype} for a tensor of shape {self.shape} "
                              f"and dtype {self.dtype}")
@@ -192,7 +198,7 @@ class Tensor:
     # -- writing in place ----------------------------------------------------------------------------------------
 
     def copy_(self, source: Any) -> Tensor:
-        """Overwrite the elements with those of `source` (broadcast), in place."""
+        """Overwrite the elements with those of `source` (broadcast), in place; it may live on the other device."""
         return self._write(..., source)
 
     def fill_(self, value: float) -> Tensor:
@@ -204,7 +210,7 @@ class Tensor:
         return self._write(..., 0)
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        self._write(plain(key), value)
+        self._write(plain(key, self.data), value)
 
     def mark_written(self) -> None:
         """Tell the tape that `data` was written to: a backward pass that needs what stood there before refuses."""
@@ -217,7 +223,7 @@ class Tensor:
                 raise RuntimeError("writing a tensor that requires a gradient into one in place would lose its gradient: "
                                    "write value.detach(), or build a new tensor (where, cat, stack)")
             value = value.data
-        self.data[key] = value
+        self.data[key] = value if np.isscalar(value) or isinstance(value, (list, tuple)) else like(self.data, value)
         self.mark_written()
         return self
 
@@ -244,8 +250,13 @@ class Tensor:
 
     @property
     def device(self) -> str:
-        """Where the array lives: "cpu" or "cuda"."""
-        return "cpu" if isinstance(self.data, np.ndarray) else "cuda"
+        """Where the array lives: "cpu" or "cuda:0"."""
+        return device_of(self.data)
+
+    @property
+    def is_cuda(self) -> bool:
+        """Whether the array lives on the GPU."""
+        return kind(self.data) == "cuda"
 
     def numel(self) -> int:
         """Number of elements."""
@@ -260,7 +271,7 @@ class Tensor:
         return self.data.ndim
 
     def item(self) -> float | int | bool:
-        """The one element as a Python number. Raises ValueError for more than one."""
+        """The one element as a Python number; from the GPU it is waited for. Raises ValueError for more than one."""
         if self.data.size != 1:
             raise ValueError(f"item() wants a tensor of one element, this one has shape {self.shape}")
         return self.data.item()
@@ -270,10 +281,16 @@ class Tensor:
         return self.data.tolist()
 
     def numpy(self) -> np.ndarray:
-        """The array, read-only and without a copy: the tape may still read it. Copy it to write."""
+        """The array, read-only and without a copy: the tape may still read it. Copy it to write.
+
+        Raises: TypeError for a tensor on the GPU, which `cpu()` copies to the host.
+        """
         return self.__array__()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        if type(self.data) is not np.ndarray and self.is_cuda:
+            raise TypeError(f"a tensor of shape {self.shape} on {self.device} is no array of NumPy's: .cpu() copies it to the "
+                            "host first")
         if copy or (dtype is not None and np.dtype(dtype) != self.data.dtype):
             if copy is False:
                 raise ValueError(f"a tensor of {self.data.dtype} as an array of {np.dtype(dtype)} is a copy")
@@ -288,11 +305,20 @@ class Tensor:
     def __dlpack_device__(self) -> Any:
         return self.data.__dlpack_device__()
 
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        """The address of the array, for libraries that take arrays on a GPU as they are; the CPU's have none."""
+        if not self.is_cuda:
+            raise AttributeError("a tensor on the cpu has no __cuda_array_interface__: .cuda() copies it to the GPU")
+        return self.data.__cuda_array_interface__
+
     def __repr__(self) -> str:
-        body = np.array2string(self.data, separator=", ", prefix="tensor(", precision=4)
+        body = np.array2string(to_host(self.data), separator=", ", prefix="tensor(", precision=4)
         notes = [f"shape={self.shape}"] if self.data.size == 0 and self.ndim > 1 else []
         if self.data.dtype not in (np.float32, np.int64, np.bool_):
             notes.append(f"dtype={self.data.dtype}")
+        if self.is_cuda:
+            notes.append(f"device={self.device}")
         if self.node is not None:
             notes.append("requires_grad=True" if self.node.op is None else f"op={self.node.op.name}")
         return f"tensor({', '.join([body, *notes])})"
@@ -347,34 +373,55 @@ _new = object.__new__
 _generic = np.generic
 
 
-def _to_array(data: Any, dtype: Any) -> Any:
+def _to_array(data: Any, dtype: Any, device: Any = None) -> Any:
     if isinstance(data, Tensor):
         data = data.data
-    if hasattr(data, "__cuda_array_interface__"):
-        return data.astype(dtype or data.dtype)
-    array = np.array(data, dtype)
-    if dtype is None and array.dtype == np.float64 and not hasattr(data, "dtype"):
-        array = array.astype(np.float32)
+    where = None if device is None else kind_named(device)
+    if type(data) is not np.ndarray and (kind(data) == "cuda" or hasattr(data, "__cuda_array_interface__")):
+        array = namespace(kind_named("cuda")).array(data, dtype)
+    else:
+        array = np.array(data, dtype)
+        if dtype is None and array.dtype == np.float64 and not hasattr(data, "dtype"):
+            array = array.astype(np.float32)
     if array.dtype.kind not in "fiub":
         raise TypeError(f"a tensor holds numbers, not {type(data).__name__} ({array.dtype})")
-    return array
+    return array if where is None else put(array, where)
 
 
-def plain(key: Any) -> Any:
-    """An index with its Tensors as arrays."""
+def plain(key: Any, x: Any) -> Any:
+    """An index of x with its Tensors as arrays, and all arrays where x lives."""
     if isinstance(key, tuple):
-        return tuple(plain(k) for k in key)
-    return key.data if isinstance(key, Tensor) else key
+        return tuple(plain(k, x) for k in key)
+    key = key.data if isinstance(key, Tensor) else key
+    return key if type(x) is np.ndarray or not hasattr(key, "dtype") or np.isscalar(key) else like(x, key)
 
 
-def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+def tensor(data: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """A new Tensor with a copy of `data`; see Tensor."""
-    return Tensor(data, requires_grad, dtype)
+    return Tensor(data, requires_grad, dtype, device)
 
 
 def from_numpy(array: np.ndarray) -> Tensor:
     """A Tensor around `array`, without a copy (with one, if it is read-only): a later write to it is not seen by the tape."""
     return Tensor.wrap(array if array.flags.writeable else array.copy())
+
+
+def from_dlpack(array: Any) -> Tensor:
+    """A Tensor around the memory of an array of another library, on either device, without a copy (through DLPack).
+
+    A later write to it is not seen by the tape. Raises: ValueError for a device that is neither.
+
+    >>> a = np.arange(3.0)
+    >>> np.shares_memory(from_dlpack(a).data, a)
+    True
+    """
+    code = int(array.__dlpack_device__()[0])
+    if code not in DLPACK:
+        raise ValueError(f"an array on DLPack's device {code}: there are 1 (the host), 2 (a GPU) and 3 (the host, pinned)")
+    return Tensor.wrap(namespace(DLPACK[code]).from_dlpack(array))
+
+
+DLPACK = {1: "cpu", 3: "cpu", 2: "cuda"}
 
 
 def cotangent(t: Tensor, g: Any) -> Tensor:
@@ -386,7 +433,9 @@ def cotangent(t: Tensor, g: Any) -> Tensor:
             raise RuntimeError(f"backward from a tensor of shape {t.shape} needs a gradient of that shape; "
                                "only a tensor of one element has the obvious one")
         return Tensor.wrap(np.ones_like(t.data))
-    g = g if isinstance(g, Tensor) else Tensor(g, dtype=t.dtype)
+    g = g if isinstance(g, Tensor) else Tensor(g, dtype=t.dtype, device=t.device)
+    if why := mixed("backward", (t.data, g.data)):
+        raise RuntimeError(why)
     if g.shape != t.shape or g.dtype != t.dtype:
         raise ValueError(f"the gradient has shape {g.shape} and dtype {g.dtype}, the tensor {t.shape} and {t.dtype}")
     return g

@@ -1,8 +1,9 @@
-"""Turns: each library waits in its own process until it is asked, computes for some milliseconds, and waits again.
+"""Turns: each library computes in a process of its own for some milliseconds, and is stopped until its next turn.
 
-One round gives every contestant of a task one turn, in an order that rotates from round to round; noise of the machine
-then falls on all of them alike. Every time measured is used: shown are the median and the quartiles, and a ratio of two
-contestants is the median of their ratios within a round. Before anyone is timed, every answer is judged.
+A process that merely waits still takes cores: idle threads of BLAS and OpenMP spin for 25 ms and more. One round gives
+every contestant of a task one turn, in an order that rotates from round to round; noise of the machine then falls on all of
+them alike. Every time measured is used: shown are the median and the quartiles, and a ratio of two contestants is the median
+of their ratios within a round. Before anyone is timed, every answer is judged.
 Read next: worker.py, the other end of the pipe; suites.py, what is asked.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -17,7 +19,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from time import perf_counter, sleep
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -27,9 +29,9 @@ from .task import Task, work
 OURS = "tinyconv"
 LIBRARIES = (OURS, "torch", "jax", "onnxruntime", "mygrad")
 TURN = 0.03  # seconds of computing in a turn
-PAUSE = 0.08  # seconds between turns: waiting threads of the last library spin on for 25 ms and more before they sleep
 LONG = 20 * TURN  # a contestant whose turns have taken this long in all has been seen enough
-WARM = 0.1  # seconds: a shorter call is made once unseen at the start of a turn, to wake threads and fill caches
+WARM = 0.02  # seconds of calls unseen at the start of a turn: cores speed up, threads spread, and caches fill
+SLOW = 0.1  # seconds: a longer call warms itself
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
@@ -42,7 +44,7 @@ class Contestant:
 
 
 class Worker:
-    """A process that holds one library, and answers one request at a time."""
+    """A process that holds one library, answers one request at a time, and is stopped in between (where a system can)."""
 
     def __init__(self, library: str, threads: int, **env: str):
         self.library = library
@@ -56,6 +58,7 @@ class Worker:
     def ask(self, do: str, **request: Any) -> dict:
         """Send one request and wait for its reply. Raises: RuntimeError with the process's last words if it died."""
         assert self.process.stdin is not None and self.process.stdout is not None
+        self._signal("SIGCONT")
         try:
             self.process.stdin.write(json.dumps({"do": do, **request}) + "\n")
             line = self.process.stdout.readline()
@@ -64,15 +67,21 @@ class Worker:
         if not line:
             self.errors.seek(0)
             raise RuntimeError(f"the process of {self.library} ended: {self.errors.read().decode(errors='replace')[-2000:]}")
+        self._signal("SIGSTOP")
         return json.loads(line)
 
     def close(self) -> None:
         """End the process by closing its input."""
         assert self.process.stdin is not None and self.process.stdout is not None
+        self._signal("SIGCONT")
         self.process.stdin.close()
         self.process.wait(timeout=60)
         self.process.stdout.close()
         self.errors.close()
+
+    def _signal(self, name: str) -> None:
+        if hasattr(signal, name):
+            self.process.send_signal(getattr(signal, name))
 
     def __enter__(self) -> Worker:
         return self
@@ -169,9 +178,8 @@ class Contest:
             for who in (order[(turn + n) % len(order)] for n in range(len(order))):
                 once = ready[who]["once"]
                 if once * turn <= LONG:
-                    sleep(PAUSE)
                     reps = max(1, min(500, int(TURN / once)))
-                    samples[who].append(self._ask(task, who, "run", reps=reps, warm=once < WARM)["seconds"])
+                    samples[who].append(self._ask(task, who, "run", reps=reps, warm=WARM if once < SLOW else 0)["seconds"])
         return samples
 
     def _ask(self, about: Task, who: Contestant, do: str, /, **request: Any) -> dict:

@@ -18,6 +18,7 @@ TOLD = {"show_default": False, "rich_help_panel": "What to train, and how (by de
 DataDir = Annotated[Path | None, Option(help="Where the files of MNIST or Fashion-MNIST lie. By default $TINYCONV_DATA, "
                                              "then a download.", show_default=False)]
 RunFolder = Annotated[Path, Argument(metavar="RUN", help="The folder of a run, such as runs/digits-1.", show_default=False)]
+Device = Annotated[str, Option(help="cpu or cuda, wherever the run was trained.")]
 Best = Annotated[bool, Option("--best", help="Use the weights of the best epoch instead of the last.")]
 
 
@@ -52,6 +53,8 @@ def train(
     patience: Annotated[int | None, Option(help="Stop after so many epochs without a better one; 0 is never.", **TOLD)] = None,
     seed: Annotated[int | None, Option(help="Of all that is random: the same seed, the same weights.", **TOLD)] = None,
     threads: Annotated[int | None, Option(help="Cores to use; 0 is all.", **TOLD)] = None,
+    device: Annotated[str | None, Option(help="cpu or cuda.", **TOLD)] = None,
+    graph: Annotated[bool | None, Option("--graph", help="On a GPU, record a step and launch it as a whole.", **TOLD)] = None,
     config: Annotated[Path | None, Option(help="A TOML file with these settings, such as a run's config.toml; flags go "
                                                "before it.", show_default=False)] = None,
     out: Annotated[Path | None, Option(help="The folder to leave, by default runs/DATA-MODEL-N.", show_default=False)] = None,
@@ -65,7 +68,7 @@ def train(
         "data": data, "model": model, "epochs": epochs, "batch_size": batch_size, "lr": lr, "optimizer": optimizer,
         "momentum": momentum, "weight_decay": weight_decay, "schedule": schedule, "label_smoothing": label_smoothing,
         "augment": augment, "expand": expand, "validation": validation, "split": split, "patience": patience, "seed": seed,
-        "threads": threads}
+        "threads": threads, "device": device, "graph": graph}
     raise typer.Exit(train({name: value for name, value in flags.items() if value is not None}, config, out, resume, data_dir))
 
 
@@ -114,22 +117,22 @@ def dcgan(
 
 
 @app.command()
-def evaluate(run: RunFolder, best: Best = False, data_dir: DataDir = None) -> None:
+def evaluate(run: RunFolder, best: Best = False, data_dir: DataDir = None, device: Device = "cpu") -> None:
     """Measure a trained network on the held-out part of its data set."""
     from .look import evaluate
 
-    evaluate(run, best, data_dir)
+    evaluate(run, best, data_dir, device)
 
 
 @app.command()
 def predict(run: RunFolder,
             images: Annotated[list[Path], Argument(metavar="IMAGE.png...", help="Pictures, one subject in each.",
                                                    show_default=False)],
-            best: Best = False) -> None:
+            best: Best = False, device: Device = "cpu") -> None:
     """Read pictures with a trained network."""
     from .look import predict
 
-    predict(run, images, best)
+    predict(run, images, best, device)
 
 
 @app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

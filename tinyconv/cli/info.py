@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
+from rich.markup import escape
 from rich.table import Table
 
 from .. import __version__, registry
@@ -48,9 +49,19 @@ def _facts() -> Iterator[tuple[str, str]]:
     yield "BLAS", _blas()
     devices = sorted({k.device for op in registry.ops() for k in registry.kernels(op)})
     yield "devices", ", ".join(devices)
+    yield "CUDA", _cuda()
     built = find_spec("tinyconv.kernels._aot") is not None
     yield "C kernels", "built" if built else "not built; a C compiler and a new install would add them"
     yield "compiled", _cache()
+
+
+def _cuda() -> str:
+    """The GPU, or which of package, driver and GPU is missing, and what would install it."""
+    from ..kernels import gpu
+
+    if gpu.simulated():
+        return "simulated by Numba on this CPU: it shows whether kernels are right, not how fast they are"
+    return escape(gpu.missing() or gpu.card())
 
 
 def _version(package: str) -> str:

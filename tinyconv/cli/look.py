@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..train import Problem, Run, load, use_threads
+from ..train import Problem, Run, load, on_device, use_threads
 from ..train import evaluate as measure
 from ..train import predict as read
 from ..train.picture import read_picture
@@ -20,10 +20,10 @@ BAR = 30  # columns
 WIDE = 32
 
 
-def evaluate(path: Path, best: bool, data_dir: Path | None) -> None:
+def evaluate(path: Path, best: bool, data_dir: Path | None, device: str = "cpu") -> None:
     """Accuracy on the held-out part, overall and class by class, and what is most often taken for what."""
     run = Run.open(path)
-    model, out = run.model(best), console()
+    model, out = on_device(run.model(best), device), console()
     use_threads(run.config.threads)
     images, labels = load(run.config, data_dir).test
     score = measure(model, (images, labels), run.problem.transform)
@@ -38,10 +38,10 @@ def evaluate(path: Path, best: bool, data_dir: Path | None) -> None:
     out.print(table)
 
 
-def predict(path: Path, pictures: list[Path], best: bool) -> None:
+def predict(path: Path, pictures: list[Path], best: bool, device: str = "cpu") -> None:
     """The class of each picture, with the picture as the network sees it and the probabilities as bars."""
     run = Run.open(path)
-    model, out = run.model(best), console()
+    model, out = on_device(run.model(best), device), console()
     use_threads(run.config.threads)
     images = np.concatenate([read_picture(picture, run.problem) for picture in pictures])
     for picture, image, p in zip(pictures, images, read(model, images, run.problem.transform)):

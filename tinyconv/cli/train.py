@@ -70,9 +70,20 @@ def _introduce(out: Console, config: Config, data: Data, model: Module) -> None:
     facts.add_row("model", f"[bold]{config.model}[/], {sum(p.numel() for p in model.parameters()):,} parameters")
     facts.add_row("data", f"[bold]{config.data}[/], {learn:,} to learn from, {watch:,} to validate, {held:,} held out")
     facts.add_row("how", f"{config.optimizer}, lr {config.lr:g} {config.schedule}, batches of {config.batch_size}, augment "
-                         f"{config.augment}, seed {config.seed}")
+                         f"{config.augment}, seed {config.seed}{_where(config)}")
     out.print(facts)
     out.print()
+
+
+def _where(config: Config) -> str:
+    """What the line on the how says of the device."""
+    if config.device == "cpu":
+        return ""
+    from ..kernels import gpu
+
+    simulated = ", simulated on this CPU: to check it, not to be quick" if gpu.simulated() else ""
+    without = " (each step is run anew, for the simulator has no graphs)" if config.graph and gpu.simulated() else ""
+    return f", on {config.device}{simulated}{', as a CUDA graph' if config.graph else ''}{without}"
 
 
 def _draw(run: Run, training: Training, score: Score | None) -> None:
@@ -80,7 +91,7 @@ def _draw(run: Run, training: Training, score: Score | None) -> None:
     if not training.history:
         return
     name = run.name
-    weight = next(iter(training.model.parameters())).numpy()
+    weight = next(iter(training.model.parameters())).detach().cpu().numpy()
     if weight.ndim == 2:  # a linear layer sees the pixels in a row: (O, C*H*W)
         weight = weight.reshape(-1, *run.problem.image)
     title = name if score is None else f"{name}: {100 * score.accuracy:.2f} % of {score.count:,} held-out images read right"

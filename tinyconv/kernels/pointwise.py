@@ -10,12 +10,16 @@ order, in float64: the same bits on any number of threads.
 
 from __future__ import annotations
 
+from functools import cache
 from math import prod
+from typing import Any
 
 import numpy as np
 from numba import prange
 
 from ..registry import Kernel, register
+from . import gpu
+from .gpu import cuda
 from .jit import njit
 
 u = np.uintp  # an unsigned index spares the test for Python's negative ones, which keeps a loop out of vectors
@@ -116,6 +120,32 @@ def _blocks(N: int, image: int) -> int:
     return max(1, min(N, 64, N * image // BLOCK))
 
 
+def relu_grad_cuda(g: Any, y: Any, shape: tuple[int, ...]) -> Any:
+    """g where y > 0, else 0: a thread for each element, one pass where CuPy makes a mask first."""
+    x, block = gpu.xp().empty(shape, g.dtype), gpu.threads(256)
+    gpu.launch(_relu_grad_kernel(g.dtype.name), gpu.cells(x.size, block), block, x, x.size, gpu.flat(g), gpu.flat(y))
+    return x
+
+
+def bias_relu_grad_cuda(g: Any, y: Any, shape: tuple[int, ...]) -> tuple[Any, Any]:
+    """(dx, db) of max(x + b, 0): the masked g in one pass, and its sum over everything but the channels in another."""
+    dx = relu_grad_cuda(g, y, shape)
+    return dx, channel_sum_reference(dx, shape)
+
+
+@cache
+def _relu_grad_kernel(dtype: str) -> gpu.Function:
+    real = gpu.real(dtype)
+
+    @gpu.jit
+    def relu_grad(x, size, g, y):
+        i = cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x
+        if i < size:
+            x[i] = g[i] if y[i] > real(0) else real(0)
+
+    return relu_grad
+
+
 def refuse_small(shape: tuple[int, ...], dtype: np.dtype) -> str:
     """Compiled loops take large arrays of floats."""
     size = prod(shape)
@@ -137,5 +167,9 @@ LADDER = (
     Kernel("channel_sum", "direct", channel_sum, exact=False, bound=ORDER, refuse=refuse_short),
     Kernel("bias_relu_grad", "reference", bias_relu_grad_reference),
     Kernel("bias_relu_grad", "direct", bias_relu_grad, exact=False, bound=ORDER, refuse=refuse_short),
+    # on a GPU; each refuses where there is none. What CuPy does in one pass over memory is left to it
+    Kernel("relu_grad", "cuda", relu_grad_cuda, "cuda", gpu.refuse),
+    Kernel("channel_sum", "cuda", channel_sum_reference, "cuda", gpu.refuse),
+    Kernel("bias_relu_grad", "cuda", bias_relu_grad_cuda, "cuda", gpu.refuse),
 )
 register(*LADDER)

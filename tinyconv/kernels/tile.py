@@ -238,19 +238,30 @@ def copy(typingctx, src, s0, dst, d0, n):
 
 
 @intrinsic
-def split(typingctx, src, s0, dst, even, odd):
-    """2L neighbours of src from s0 on: those at even places to dst[even : + L], the others to dst[odd : + L]."""
+def split(typingctx, m, src, s0, dst, d0, row, w0):
+    """m*L neighbours of src from s0 on, m = 2 or 4: every m-th from the r-th on to dst[d0 + (r+w0)%m*row + (r+w0)//m : + L]."""
     def codegen(context, b, sig, args):
-        sv, s0v, dv, evenv, oddv = args
+        mv, sv, s0v, dv, d0v, rowv, w0v = args
         e = Emitter(context, b, src)
-        sp = e.pointer(src, sv, s0v)
-        first, second = e.load(sp), e.load(e.at(sp, e.L))
-        for start, to in ((0, evenv), (1, oddv)):
-            e.store(e.shuffle(first, second, list(range(start, 2 * e.L, 2))), e.pointer(dst, dv, to))
+        sp, dp = e.pointer(src, sv, s0v), e.pointer(dst, dv, d0v)
+
+        def columns(vectors):
+            if len(vectors) == 1:
+                return vectors
+            even, odd = ([e.shuffle(v, w, list(range(first, 2 * e.L, 2))) for v, w in zip(vectors[::2], vectors[1::2])]
+                         for first in (0, 1))
+            return [v for pair in zip(columns(even), columns(odd)) for v in pair]
+
+        def emit(m):
+            for r, v in enumerate(columns([e.load(e.at(sp, i * e.L)) for i in range(m)])):
+                column, many = b.add(w0v, ir.Constant(I64, r)), ir.Constant(I64, m)
+                e.store(v, e.at(dp, b.add(b.mul(b.urem(column, many), rowv), b.udiv(column, many))))
+
+        switch(b, b.ashr(mv, ir.Constant(I64, 2)), [partial(emit, 2), partial(emit, 4)])
         return context.get_dummy_value()
 
     i = types.int64
-    return types.void(src, i, dst, i, i), codegen
+    return types.void(i, src, i, dst, i, i, i), codegen
 
 
 @intrinsic

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..data.files import replacing
+from ..device import to_host
 from ..nn import Module
 from ..tensor import Tensor
 from .architecture import ModelError
@@ -52,7 +53,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Any], metadata: dict[str, st
     """Write name -> Tensor or array and metadata (of several keys safetensors would shuffle the order) as one file."""
     from safetensors.numpy import save
 
-    arrays = {name: np.asarray(t.data if isinstance(t, Tensor) else t, order="C") for name, t in tensors.items()}
+    arrays = {name: np.asarray(to_host(t.data if isinstance(t, Tensor) else t), order="C") for name, t in tensors.items()}
     content = save(arrays, metadata)
     with replacing(path) as file:
         file.write(content)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ..device import is_named, kind, kind_named, put
 from ..tensor import Tensor, no_grad
 
 if TYPE_CHECKING:
@@ -217,17 +218,35 @@ class Module:
         fn(self)
         return self
 
-    def to(self, dtype: Any) -> Module:
-        """Turn all floating-point parameters, gradients and buffers to `dtype`, in place."""
-        dtype = np.dtype(dtype)
-        if dtype.kind != "f":
-            raise TypeError(f"a module can be turned to a floating-point dtype, not to {dtype}")
+    def to(self, *args: Any, dtype: Any = None, device: Any = None) -> Module:
+        """Turn all floating-point parameters, gradients and buffers to a dtype, move all to a device, or both, in place.
+
+        to("float64"), to("cuda"), to("cuda", "float64"). The parameters stay the same objects, so that an optimiser that was
+        given them goes on. Raises: RuntimeError that says what is missing where a GPU cannot be used.
+        """
+        for a in args:
+            device, dtype = (a, dtype) if is_named(a) else (device, a)
+        turned = None if dtype is None else np.dtype(dtype)
+        if turned is not None and turned.kind != "f":
+            raise TypeError(f"a module can be turned to a floating-point dtype, not to {turned}")
+        where = None if device is None else kind_named(device)
         for t in [*self.parameters(), *self.buffers()]:
-            if t.dtype.kind == "f":
-                t.data = t.data.astype(dtype, copy=False)
-                if t.grad is not None:
-                    t.grad = t.grad.detach().to(dtype)
+            grad = t.grad
+            t.grad = None
+            for part in (t, grad):
+                if part is not None:
+                    data = put(part.data, where or kind(part.data))
+                    part.data = data.astype(turned, copy=False) if turned is not None and data.dtype.kind == "f" else data
+            t.grad = grad
         return self
+
+    def cuda(self) -> Module:
+        """Move the module to the GPU."""
+        return self.to("cuda")
+
+    def cpu(self) -> Module:
+        """Move the module to the host."""
+        return self.to("cpu")
 
     def float(self) -> Module:
         """Turn the module to float32."""
@@ -266,4 +285,4 @@ def zero_grad(p: Tensor, set_to_none: bool) -> None:
 
 
 def _array(value: Any) -> Any:
-    return value.data if isinstance(value, Tensor) else np.asarray(value)
+    return value.data if isinstance(value, Tensor) else value if hasattr(value, "shape") else np.asarray(value)

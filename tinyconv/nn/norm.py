@@ -63,7 +63,7 @@ class _BatchNorm(_Tracked):
         if self.training and self.track_running_stats:
             self.num_batches_tracked += 1
             if momentum is None:
-                momentum = 1.0 / self.num_batches_tracked.item()
+                momentum = 1.0 / self.num_batches_tracked.data  # an array: on the GPU, a number would be waited for
         return norm.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias,
                                self.training or not self.track_running_stats, momentum, self.eps, relu=relu)
 

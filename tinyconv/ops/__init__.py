@@ -8,7 +8,7 @@ from ..mode import current
 from ..tensor import Op, Tensor
 from . import dtypes, pointwise, reduce, shape
 from .conv import conv, conv_transpose
-from .create import arange, eye, full, ones, ones_like, zeros, zeros_like
+from .create import arange, eye, full, ones, ones_like, rand, randn, zeros, zeros_like
 from .linalg import einsum, linear, matmul
 from .pointwise import abs, clip, cos, exp, log, log1p, maximum, minimum, pow, relu, rsqrt, sigmoid, sin, softplus, sqrt, tanh
 from .pointwise import where as where
@@ -18,8 +18,9 @@ from .shape import cat, chunk, expand, flatten, flip, gather, pad, permute, resh
 __all__ = [
     "abs", "amax", "amin", "arange", "argmax", "argmin", "cat", "chunk", "clip", "conv", "conv_transpose", "cos", "einsum",
     "exp", "expand", "eye", "flatten", "flip", "full", "gather", "linear", "log", "log1p", "log_softmax", "logsumexp",
-    "matmul", "max", "maximum", "mean", "min", "minimum", "ones", "ones_like", "pad", "permute", "pow", "relu", "reshape",
-    "rsqrt", "sigmoid", "sin", "softmax", "softplus", "split", "sqrt", "squeeze", "stack", "std", "sum", "tanh", "transpose",
+    "matmul", "max", "maximum", "mean", "min", "minimum", "ones", "ones_like", "pad", "permute", "pow", "rand", "randn", "relu",
+    "reshape", "rsqrt", "sigmoid", "sin", "softmax", "softplus", "split", "sqrt", "squeeze", "stack", "std", "sum", "tanh",
+    "transpose",
     "unsqueeze", "var", "where", "zeros", "zeros_like",
 ]
 
@@ -69,7 +70,8 @@ METHODS: dict[str, Any] = {
     "mul_": lambda x, other: x._write(..., x.detach() * other), "div_": lambda x, other: x._write(..., x.detach() / other),
     "float": lambda x: dtypes.cast(x, "float32"), "double": lambda x: dtypes.cast(x, "float64"),
     "long": lambda x: dtypes.cast(x, "int64"), "int": lambda x: dtypes.cast(x, "int32"),
-    "bool": lambda x: dtypes.cast(x, "bool"), "to": dtypes.cast, "astype": dtypes.cast,
+    "bool": lambda x: dtypes.cast(x, "bool"), "astype": dtypes.cast, "to": dtypes.to,
+    "cpu": lambda x: dtypes.to(x, "cpu"), "cuda": lambda x: dtypes.to(x, "cuda"),
     "view": reshape, "clone": pointwise.clone, "abs": pointwise.abs, "pow": pointwise.pow, "neg": lambda x: pointwise.neg(x),
     "isnan": pointwise.isnan, "isfinite": pointwise.isfinite, "max": reduce.max, "min": reduce.min,
     "any": reduce.any, "all": reduce.all,

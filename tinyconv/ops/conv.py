@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ..device import kind, same_device
 from ..dims import ConvDims, Padding, conv_dims, conv_transpose_dims, freeze
 from ..forms import trilinear
 from ..registry import choose
@@ -27,7 +28,7 @@ def _fill(name: str) -> Any:
     """The map of this name on arrays, by the kernel that the registry picks for the problem at hand."""
 
     def fill(a: Any, b: Any, dims: ConvDims, algorithm: str | None) -> Any:
-        return choose(name, dims, a.dtype, prefer=algorithm).fn(a, b, dims)
+        return choose(name, dims, a.dtype, kind(a), prefer=algorithm).fn(a, b, dims)
 
     return fill
 
@@ -40,7 +41,7 @@ def _store(name: str, relu: bool = False) -> Any:
     """The map of this name plus a bias b, and relu of it: in the kernel's own store, where it has that."""
 
     def fill(p: Any, q: Any, b: Any, dims: ConvDims, algorithm: str | None) -> Any:
-        kernel = choose(name, dims, p.dtype, prefer=algorithm)
+        kernel = choose(name, dims, p.dtype, kind(p), prefer=algorithm)
         if relu and "relu" in kernel.fuses:
             return kernel.fn(p, q, dims, bias=b, relu=True)
         if "bias" in kernel.fuses:
@@ -75,7 +76,7 @@ def conv(x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1,
     x, weight, bias = _operands(x, weight, bias)
     dims = conv_dims(x.data.shape, weight.data.shape, freeze(stride), freeze(padding), freeze(dilation), groups)
     if algorithm is not None:
-        choose("conv", dims, x.dtype, algorithm=algorithm)  # raises for what is unknown or refuses
+        choose("conv", dims, x.dtype, kind(x.data), algorithm)  # raises for what is unknown or refuses
     if bias is None:
         y = conv_op(x, weight, dims=dims, algorithm=algorithm)
         return pointwise.relu(y) if relu else y
@@ -96,7 +97,7 @@ def conv_transpose(x: Tensor, weight: Tensor, bias: Tensor | None = None, stride
     dims = conv_transpose_dims(x.data.shape, weight.data.shape, freeze(stride), freeze(padding), freeze(output_padding),
                                freeze(dilation), groups, freeze(output_size))
     if algorithm is not None:
-        choose("conv_input_grad", dims, x.dtype, algorithm=algorithm)
+        choose("conv_input_grad", dims, x.dtype, kind(x.data), algorithm)
     if bias is None:
         y = conv_input_grad_op(x, weight, dims=dims, algorithm=algorithm)
         return pointwise.relu(y) if relu else y
@@ -110,6 +111,7 @@ def _operands(x: Any, weight: Any, bias: Any) -> tuple[Tensor, Tensor, Tensor | 
             raise TypeError(f"conv wants {name} as a tinyconv Tensor, got {type(t).__name__}: tinyconv.tensor(...) makes one")
         if t is not None and t.data.dtype not in (np.float32, np.float64):
             raise TypeError(f"conv wants float32 or float64, {name} is {t.dtype}: use .float()")
+    same_device("conv", x.data, weight.data, *(() if bias is None else (bias.data,)))
     if x.data.dtype != weight.data.dtype or (bias is not None and bias.data.dtype != x.data.dtype):
         x, weight, *rest = align_dtypes(x, weight, *(() if bias is None else (bias,)))
         bias = rest[0] if rest else None

@@ -6,30 +6,33 @@ from typing import Any
 
 import numpy as np
 
+from ..device import kind_named, namespace
+from ..random import default_generator
 from ..tensor import Tensor
 from .shape import sizes_of
 
 
-def zeros(*size: Any, dtype: Any = np.float32, requires_grad: bool = False) -> Tensor:
+def zeros(*size: Any, dtype: Any = np.float32, device: Any = "cpu", requires_grad: bool = False) -> Tensor:
     """A tensor of zeros; sizes one by one, or as one sequence.
 
     >>> zeros(2, 3).shape == zeros((2, 3)).shape == (2, 3)
     True
     """
-    return _leaf(np.zeros(sizes_of(size), dtype), requires_grad)
+    return _leaf(_xp(device).zeros(sizes_of(size), dtype), requires_grad)
 
 
-def ones(*size: Any, dtype: Any = np.float32, requires_grad: bool = False) -> Tensor:
+def ones(*size: Any, dtype: Any = np.float32, device: Any = "cpu", requires_grad: bool = False) -> Tensor:
     """A tensor of ones; sizes one by one, or as one sequence."""
-    return _leaf(np.ones(sizes_of(size), dtype), requires_grad)
+    return _leaf(_xp(device).ones(sizes_of(size), dtype), requires_grad)
 
 
-def full(size: Any, value: float, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+def full(size: Any, value: float, dtype: Any = None, device: Any = "cpu", requires_grad: bool = False) -> Tensor:
     """A tensor of shape `size` that holds `value` everywhere; the dtype is that of tensor(value)."""
-    return _leaf(np.full(sizes_of((size,)), value, dtype or Tensor(value).dtype), requires_grad)
+    return _leaf(_xp(device).full(sizes_of((size,)), value, dtype or Tensor(value).dtype), requires_grad)
 
 
-def arange(start: float, end: float | None = None, step: float = 1, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+def arange(start: float, end: float | None = None, step: float = 1, dtype: Any = None, device: Any = "cpu",
+           requires_grad: bool = False) -> Tensor:
     """start, start + step, ... below end (0, 1, ... below start, if only that is given): int64 of ints, else float32.
 
     >>> arange(2, 8, 3)
@@ -38,13 +41,25 @@ def arange(start: float, end: float | None = None, step: float = 1, dtype: Any =
     if step == 0:
         raise ValueError("arange wants a step that is not 0")
     first, last = (0, start) if end is None else (start, end)
-    given = np.arange(first, last, step)
+    given = _xp(device).arange(first, last, step)
     return _leaf(given.astype(dtype or (np.float32 if given.dtype.kind == "f" else np.int64)), requires_grad)
 
 
-def eye(n: int, m: int | None = None, dtype: Any = np.float32, requires_grad: bool = False) -> Tensor:
+def rand(*size: Any, dtype: Any = np.float32, device: Any = "cpu", requires_grad: bool = False,
+         generator: np.random.Generator | None = None) -> Tensor:
+    """Draws from [0, 1), by `generator` or the default one, which give the same numbers on every device."""
+    return Tensor((generator or default_generator()).random(sizes_of(size)), requires_grad, dtype, device)
+
+
+def randn(*size: Any, dtype: Any = np.float32, device: Any = "cpu", requires_grad: bool = False,
+          generator: np.random.Generator | None = None) -> Tensor:
+    """Draws of mean 0 and standard deviation 1, by `generator` or the default one, the same on every device."""
+    return Tensor((generator or default_generator()).standard_normal(sizes_of(size)), requires_grad, dtype, device)
+
+
+def eye(n: int, m: int | None = None, dtype: Any = np.float32, device: Any = "cpu", requires_grad: bool = False) -> Tensor:
     """The n by n (or n by m) identity matrix."""
-    return _leaf(np.eye(n, m, dtype=dtype), requires_grad)
+    return _leaf(_xp(device).eye(n, m, dtype=dtype), requires_grad)
 
 
 def zeros_like(x: Tensor) -> Tensor:
@@ -55,6 +70,10 @@ def zeros_like(x: Tensor) -> Tensor:
 def ones_like(x: Tensor) -> Tensor:
     """A tensor of ones of x's shape and dtype."""
     return Tensor.wrap(np.ones_like(x.data))
+
+
+def _xp(device: Any) -> Any:
+    return namespace(kind_named(device))
 
 
 def _leaf(array: np.ndarray, requires_grad: bool) -> Tensor:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..device import is_named, kind, kind_named, put
 from ..forms import adjoint_pair
 from ..tensor import Tensor
 
@@ -29,6 +30,32 @@ def cast(x: Tensor, dtype: Any) -> Tensor:
     if to.kind not in KINDS:
         raise TypeError(f"a tensor holds numbers, not {to}")
     return Tensor.wrap(x.data.astype(to)) if to.kind != "f" else cast_op(x, to=to, was=x.dtype)
+
+
+def to(x: Tensor, *args: Any, dtype: Any = None, device: Any = None) -> Tensor:
+    """x on another device, in another dtype, or both; x itself where it is there already.
+
+    to("cuda"), to("float64"), to("cuda", "float64"), to(other): as `other` is. The gradient takes the same way back.
+    Raises: RuntimeError that says what is missing where a GPU cannot be used.
+
+    >>> import tinyconv as tc
+    >>> tc.tensor([1, 2]).to("cpu", "float64")
+    tensor([1., 2.], dtype=float64)
+    """
+    for a in args:
+        if isinstance(a, Tensor):
+            dtype, device = a.dtype, a.device
+        elif is_named(a):
+            device = a
+        elif a is not None:
+            dtype = a
+    where = kind(x.data) if device is None else kind_named(device)
+    if where != kind(x.data):
+        x = move_op(x, to=where, back=kind(x.data))
+    return x if dtype is None else cast(x, dtype)
+
+
+move_op, _ = adjoint_pair("to", lambda x, to, back: put(x, to), "to", lambda y, to, back: put(y, back))
 
 
 def common_dtype(*tensors: Tensor) -> np.dtype:
@@ -61,9 +88,13 @@ def as_tensor(value: Any, like: Tensor | None = None) -> Tensor:
     if not is_scalar(value):
         return Tensor(value)
     alone = Tensor(number(value))  # bool, int64 or float32
-    if like is None or KINDS[alone.dtype.kind] > KINDS[like.dtype.kind]:
+    if like is None:
         return alone
-    return Tensor.wrap(np.asarray(number(value), like.dtype))
+    if KINDS[alone.dtype.kind] > KINDS[like.dtype.kind]:
+        return alone.to(like.device)
+    if type(like.data) is np.ndarray:
+        return Tensor.wrap(np.asarray(number(value), like.dtype))
+    return Tensor.wrap(np.full_like(like.data, number(value), shape=()))
 
 
 def floating(x: Tensor) -> Tensor:

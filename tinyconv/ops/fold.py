@@ -14,13 +14,14 @@ from typing import Any
 
 import numpy as np
 
+from ..device import kind
 from ..dims import ConvDims, Padding, conv_dims, freeze, per_axis
 from ..forms import adjoint_pair
 from ..registry import choose
 from ..tensor import Tensor
 
-unfold_op, fold_op = adjoint_pair("unfold", lambda x, dims: choose("unfold", dims, x.dtype).fn(x, dims),
-                                  "fold", lambda cols, dims: choose("fold", dims, cols.dtype).fn(cols, dims))
+unfold_op, fold_op = adjoint_pair("unfold", lambda x, dims: choose("unfold", dims, x.dtype, kind(x)).fn(x, dims),
+                                  "fold", lambda cols, dims: choose("fold", dims, cols.dtype, kind(cols)).fn(cols, dims))
 
 
 def unfold(x: Tensor, kernel_size: Any, dilation: Any = 1, padding: Padding = 0, stride: Any = 1) -> Tensor:

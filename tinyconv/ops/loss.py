@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..device import kind, like, namespace, same_device
 from ..forms import fused
 from ..tensor import Op, Tensor
 from . import pointwise
@@ -55,13 +56,14 @@ def cross_entropy(input: Tensor, target: Any, weight: Any = None, ignore_index: 
     if x.data.ndim == 1:
         loss = cross_entropy(reshape(x, 1, -1), _lone(target), weight, ignore_index, reduction, label_smoothing)
         return reshape(loss, ()) if reduction == "none" else loss
-    t = target.data if isinstance(target, Tensor) else np.asarray(target)
+    t = _array("cross_entropy", x, target)
     w = None if weight is None else _class_weights(weight, x)
     if t.dtype.kind == "f":
         if t.shape != x.data.shape:
             raise ValueError(f"a target of dtype {t.dtype} is read as probabilities and must have the shape of the input, "
                              f"{x.shape}, not {t.shape}; class indices are integers")
-        return _soft_cross_entropy(x, as_tensor(target), w, reduction, label_smoothing)
+        q = target if isinstance(target, Tensor) else Tensor.wrap(t)
+        return _soft_cross_entropy(x, q, w, reduction, label_smoothing)
     aim = _aim("cross_entropy", x.data, t, w, ignore_index, reduction, label_smoothing)
     value, e, s = _forward(x.data, aim)
     return cross_entropy_op.record(value, (x,), {"aim": aim, "e": e, "s": s})
@@ -76,7 +78,7 @@ def _forward(x: Any, aim: Any) -> tuple[Any, Any, Any]:
         each = (np.log(s)[:, 0] - z[aim.key]) * aim.share
     else:
         each = (aim.dense * (np.log(s) - z)).sum(1)
-    return each if aim.none else np.asarray(each.sum()), e, s
+    return each if aim.none else each.sum(), e, s
 
 
 def _backward(needs: Any, g: Any, out: None, x: Any, aim: Any, e: Any, s: Any) -> list:
@@ -111,7 +113,7 @@ def nll_loss(input: Tensor, target: Any, weight: Any = None, ignore_index: int =
     if x.data.ndim == 1:
         loss = nll_loss(reshape(x, 1, -1), _lone(target), weight, ignore_index, reduction)
         return reshape(loss, ()) if reduction == "none" else loss
-    t = target.data if isinstance(target, Tensor) else np.asarray(target)
+    t = _array("nll_loss", x, target)
     aim = _aim("nll_loss", x.data, t, None if weight is None else _class_weights(weight, x), ignore_index, reduction)
     share = aim.share if isinstance(aim.share, float) else Tensor.wrap(aim.share)
     each = pointwise.neg(take_op(x, key=aim.key, shape=x.shape)) * share
@@ -130,7 +132,7 @@ def _squared_error(x: Any, t: Any, share: float, none: bool) -> Any:
     d = x - t
     if none:
         return d * d
-    return np.asarray(np.dot(d.ravel(), d.ravel()) * x.dtype.type(share))
+    return np.dot(d.ravel(), d.ravel()) * x.dtype.type(share)
 
 
 def _squared_error_grad(needs: Any, g: Any, out: None, x: Any, t: Any, share: float, none: bool) -> list:
@@ -200,6 +202,8 @@ def _aim(name: str, x: Any, t: Any, w: Any, ignore_index: int, reduction: str, s
         raise ValueError(f"{name} of input {x.shape} wants a target of shape {x.shape[:1] + x.shape[2:]}, "
                          f"one class for each position; got {t.shape}")
     C, none = x.shape[1], reduction == "none"
+    if type(t) is not np.ndarray:
+        return _aim_unseen(x, t, w, ignore_index, reduction, smoothing)
     if w is None and not smoothing and _all_classes(t, C, ignore_index):
         return Aim(_places(t), 1.0 / t.size if reduction == "mean" else 1.0, None, none)
     keep = t != ignore_index
@@ -208,7 +212,21 @@ def _aim(name: str, x: Any, t: Any, w: Any, ignore_index: int, reduction: str, s
         at = tuple(int(i) for i in np.argwhere(wrong)[0])
         raise ValueError(f"{name}: the target holds class {t[at]} at {at}; with {C} classes it must be 0 to {C - 1}, "
                          f"or ignore_index={ignore_index}")
-    t = np.where(keep, t, 0)
+    return _shares(x, np.where(keep, t, 0), keep, w, reduction, smoothing)
+
+
+def _aim_unseen(x: Any, t: Any, w: Any, ignore_index: int, reduction: str, smoothing: float) -> Aim:
+    """The same on the GPU, where to look at the classes would wait for them: one that is out of range makes the loss NaN."""
+    C, keep = x.shape[1], t != ignore_index
+    inside = (t >= 0) & (t < C)
+    aim = _shares(x, np.where(keep & inside, t, 0), keep, w, reduction, smoothing)
+    lost = np.where(keep & ~inside, x.dtype.type(np.nan), x.dtype.type(0))
+    return aim._replace(share=aim.share + lost, dense=None if aim.dense is None else aim.dense + lost[:, None])
+
+
+def _shares(x: Any, t: Any, keep: Any, w: Any, reduction: str, smoothing: float) -> Aim:
+    """The aim at classes t, all in range, of which those count that are to `keep`."""
+    C, none = x.shape[1], reduction == "none"
     share = keep.astype(x.dtype) if w is None else np.where(keep, w[t], x.dtype.type(0))
     total = share.sum() if reduction == "mean" else x.dtype.type(1)
     with np.errstate(invalid="ignore"):  # 0/0 where every position is ignored
@@ -228,13 +246,13 @@ def _all_classes(t: Any, C: int, ignore_index: int) -> bool:
 
 def _places(t: Any) -> tuple:
     """Where in the logits the class of each position stands."""
-    n, *rest = _grid(t.shape)
+    n, *rest = _grid(t.shape, kind(t))
     return (n, t, *rest)
 
 
 @lru_cache(maxsize=64)
-def _grid(shape: tuple[int, ...]) -> tuple:
-    return tuple(np.arange(n).reshape(-1, *(1,) * (len(shape) - i - 1)) for i, n in enumerate(shape))
+def _grid(shape: tuple[int, ...], where: str) -> tuple:
+    return tuple(namespace(where).arange(n).reshape(-1, *(1,) * (len(shape) - i - 1)) for i, n in enumerate(shape))
 
 
 def _along_classes(w: Any, ndim: int) -> Any:
@@ -242,10 +260,19 @@ def _along_classes(w: Any, ndim: int) -> Any:
 
 
 def _class_weights(weight: Any, x: Tensor) -> Any:
-    w = np.asarray(weight.data if isinstance(weight, Tensor) else weight, x.dtype)
+    w = weight.data if isinstance(weight, Tensor) else np.asarray(weight)
+    same_device("a loss with class weights", x.data, w)
+    w = w.astype(x.dtype, copy=False)
     if w.shape != (x.shape[1],):
         raise ValueError(f"weight must hold one factor for each of {x.shape[1]} classes, got shape {w.shape}")
     return w
+
+
+def _array(name: str, x: Tensor, target: Any) -> Any:
+    """A target as an array on the device of x."""
+    t = target.data if isinstance(target, Tensor) else target if hasattr(target, "dtype") else like(x.data, np.asarray(target))
+    same_device(name, x.data, t)
+    return t
 
 
 def _logits(name: str, x: Any) -> Tensor:
@@ -258,7 +285,7 @@ def _logits(name: str, x: Any) -> Tensor:
 
 def _lone(target: Any) -> Any:
     """The target of a single position with its batch axis."""
-    return np.asarray(target.data if isinstance(target, Tensor) else target)[None]
+    return (target.data if isinstance(target, Tensor) else np.asarray(target))[None]
 
 
 def _same_shape(name: str, input: Tensor, target: Any) -> tuple[Tensor, Tensor]:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ..device import kind
 from ..dims import AnyPool, Padding, PoolDims, conv_dims
 from ..forms import fused
 from ..registry import choose
@@ -77,17 +78,19 @@ def _power_of(norm_type: Any) -> float:
 
 
 def _forward(x: Any, dims: AnyPool, p: float, algorithm: str | None) -> Any:
-    return choose("lp_pool", dims, x.dtype, prefer=algorithm).fn(x, dims, p)
+    return choose("lp_pool", dims, x.dtype, kind(x), prefer=algorithm).fn(x, dims, p)
 
 
 def _backward(needs: Any, g: Any, y: Any, x: Any, dims: AnyPool, p: float, algorithm: str | None) -> tuple:
-    return (choose("lp_pool_grad", dims, x.dtype, prefer=algorithm).fn(x, y, g, dims, p),)
+    return (choose("lp_pool_grad", dims, x.dtype, kind(x), prefer=algorithm).fn(x, y, g, dims, p),)
 
 
 def _leaves_range(x: np.ndarray, p: float) -> bool:
     """Whether some |x|^p is too large or too small for the float64 in which the kernels sum."""
     if x.dtype == np.float32 and p <= 7:
         return False
+    if type(x) is not np.ndarray:
+        return True  # it may: to look would wait for the GPU, and the parts take any range
     sizes = np.abs(x[np.isfinite(x) & (x != 0)])
     return sizes.size > 0 and not p * max(-log2(sizes.min()), log2(sizes.max())) < EXPONENTS - log2(max(x.size, 1))
 

@@ -15,14 +15,14 @@ from typing import Any
 
 import numpy as np
 
+from ..device import kind, same_device
 from ..dims import NormDims
 from ..forms import adjoint_pair, fused, self_adjoint
-from ..random import default_generator
 from ..registry import choose
 from ..tensor import Op, Tensor
 from .linalg import align_dtypes
 from .pointwise import relu as relu_of
-from .pool import avg_pool
+from .pool import avg_pool, draw
 from .reduce import mean as mean_over
 from .shape import permute, reshape
 
@@ -30,21 +30,21 @@ Stats = tuple[Any, Any]
 
 
 def _forward(x: Any, w: Any, b: Any, dims: NormDims, eps: float, stats: Stats, fixed: bool) -> Any:
-    return choose("norm", dims, x.dtype).fn(x, w, b, dims, eps, stats if fixed else None)
+    return choose("norm", dims, x.dtype, kind(x)).fn(x, w, b, dims, eps, stats if fixed else None)
 
 
 def _backward(needs: Any, g: Any, out: None, x: Any, w: Any, b: Any, dims: NormDims, eps: float, stats: Stats,
               fixed: bool) -> tuple:
-    return choose("norm_grad", dims, x.dtype).fn(g, x, w, *stats, dims, eps, fixed)
+    return choose("norm_grad", dims, x.dtype, kind(x)).fn(g, x, w, *stats, dims, eps, fixed)
 
 
 def _forward_relu(x: Any, w: Any, b: Any, dims: NormDims, eps: float, stats: Stats, fixed: bool) -> Any:
-    return choose("norm", dims, x.dtype).fn(x, w, b, dims, eps, stats if fixed else None, relu=True)
+    return choose("norm", dims, x.dtype, kind(x)).fn(x, w, b, dims, eps, stats if fixed else None, relu=True)
 
 
 def _backward_relu(needs: Any, g: Any, out: Any, x: Any, w: Any, b: Any, dims: NormDims, eps: float, stats: Stats,
                    fixed: bool) -> tuple:
-    return choose("norm_grad", dims, x.dtype).fn(g, x, w, *stats, dims, eps, fixed, y=out)
+    return choose("norm_grad", dims, x.dtype, kind(x)).fn(g, x, w, *stats, dims, eps, fixed, y=out)
 
 
 def _parts(x: Tensor, w: Tensor, b: Tensor, dims: NormDims, eps: float, stats: Stats, fixed: bool) -> Tensor:
@@ -68,13 +68,14 @@ batch_norm_relu_op = fused("batch_norm_relu", lambda *operands, **meta: relu_of(
 def _normalise(op: Op, x: Tensor, weight: Tensor | None, bias: Tensor | None, dims: NormDims, eps: float,
                given: Stats | None = None, relu: bool = False) -> tuple[Tensor, Any, Any]:
     """The normalised x, and the mean and biased variance of each s."""
-    w = Tensor.wrap(np.ones(dims.P * dims.K, x.dtype)) if weight is None else weight
-    b = Tensor.wrap(np.zeros(dims.P * dims.K, x.dtype)) if bias is None else bias
+    w = Tensor.wrap(np.ones_like(x.data, shape=dims.P * dims.K)) if weight is None else weight
+    b = Tensor.wrap(np.zeros_like(x.data, shape=dims.P * dims.K)) if bias is None else bias
+    same_device(op.name, x.data, w.data, b.data, *(given or ()))
     if not x.dtype == w.dtype == b.dtype:
         x, w, b = align_dtypes(x, w, b)
     if w.data.ndim > 1 or b.data.ndim > 1:
         w, b = reshape(w, -1), reshape(b, -1)
-    y, mean, var = choose("norm", dims, x.dtype).fn(x.data, w.data, b.data, dims, eps, given, relu)
+    y, mean, var = choose("norm", dims, x.dtype, kind(x.data)).fn(x.data, w.data, b.data, dims, eps, given, relu)
     meta = {"dims": dims, "eps": eps, "stats": (mean, var), "fixed": given is not None}
     return op.record(y, (x, w, b), meta), mean, var
 
@@ -239,7 +240,7 @@ def _drop(x: Tensor, p: float, training: bool, shape: tuple[int, ...], generator
         raise ValueError(f"dropout probability must be between 0 and 1, got {p}")
     if not training or p == 0:
         return x
-    keep = (generator or default_generator()).random(shape, np.float32) >= p
+    keep = draw(x.data, shape, generator) >= p
     return dropout_op(x, mask=keep * x.dtype.type(1 / (1 - p) if p < 1 else 0))
 
 

@@ -13,6 +13,7 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
+from ..device import kind, like, same_device
 from ..forms import self_adjoint, trilinear
 from ..registry import choose
 from ..tensor import Op, Tensor
@@ -70,7 +71,7 @@ sigmoid = Op("sigmoid", real(_sigmoid), [lambda g, y, x: g * (y * (1.0 - y))], k
 softplus = Op("softplus", real(_softplus), [lambda g, y, x: g * sigmoid(x)], keeps="x")
 relu = Op("relu", lambda x: np.maximum(x, 0), [lambda g, y, x: relu_grad(g, y)], keeps="y")
 # linear in g; what y lets through has no derivative in y
-relu_grad: Op = Op("relu_grad", lambda g, y: choose("relu_grad", g.shape, g.dtype).fn(g, y, g.shape),
+relu_grad: Op = Op("relu_grad", lambda g, y: choose("relu_grad", g.shape, g.dtype, kind(g)).fn(g, y, g.shape),
                    [lambda gg, out, g, y: relu_grad(gg, y), None], keeps="x")
 clip_op = Op("clip", lambda x, min, max: np.clip(x, min, max),
              [lambda g, y, x, min, max: mask_op(g, keep=_inside(x.data, min, max))], keeps="x")
@@ -87,7 +88,7 @@ def silu(x: Tensor) -> Tensor:
 
 
 def _inside(x: Any, low: float | None, high: float | None) -> Any:
-    keep = np.ones(x.shape, bool)
+    keep = np.ones_like(x, bool)
     if low is not None:
         keep &= x >= low
     if high is not None:
@@ -188,8 +189,9 @@ minimum_op = Op("minimum", np.minimum, [lambda g, y, a, b: g * _share(b.data, a.
 
 def where(condition: Any, a: Operand, b: Operand) -> Tensor:
     """a where the condition holds, b elsewhere, all three broadcast; what is not chosen has gradient 0, even at NaN."""
-    keep = np.array(condition.data if isinstance(condition, Tensor) else condition, bool)
     a, b = align(a, b)
+    keep = condition.data if isinstance(condition, Tensor) else condition
+    keep = keep.astype(bool) if isinstance(keep, type(a.data)) else like(a.data, np.array(keep, bool))
     shape = np.broadcast_shapes(keep.shape, a.shape)
     return where_op(expand_to(a, shape), expand_to(b, shape), keep=np.broadcast_to(keep, shape))
 
@@ -220,9 +222,14 @@ def _on_arrays(fn: Any, doc: str) -> Any:
     """A function of two operands whose result is never on the tape."""
 
     def compared(a: Tensor, b: Any) -> Tensor:
-        if not isinstance(b, (Tensor, np.ndarray, list, tuple)) and not is_scalar(b):
+        if not isinstance(b, (Tensor, np.ndarray, type(a.data), list, tuple)) and not is_scalar(b):
             return NotImplemented
-        return Tensor.wrap(fn(a.data, b.data if isinstance(b, Tensor) else number(b)))
+        try:
+            return Tensor.wrap(fn(a.data, b.data if isinstance(b, Tensor) else number(b)))
+        except TypeError:
+            if isinstance(b, Tensor):
+                same_device(fn.__name__, a.data, b.data)
+            raise
 
     compared.__name__, compared.__doc__ = fn.__name__, doc
     return compared

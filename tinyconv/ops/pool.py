@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ..device import kind
 from ..dims import AnyPool, Padding, adaptive_dims, freeze, pool_dims
 from ..forms import adjoint_pair
 from ..random import default_generator
@@ -26,23 +27,23 @@ from .shape import reshape
 
 
 def _gather(x: Any, indices: Any, dims: AnyPool, algorithm: str | None) -> Any:
-    return choose("pool_gather", dims, x.dtype, prefer=algorithm).fn(x, indices, dims)
+    return choose("pool_gather", dims, x.dtype, kind(x), prefer=algorithm).fn(x, indices, dims)
 
 
 def _scatter(y: Any, indices: Any, dims: AnyPool, algorithm: str | None) -> Any:
-    return choose("pool_scatter", dims, y.dtype, prefer=algorithm).fn(y, indices, dims)
+    return choose("pool_scatter", dims, y.dtype, kind(y), prefer=algorithm).fn(y, indices, dims)
 
 
 def _average(x: Any, dims: AnyPool, algorithm: str | None, **divisor: Any) -> Any:
-    return choose("avg_pool", dims, x.dtype, prefer=algorithm).fn(x, dims, **divisor)
+    return choose("avg_pool", dims, x.dtype, kind(x), prefer=algorithm).fn(x, dims, **divisor)
 
 
 def _spread(y: Any, dims: AnyPool, algorithm: str | None, **divisor: Any) -> Any:
-    return choose("avg_pool_adjoint", dims, y.dtype, prefer=algorithm).fn(y, dims, **divisor)
+    return choose("avg_pool_adjoint", dims, y.dtype, kind(y), prefer=algorithm).fn(y, dims, **divisor)
 
 
 def _largest(x: Any, dims: AnyPool, algorithm: str | None, relu: bool = False) -> Any:
-    kernel = choose("max_pool", dims, x.dtype, prefer=algorithm)
+    kernel = choose("max_pool", dims, x.dtype, kind(x), prefer=algorithm)
     if relu and "relu" in kernel.fuses:
         return kernel.fn(x, dims, relu=True)
     y, at = kernel.fn(x, dims)
@@ -50,11 +51,11 @@ def _largest(x: Any, dims: AnyPool, algorithm: str | None, relu: bool = False) -
 
 
 def _even_gather(u: Any, x: Any, y: Any, dims: AnyPool, algorithm: str | None) -> Any:
-    return choose("pool_even_gather", dims, u.dtype, prefer=algorithm).fn(u, x, y, dims)
+    return choose("pool_even_gather", dims, u.dtype, kind(u), prefer=algorithm).fn(u, x, y, dims)
 
 
 def _even_scatter(g: Any, x: Any, y: Any, dims: AnyPool, algorithm: str | None) -> Any:
-    return choose("pool_even_scatter", dims, g.dtype, prefer=algorithm).fn(g, x, y, dims)
+    return choose("pool_even_scatter", dims, g.dtype, kind(g), prefer=algorithm).fn(g, x, y, dims)
 
 
 gather_op, scatter_op = adjoint_pair("pool_gather", _gather, "pool_scatter", _scatter)
@@ -67,7 +68,7 @@ avg_pool_op, avg_pool_adjoint_op = adjoint_pair("avg_pool", _average, "avg_pool_
 def _scatter_through(g: Tensor, y: Tensor, x: Any, **meta: Any) -> Tensor:
     """The cotangent of a maximum followed by relu: what relu lets through, scattered."""
     if not is_grad_enabled():
-        kernel = choose("pool_scatter", meta["dims"], g.dtype, prefer=meta["algorithm"])
+        kernel = choose("pool_scatter", meta["dims"], g.dtype, kind(g.data), prefer=meta["algorithm"])
         if "relu" in kernel.fuses:
             return Tensor.wrap(kernel.fn(g.data, meta["indices"], meta["dims"], where=y.data))
     return scatter_op(relu_grad(g, y), **meta)
@@ -170,7 +171,7 @@ def median_pool(x: Tensor, kernel_size: Any, stride: Any = None, padding: Paddin
     Of equal cells the first in order of size and then of position is the median, and gets the gradient. NaN wins.
     """
     dims = _dims(x, kernel_size, stride, padding, dilation, ceil_mode)
-    y, at = choose("median_pool", dims, x.data.dtype, prefer=algorithm).fn(x.data, dims)
+    y, at = choose("median_pool", dims, x.data.dtype, kind(x.data), prefer=algorithm).fn(x.data, dims)
     out = median_pool_op.record(y, (x,), {"indices": at, "dims": dims, "algorithm": algorithm})
     return (out, _indices(at)) if return_indices else out
 
@@ -201,8 +202,8 @@ def stochastic_pool(x: Tensor, kernel_size: Any, stride: Any = None, padding: Pa
     dims = _dims(x, kernel_size, stride, padding, dilation, ceil_mode)
     r = relu(x)
     if training:
-        u = (generator or default_generator()).random(dims.y_shape, r.dtype.type)
-        y, at = choose("stochastic_pool", dims, r.dtype, prefer=algorithm).fn(r.data, u, dims)
+        u = draw(r.data, dims.y_shape, generator)
+        y, at = choose("stochastic_pool", dims, r.dtype, kind(r.data), prefer=algorithm).fn(r.data, u, dims)
         return stochastic_pool_op.record(y, (r,), {"indices": at, "dims": dims, "algorithm": algorithm})
     sums = {"dims": dims, "algorithm": algorithm, "count_include_pad": True, "divisor_override": 1}
     total = avg_pool_op(r, **sums)
@@ -221,8 +222,18 @@ def _shape(x: Any) -> tuple[int, ...]:
     return x.data.shape
 
 
-def _indices(at: np.ndarray) -> Tensor:
-    """Positions as a Tensor that cannot be written to: the gradient will go where they point."""
+def draw(x: Any, shape: tuple[int, ...], generator: np.random.Generator | None) -> Any:
+    """Numbers from [0, 1) of x's dtype, where x lives. On the GPU they follow from one number that the generator draws."""
+    rng = generator or default_generator()
+    if type(x) is np.ndarray:
+        return rng.random(shape, x.dtype.type)
+    return choose("uniform", shape, x.dtype, kind(x)).fn(int(rng.integers(2**63)), shape, x.dtype)
+
+
+def _indices(at: Any) -> Tensor:
+    """Positions as a Tensor that cannot be written to, or is a copy: the gradient will go where they point."""
+    if type(at) is not np.ndarray:
+        return Tensor.wrap(at.copy())
     view = at.view()
     view.flags.writeable = False
     return Tensor.wrap(view)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ..device import kind
 from ..forms import adjoint_pair
 from ..registry import choose
 from ..tape import is_grad_enabled
@@ -20,7 +21,7 @@ from ..tensor import Tensor
 from .pointwise import relu_grad
 
 channel_sum_op, channel_spread_op = adjoint_pair(
-    "channel_sum", lambda g, shape: choose("channel_sum", shape, g.dtype).fn(g, shape),
+    "channel_sum", lambda g, shape: choose("channel_sum", shape, g.dtype, kind(g)).fn(g, shape),
     "channel_spread", lambda b, shape: np.broadcast_to(b.reshape(-1, *(1,) * (len(shape) - 2)), shape))
 
 
@@ -34,7 +35,7 @@ def let_through(g: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     if is_grad_enabled():
         g = relu_grad(g, y)
         return g, channel_sum(g)
-    dx, db = choose("bias_relu_grad", g.data.shape, g.data.dtype).fn(g.data, y.data, g.data.shape)
+    dx, db = choose("bias_relu_grad", g.data.shape, g.data.dtype, kind(g.data)).fn(g.data, y.data, g.data.shape)
     return Tensor.wrap(dx), Tensor.wrap(db)
 
 

@@ -161,14 +161,19 @@ def logsumexp(x: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:
     return log(sum_op(exp(x - Tensor.wrap(top)), **shapes)) + Tensor.wrap(top.reshape(shapes["to"]))
 
 
+def _top(x: Any, axis: int) -> Any:
+    """The largest along an axis, which may be empty: then there is nothing to take it from."""
+    return x.max(axis, keepdims=True) if x.shape[axis] else 0
+
+
 def _softmax(x: Any, axis: int) -> Any:
-    e = np.exp(x - x.max(axis, keepdims=True, initial=-np.inf))
+    e = np.exp(x - _top(x, axis))
     e /= e.sum(axis, keepdims=True)
     return e
 
 
 def _log_softmax(x: Any, axis: int) -> Any:
-    z = x - x.max(axis, keepdims=True, initial=-np.inf)
+    z = x - _top(x, axis)
     z -= np.log(np.exp(z).sum(axis, keepdims=True))
     return z
 

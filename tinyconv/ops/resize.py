@@ -15,8 +15,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..device import kind, like
 from ..dims import freeze, per_axis
 from ..forms import adjoint_pair
+from ..registry import choose
 from ..tensor import Tensor
 from .pool import adaptive_avg_pool
 from .shape import permute, reshape
@@ -51,12 +53,12 @@ def _resize_adjoint(y: Any, taps: tuple[Taps, ...]) -> Any:
 
 
 def _along(x: Any, t: Taps) -> Any:
-    first = x.take(t.lo, t.axis)
+    first = x.take(like(x, t.lo), t.axis)
     if not t.w.any():
         return first
     w = _column(t.w, x, t.axis)
-    second = x.take(t.hi, t.axis)
-    second[_at(t.w == 0, t.axis)] = 0  # what has no weight adds nothing, not even if it is infinite
+    second = x.take(like(x, t.hi), t.axis)
+    second[_at(like(x, np.flatnonzero(t.w == 0)), t.axis)] = 0  # what has no weight adds nothing, not even if it is infinite
     second *= w
     first *= 1 - w
     first += second
@@ -64,19 +66,20 @@ def _along(x: Any, t: Taps) -> Any:
 
 
 def _along_adjoint(y: Any, t: Taps) -> Any:
-    x = np.zeros((*y.shape[:t.axis], t.size, *y.shape[t.axis + 1:]), y.dtype)
+    x = np.zeros_like(y, shape=(*y.shape[:t.axis], t.size, *y.shape[t.axis + 1:]))
     w = _column(t.w, y, t.axis)
     _add(x, y if not t.w.any() else y * (1 - w), t.lo, t.axis)
     if t.w.any():
-        some = t.w != 0
-        _add(x, y[_at(some, t.axis)] * w[some], t.hi[some], t.axis)
+        some = np.flatnonzero(t.w)
+        _add(x, y[_at(like(y, some), t.axis)] * w[like(y, some)], t.hi[some], t.axis)
     return x
 
 
 def _add(x: Any, y: Any, cells: np.ndarray, axis: int) -> None:
     """x[cells[o]] += y[o] along the axis: equal cells stand side by side, so each is the sum of one run of y."""
     where, starts = np.unique(cells, return_index=True)
-    x[_at(where, axis)] += np.add.reduceat(y, starts, axis)
+    if where.size:
+        x[_at(like(x, where), axis)] += choose("sum_runs", y.shape, y.dtype, kind(y)).fn(y, starts, axis)
 
 
 def _at(key: np.ndarray, axis: int) -> tuple:
@@ -84,7 +87,7 @@ def _at(key: np.ndarray, axis: int) -> tuple:
 
 
 def _column(w: np.ndarray, x: Any, axis: int) -> Any:
-    return w.astype(x.dtype).reshape(-1, *(1,) * (x.ndim - axis - 1))
+    return like(x, w.astype(x.dtype)).reshape(-1, *(1,) * (x.ndim - axis - 1))
 
 
 resize_op, resize_adjoint_op = adjoint_pair("resize", _resize, "resize_adjoint", _resize_adjoint)

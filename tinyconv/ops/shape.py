@@ -14,7 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from ..device import kind, like
 from ..forms import adjoint_pair
+from ..registry import choose
 from ..tensor import Op, Tensor, plain
 from .dtypes import align_dtypes
 
@@ -34,19 +36,15 @@ def _unslice(y: Any, key: tuple, shape: tuple[int, ...]) -> Any:
 
 
 def _put(y: Any, key: Any, shape: tuple[int, ...]) -> Any:
-    x = np.zeros_like(y, shape=shape)
-    np.add.at(x, key, y)  # an element taken twice gets both gradients
-    return x
+    return choose("put", shape, y.dtype, kind(y)).fn(y, key, shape)  # an element taken twice gets both gradients
 
 
 def _put_along(y: Any, indices: Any, axis: int, shape: tuple[int, ...]) -> Any:
-    x = np.zeros_like(y, shape=shape)
-    np.add.at(x, _along(indices, axis), y)
-    return x
+    return _put(y, _along(indices, axis), shape)
 
 
 def _along(indices: Any, axis: int) -> tuple:
-    grid = np.ogrid[tuple(slice(n) for n in indices.shape)]
+    grid = [like(indices, a) for a in np.ogrid[tuple(slice(n) for n in indices.shape)]]
     return (*grid[:axis], indices, *grid[axis + 1:])
 
 
@@ -225,11 +223,13 @@ def getitem(x: Tensor, key: Any) -> Tensor:
     keys = key if isinstance(key, tuple) else (key,)
     if all(isinstance(k, (int, slice, type(None), type(...), np.integer)) for k in keys):
         return slice_op(x, key=keys if ... in keys else (*keys, ...), shape=x.data.shape)  # with ... a view of one element too
-    return take_op(x, key=tuple(map(_fixed, plain(keys))), shape=x.data.shape)
+    return take_op(x, key=tuple(map(_fixed, plain(keys, x.data))), shape=x.data.shape)
 
 
 def _fixed(k: Any) -> Any:
     """An array of indices as a copy: the gradient goes back where it pointed, whatever is written to it meanwhile."""
+    if kind(k) == "cuda":
+        return k.copy()
     return np.array(k, np.intp if len(k) == 0 else None) if isinstance(k, (np.ndarray, Sequence)) and np.ndim(k) else k
 
 
@@ -238,10 +238,11 @@ def gather(x: Tensor, dim: int, index: Tensor) -> Tensor:
     axis = dim_of(x, dim)
     if not isinstance(index, Tensor) or index.ndim != x.ndim or index.dtype.kind not in "iu":
         raise TypeError(f"gather wants an integer tensor of {x.ndim} dimensions as index, got {index!r}")
-    if index.numel() and not (0 <= index.data.min() and index.data.max() < x.shape[axis]):
+    # on the GPU nobody looks: it would wait for the indices, and CuPy wraps those beyond the end around
+    if not index.is_cuda and index.numel() and not (0 <= index.data.min() and index.data.max() < x.shape[axis]):
         raise IndexError(f"gather along dim {dim} of {x.shape}: indices run from {index.data.min()} to {index.data.max()}, "
                          f"they must be 0 to {x.shape[axis] - 1}")
-    return take_along_op(x, indices=index.data.copy(), axis=axis, shape=x.shape)
+    return take_along_op(x, indices=plain(index, x.data).copy(), axis=axis, shape=x.shape)
 
 
 def pad(x: Tensor, pad: Sequence[int], mode: str = "constant", value: float = 0.0) -> Tensor:

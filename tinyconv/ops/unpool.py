@@ -16,8 +16,11 @@ from typing import Any
 
 import numpy as np
 
+from ..device import like
 from ..dims import AnyPool, Padding, PoolDims, adaptive_dims, freeze, per_axis, resolve_padding, transposed_size
 from ..tensor import Tensor
+from .create import ones_like
+from .pointwise import maximum
 from .pool import _shape, avg_pool_adjoint_op, scatter_op
 
 DUPLICATES = {"add": "their values are added", "mean": "their mean is taken", "raise": "it is an error"}
@@ -47,9 +50,17 @@ def max_unpool(y: Tensor, indices: Tensor, kernel_size: Any, stride: Any = None,
     dims = _unpool_dims("max_unpool", y, kernel_size, stride, padding, dilation, output_size)
     at = indices.data.astype(np.int64)  # a copy: the gradient comes from where it pointed, whatever is written to it later
     cells = prod(dims.input)
-    if at.size and not 0 <= at.min() <= at.max() < cells:
+    # on the GPU nobody looks whether they lie in the plane: that would wait for them
+    if not indices.is_cuda and at.size and not 0 <= at.min() <= at.max() < cells:
         raise IndexError(f"max_unpool to planes of {dims.input}: indices run from {at.min()} to {at.max()}, they must be 0 to "
                          f"{cells - 1}; was output_size that of the pooled input?")
+    if indices.is_cuda:
+        algorithm = "cuda_anywhere"
+        if duplicates == "raise":
+            raise ValueError('max_unpool on the GPU takes duplicates="add" or "mean": to look for them would wait')
+        x = scatter_op(y, indices=at, dims=dims, algorithm=algorithm)
+        named_by = None if duplicates == "add" else scatter_op(ones_like(y), indices=at, dims=dims, algorithm=algorithm)
+        return x if named_by is None else x / maximum(named_by, 1)
     named = None if duplicates == "add" else _named(at, cells)
     if named is not None and duplicates == "raise" and named.size and named.max() > 1:
         plane, cell = np.unravel_index(named.argmax(), named.shape)
@@ -79,7 +90,7 @@ def unpool(y: Tensor, kernel_size: Any, stride: Any = None, padding: Padding = 0
     dims = _unpool_dims("unpool", y, kernel_size, stride, padding, 1, output_size)
     _check_windows(dims)
     if mode == "bed_of_nails":
-        return scatter_op(y, indices=_first_cells(dims), dims=dims, algorithm=algorithm)
+        return scatter_op(y, indices=like(y.data, _first_cells(dims)), dims=dims, algorithm=algorithm)
     sums = {"dims": dims, "algorithm": algorithm, "count_include_pad": True}
     if mode == "average":
         return avg_pool_adjoint_op(y, divisor_override=None, **sums)
@@ -161,4 +172,4 @@ def _named(at: np.ndarray, cells: int) -> np.ndarray:
 
 def _divisor(counts: np.ndarray, x: Tensor) -> Tensor:
     """Counts as divisors of x, 1 where nothing was put."""
-    return Tensor.wrap(np.maximum(counts, 1).astype(x.dtype))
+    return Tensor.wrap(like(x.data, np.maximum(counts, 1).astype(x.dtype)))

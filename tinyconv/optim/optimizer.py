@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ..device import kind, like
 from ..tensor import Tensor, enable_grad
 
 __all__ = ["Optimizer"]
@@ -30,7 +31,7 @@ class Optimizer:
     Raises: ValueError for no parameters, an option out of range or a parameter given twice.
     """
 
-    kernel: ClassVar[str]  # its name in kernels/optim.py
+    kernel: ClassVar[str]  # its name in kernels/optim.py, and in optim_cuda.py
 
     def __init__(self, params: Params, defaults: dict[str, Any]):
         self.defaults = defaults
@@ -42,6 +43,7 @@ class Optimizer:
         for group in given if isinstance(given[0], dict) else [{"params": given}]:
             self.add_param_group(group)
         self._kernel: Any = None
+        self._kernel_for = ""  # the device it is for
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Optimise more parameters: {"params": tensors, option: value, ...}; options left out have their default."""
@@ -77,16 +79,18 @@ class Optimizer:
         if closure is not None:
             with enable_grad():
                 loss = closure()
-        if self._kernel is None:
-            self._kernel = getattr(import_module("tinyconv.kernels.optim"), self.kernel)
         for group in self.param_groups:
             for p in group["params"]:
                 grad = p.grad
                 if grad is None:
                     continue
+                where = kind(p.data)
+                if where != self._kernel_for:
+                    self._kernel = getattr(import_module(MODULES[where]), self.kernel)
+                    self._kernel_for = where
                 state = self.state.setdefault(p, {})
                 if not p.data.flags.c_contiguous:  # a flat view of it would be a copy
-                    p.data = np.ascontiguousarray(p.data)
+                    p.data = p.data.copy()
                 self._update(p, p.data.reshape(-1), grad.data.ravel(), state, group)
                 p.mark_written()
         return loss
@@ -133,7 +137,7 @@ class Optimizer:
                     if value.shape != p.shape:
                         raise ValueError(f"{name} of parameter {params.index(p)} has shape {value.shape}, the parameter "
                                          f"{p.shape}")
-                    entries[name] = np.array(value, p.dtype, order="C")
+                    entries[name] = like(p.data, value).astype(p.dtype, order="C")
         self.state = state
         for group, saved in zip(self.param_groups, groups):
             options = {k: tuple(v) if isinstance(v, list) else v for k, v in saved.items() if k != "params"}
@@ -151,8 +155,11 @@ def slot(state: dict[str, Any], name: str, p: Tensor, value: float = 0.0) -> np.
     """An array of the state, flat; at first filled with `value`."""
     array = state.get(name)
     if array is None:
-        array = state[name] = np.full(p.shape, value, p.dtype)
+        array = state[name] = np.full_like(p.data, value, order="C")
+    elif type(array) is not type(p.data):  # the module has moved since
+        array = state[name] = like(p.data, array)
     return array.reshape(-1)
 
 
+MODULES = {"cpu": "tinyconv.kernels.optim", "cuda": "tinyconv.kernels.optim_cuda"}
 NOTHING = {np.dtype(t): np.empty(0, t) for t in ("float32", "float64")}  # in place of state that a variant does without

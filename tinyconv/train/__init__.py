@@ -9,10 +9,10 @@ Read next: loop.py.
 
 from .config import RECIPES, Config, TrainError, configure, read_config
 from .loop import Epoch, Training, Watch, fit
-from .problem import PROBLEMS, Data, Problem, load, new_model
+from .problem import PROBLEMS, Data, Problem, load, new_model, on_device
 from .run import Run
 from .score import Score, evaluate, predict, vote
 from .threads import use_threads
 
 __all__ = ["PROBLEMS", "RECIPES", "Config", "Data", "Epoch", "Problem", "Run", "Score", "TrainError", "Training", "Watch",
-           "configure", "evaluate", "fit", "load", "new_model", "predict", "read_config", "use_threads", "vote"]
+           "configure", "evaluate", "fit", "load", "new_model", "on_device", "predict", "read_config", "use_threads", "vote"]

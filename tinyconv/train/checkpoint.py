@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..device import kind, to_host
 from ..models import ModelError, weights
 from ..tensor import Tensor
 from .config import TrainError
@@ -51,7 +52,7 @@ def read_tree(path: Path) -> dict[str, Any]:
 
 
 def _pack(tree: Any, name: str, arrays: dict[str, np.ndarray]) -> Any:
-    if isinstance(tree, Tensor | np.ndarray):
+    if isinstance(tree, Tensor | np.ndarray) or kind(tree) == "cuda":
         arrays[name] = _array(tree)
         return {ARRAY: name}
     if isinstance(tree, dict):
@@ -62,4 +63,5 @@ def _pack(tree: Any, name: str, arrays: dict[str, np.ndarray]) -> Any:
 
 
 def _array(value: Any) -> np.ndarray:
-    return value.data if isinstance(value, Tensor) else value
+    """On the host, where files are written from."""
+    return to_host(value.data if isinstance(value, Tensor) else value)

@@ -32,6 +32,7 @@ class Config:
     """Everything that decides how a run goes; the same Config on the same data gives the same weights bit for bit.
 
     augment: "none", or names of problem.AUGMENTATIONS with commas, such as "shift:2,flip". threads: 0 for all cores.
+    device: "cpu" or "cuda". graph: on the GPU, record a step once and launch it as a whole (a CUDA graph).
     validation: training samples held back to watch the run by; split: "stratified" draws them by the seed, "last" takes the
     last of the file. expand: pixels by which the training images are moved in four directions to make five times as many.
     weight_decay: of the weights; biases and the scales of norms have none. patience: epochs without a better one on the
@@ -55,6 +56,8 @@ class Config:
     patience: int = 0
     seed: int = 0
     threads: int = 0
+    device: str = "cpu"
+    graph: bool = False
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -71,6 +74,8 @@ class Config:
         if self.lr <= 0:
             raise TrainError(f"lr must be above 0, got {self.lr}")
         one_of("split", self.split, SPLITS)
+        if self.graph and self.device == "cpu":
+            raise TrainError('graph=true records what is launched on a GPU: it wants device "cuda"')
         if self.label_smoothing > 1:
             raise TrainError(f"label_smoothing must be 0 to 1, got {self.label_smoothing}")
 

@@ -27,7 +27,10 @@ from .blame import blame
 from .config import Config, TrainError
 from .optimise import make_optimiser, make_schedule
 from .problem import Data, training_transform
-from .score import Score, evaluate
+from .recorded import Recorded
+from .score import Score, device_of_model, evaluate
+
+LOOK = 50  # steps on a GPU between two looks at the loss: one that is no number is then noticed, if late
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,19 +53,25 @@ class Epoch:
 
 @dataclass(slots=True)
 class Tally:
-    """Sums over the samples of the epoch that is under way."""
+    """Sums over the samples of the epoch that is under way; loss and right may be arrays on a GPU."""
 
     samples: int = 0
-    loss: float = 0.0
-    right: int = 0
+    loss: Any = 0.0
+    right: Any = 0
     seconds: float = 0.0
 
-    def add(self, loss: float, logits: np.ndarray, labels: np.ndarray, seconds: float) -> None:
-        """Count one batch in."""
+    def add(self, loss: Any, logits: Any, labels: Any, seconds: float) -> None:
+        """Count one batch in. What is on a GPU is added up there, and not waited for."""
         self.samples += len(labels)
-        self.loss += loss * len(labels)
-        self.right += int((logits.argmax(1) == labels).sum())
+        self.loss = self.loss + loss * len(labels)
+        self.right = self.right + (logits.argmax(1) == labels).sum()
         self.seconds += seconds
+
+    def settle(self) -> None:
+        """Have the sums as numbers; for those on a GPU, wait."""
+        began = time.perf_counter()
+        self.loss, self.right = float(self.loss), int(self.right)
+        self.seconds += time.perf_counter() - began
 
 
 class Watch:
@@ -98,6 +107,8 @@ class Training:
 
     def __init__(self, model: Module, data: Data, config: Config):
         self.model, self.data, self.config = model, data, config
+        self.device = device_of_model(model)
+        self.forward_backward = self._forward_backward if not config.graph else Recorded(self._forward_backward)
         self.loader = Loader(*data.train, batch_size=config.batch_size, shuffle=True, seed=config.seed,
                              transform=training_transform(data.problem, config))
         self.optimiser = make_optimiser(model, config)
@@ -124,11 +135,11 @@ class Training:
     def step(self, images: np.ndarray, labels: np.ndarray) -> None:
         """Learn from one batch: images (N, C, H, W) float32, labels (N,) int64."""
         began = time.perf_counter()
+        if self.device != "cpu":
+            return self._step_on_gpu(images, labels, began)
         loss, logits = self.lose(images, labels)
         value = float(loss.item())
-        if not isfinite(value):  # before it reaches the weights
-            raise Diverged(f"the loss became {value} in epoch {len(self.history) + 1} at a learning rate of {self.lr:g}",
-                           f"try a smaller one (--lr {self.config.lr / 10:g})")
+        self._check(value)  # before it reaches the weights
         loss.backward()
         self.move()
         self.tally.add(value, logits.numpy(), labels, time.perf_counter() - began)
@@ -136,9 +147,33 @@ class Training:
     def lose(self, images: np.ndarray, labels: np.ndarray) -> tuple[Tensor, Tensor]:
         """The loss of a batch, and its logits; gradients of before are gone."""
         self.model.train()
+        return self._lose(from_numpy(images).to(self.device), from_numpy(labels).to(self.device))
+
+    def _lose(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         self.optimiser.zero_grad()
-        logits = self.model(from_numpy(images))
-        return cross_entropy(logits, labels, label_smoothing=self.config.label_smoothing), logits
+        logits = self.model(x)
+        return cross_entropy(logits, t, label_smoothing=self.config.label_smoothing), logits
+
+    def _forward_backward(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss and the logits of a batch, the gradients left in the parameters."""
+        loss, logits = self._lose(x, t)
+        loss.backward()
+        return loss, logits
+
+    def _step_on_gpu(self, images: np.ndarray, labels: np.ndarray, began: float) -> None:
+        """The same without waiting: the loss is looked at now and then, and the sums stay there."""
+        self.model.train()
+        x, t = from_numpy(images).to(self.device), from_numpy(labels).to(self.device)
+        loss, logits = self.forward_backward(x, t)
+        if self.tally.samples // self.config.batch_size % LOOK == LOOK - 1:
+            self._check(float(self.tally.loss))
+        self.move()
+        self.tally.add(loss.detach().data.astype(np.float64), logits.detach().data, t.data, time.perf_counter() - began)
+
+    def _check(self, loss: float) -> None:
+        if not isfinite(loss):
+            raise Diverged(f"the loss became {loss} in epoch {len(self.history) + 1} at a learning rate of {self.lr:g}",
+                           f"try a smaller one (--lr {self.config.lr / 10:g})")
 
     def move(self) -> None:
         """A step downhill along the gradients that are there."""
@@ -147,6 +182,8 @@ class Training:
 
     def close_epoch(self) -> None:
         """Measure the validation samples, and turn the tally into a line of the history."""
+        self.tally.settle()
+        self._check(self.tally.loss)
         score: Score = evaluate(self.model, self.data.validation, self.data.problem.transform)
         t, n = self.tally, self.tally.samples
         self.history.append(Epoch(len(self.history) + 1, self.lr, t.loss / n, t.right / n, score.loss, score.accuracy,
@@ -155,6 +192,7 @@ class Training:
 
     def state_dict(self) -> dict[str, Any]:
         """All that changes, as nested dicts and lists of arrays, numbers and strings."""
+        self.tally.settle()
         return {"model": self.model.state_dict(), "optimiser": self.optimiser.state_dict(),
                 "schedule": self.schedule.state_dict(), "loader": self.loader.state_dict(), "random": get_rng_state(),
                 "tally": asdict(self.tally), "history": [asdict(e) for e in self.history]}

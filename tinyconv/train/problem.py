@@ -92,13 +92,23 @@ def load(config: Config, folder: Folder = None) -> Data:
 
 
 def new_model(config: Config) -> Module:
-    """The network of a run, its weights drawn from `config.seed`, from which the default generator is started afresh.
+    """The network of a run on its device, its weights drawn from `config.seed`, from which the default generator is started
+    afresh; they are the same on every device.
 
-    Raises: ModelError for an unknown name, a network that does not classify, or one that does not take images of this size.
+    Raises: ModelError for an unknown name, a network that does not classify, or one that does not take images of this size;
+    TrainError for a device that there is none of, with what is missing.
     """
     problem, architecture = PROBLEMS[config.data], classifier(config.model)
     manual_seed(config.seed)
-    return architecture.build(problem.image, len(problem.classes))
+    return on_device(architecture.build(problem.image, len(problem.classes)), config.device)
+
+
+def on_device(model: Module, device: str) -> Module:
+    """The model, moved there. Raises: TrainError that says what is missing."""
+    try:
+        return model.to(device)
+    except (RuntimeError, ValueError) as error:
+        raise TrainError(str(error)) from error
 
 
 def augmentation(text: str) -> list[Transform]:

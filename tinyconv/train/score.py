@@ -29,6 +29,11 @@ class Score:
         return 1 - len(self.wrong) / self.count
 
 
+def device_of_model(model: Module) -> str:
+    """Where its parameters live; a model of none is at home on the host."""
+    return next((p.device for p in model.parameters()), "cpu")
+
+
 def evaluate(model: Module, samples: Pair, transform: Transform) -> Score:
     """How `model` does on images (N, C, H, W) and labels (N,), its dropout and batch norm set to evaluation."""
     images, labels = samples
@@ -58,11 +63,11 @@ def vote(probabilities: Sequence[np.ndarray]) -> np.ndarray:
 def forward(model: Module, images: np.ndarray, transform: Transform) -> np.ndarray:
     """Logits (N, classes) of images (N, C, H, W), nothing recorded; the mode of the model is left as it was."""
     rng = np.random.default_rng(0)  # for the transform, which here draws nothing
-    mode = model.training
+    mode, where = model.training, device_of_model(model)
     model.eval()
     try:
         with no_grad():
-            return np.concatenate([model(from_numpy(transform(images[at:at + BATCH], rng))).numpy()
-                                   for at in range(0, len(images), BATCH)])
+            logits = [model(from_numpy(transform(images[at:at + BATCH], rng)).to(where)) for at in range(0, len(images), BATCH)]
+            return np.concatenate([t.cpu().numpy() for t in logits])
     finally:
         model.train(mode)

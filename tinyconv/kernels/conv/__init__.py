@@ -2,7 +2,25 @@
 
 from ...registry import Kernel, register
 from ..geometry import floats_only
-from . import aot, direct, fft, im2col, kn2row, reference, simd, toeplitz, winograd, winograd_weights, zero_insertion
+from . import (
+    aot,
+    cuda_depthwise,
+    cuda_im2col,
+    cuda_naive,
+    cuda_plan,
+    cuda_shared,
+    cuda_tiled,
+    direct,
+    fft,
+    im2col,
+    kn2row,
+    reference,
+    simd,
+    toeplitz,
+    winograd,
+    winograd_weights,
+    zero_insertion,
+)
 
 BIAS = frozenset({"bias"})
 BIAS_RELU = frozenset({"bias", "relu"})
@@ -33,7 +51,7 @@ LADDER = (
            scratch=fft.scratch, automatic=False),
     Kernel("conv", "im2col", im2col.conv, refuse=floats_only, scratch=im2col.scratch, fuses=BIAS),
     Kernel("conv_input_grad", "im2col", im2col.conv_input_grad, refuse=floats_only, scratch=im2col.scratch),
-    Kernel("conv_weight_grad", "im2col", im2col.conv_weight_grad, refuse=floats_only, scratch=im2col.scratch),
+    Kernel("conv_weight_grad", "im2col", im2col.conv_weight_grad, refuse=floats_only, scratch=im2col.weight_scratch),
     Kernel("conv", "aot", aot.conv, refuse=aot.refuse, scratch=aot.scratch_bytes(aot.FORWARD), fuses=BIAS_RELU),
     Kernel("conv_input_grad", "aot", aot.conv_input_grad, refuse=aot.refuse, scratch=aot.scratch_bytes(aot.INPUT_GRAD),
            fuses=BIAS_RELU),
@@ -46,12 +64,35 @@ LADDER = (
            scratch=winograd.scratch_bytes(winograd.forward), fuses=BIAS_RELU),
     Kernel("conv_input_grad", "winograd", winograd.conv_input_grad, refuse=winograd.refuse(winograd.input_grad), exact=False,
            bound=winograd.BOUND, scratch=winograd.scratch_bytes(winograd.input_grad), fuses=BIAS_RELU),
-    Kernel("conv_weight_grad", "winograd", winograd_weights.conv_weight_grad, refuse=winograd_weights.refuse, exact=False,
-           bound=winograd.BOUND, scratch=winograd_weights.scratch_bytes),
+    Kernel("conv_weight_grad", "winograd", winograd_weights.conv_weight_grad,
+           refuse=winograd.refuse(winograd.forward, winograd_weights.LEAST_TILES), exact=False, bound=winograd.BOUND,
+           scratch=winograd_weights.scratch_bytes),
+    # on a GPU; each refuses where there is none
+    Kernel("conv", "cuda_naive", cuda_naive.conv, "cuda", cuda_plan.refuse, fuses=BIAS),
+    Kernel("conv_input_grad", "cuda_naive", cuda_naive.conv_input_grad, "cuda", cuda_plan.refuse),
+    Kernel("conv_weight_grad", "cuda_naive", cuda_naive.conv_weight_grad, "cuda", cuda_plan.refuse),
+    Kernel("conv", "cuda_shared", cuda_shared.conv, "cuda", cuda_plan.refuse, fuses=BIAS),
+    Kernel("conv_input_grad", "cuda_shared", cuda_shared.conv_input_grad, "cuda", cuda_plan.refuse),
+    Kernel("conv_weight_grad", "cuda_shared", cuda_shared.conv_weight_grad, "cuda", cuda_plan.refuse,
+           scratch=cuda_shared.scratch),
+    Kernel("conv", "cuda_im2col", cuda_im2col.conv, "cuda", cuda_im2col.refuse, scratch=cuda_im2col.scratch, fuses=BIAS),
+    Kernel("conv_input_grad", "cuda_im2col", cuda_im2col.conv_input_grad, "cuda", cuda_im2col.refuse,
+           scratch=cuda_im2col.scratch),
+    Kernel("conv_weight_grad", "cuda_im2col", cuda_im2col.conv_weight_grad, "cuda", cuda_im2col.refuse,
+           scratch=cuda_im2col.scratch),
+    Kernel("conv", "cuda_tiled", cuda_tiled.conv, "cuda", cuda_plan.refuse, fuses=BIAS),
+    Kernel("conv_input_grad", "cuda_tiled", cuda_tiled.conv_input_grad, "cuda", cuda_plan.refuse),
+    Kernel("conv_weight_grad", "cuda_tiled", cuda_tiled.conv_weight_grad, "cuda", cuda_plan.refuse, scratch=cuda_tiled.scratch),
+    Kernel("conv", "cuda_depthwise", cuda_depthwise.conv, "cuda", cuda_depthwise.refuse, fuses=BIAS),
+    Kernel("conv_input_grad", "cuda_depthwise", cuda_depthwise.conv_input_grad, "cuda", cuda_depthwise.refuse),
+    Kernel("conv_weight_grad", "cuda_depthwise", cuda_depthwise.conv_weight_grad, "cuda", cuda_depthwise.refuse,
+           scratch=cuda_depthwise.scratch),
     # the copy that im2col makes, and its adjoint, on their own
     Kernel("unfold", "reference", reference.unfold),
     Kernel("unfold", "im2col", im2col.im2col, refuse=floats_only),
+    Kernel("unfold", "cuda_im2col", cuda_im2col.im2col, "cuda", cuda_im2col.refuse),
     Kernel("fold", "reference", reference.fold),
     Kernel("fold", "im2col", im2col.col2im, refuse=floats_only),
+    Kernel("fold", "cuda_im2col", cuda_im2col.col2im, "cuda", cuda_im2col.refuse),
 )
 register(*LADDER)

@@ -35,6 +35,7 @@ def conv(x: np.ndarray, w: np.ndarray, dims: ConvDims, *, bias: np.ndarray | Non
         np.matmul(w, cols.reshape(len(cols), G, w.shape[2], -1), out=out)
         if bias is not None:
             out += bias.reshape(G, Og, 1)
+        del cols  # before the next are made
     return y
 
 
@@ -61,6 +62,7 @@ def conv_weight_grad(x: np.ndarray, y: np.ndarray, dims: ConvDims) -> np.ndarray
         cols = _patches(x[n], box, dims, samples_inside=True)  # (C*K, n, P): a row holds every sample
         rows = ys[n, ..., _run(box, dims)].transpose(1, 2, 0, 3).reshape(G, Og, -1)
         w += rows @ cols.reshape(G, w.shape[2], -1).transpose(0, 2, 1)
+        del cols, rows  # before the next are made
     return w.reshape(dims.w_shape)
 
 
@@ -100,9 +102,22 @@ def col2im(cols: np.ndarray, dims: ConvDims) -> np.ndarray:
 
 
 def scratch(dims: ConvDims, dtype: np.dtype) -> int:
-    """Bytes of a block: its patches, and in the weight gradient its part of y in another order."""
-    columns = min(dims.N * prod(dims.output), _columns(dims, dtype))
-    return columns * (dims.C * prod(dims.kernel) + dims.O) * np.dtype(dtype).itemsize
+    """Bytes of the patches of the largest block, which is the first; those of a pointwise convolution are x itself."""
+    return 0 if is_pointwise(dims) else _first(dims, dtype)[1] * dims.C * prod(dims.kernel) * np.dtype(dtype).itemsize
+
+
+def weight_scratch(dims: ConvDims, dtype: np.dtype) -> int:
+    """Bytes of the weight gradient: patches, and y in their order where samples lie side by side, and the sum of a block."""
+    samples, columns = _first(dims, dtype)
+    x = 0 if is_pointwise(dims) and samples == 1 else dims.C * prod(dims.kernel)
+    return (columns * (x + dims.O * (samples > 1)) + prod(dims.w_shape)) * np.dtype(dtype).itemsize
+
+
+def _first(dims: ConvDims, dtype: np.dtype) -> tuple[int, int]:
+    """The samples and the columns of the first block."""
+    for n, box in blocks(dims, dtype):
+        return n.stop - n.start, (n.stop - n.start) * prod(_sizes(box))
+    return 0, 0
 
 
 def is_pointwise(dims: ConvDims) -> bool:

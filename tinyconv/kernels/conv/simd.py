@@ -24,7 +24,7 @@ from ..geometry import floats_only
 from ..invoke import address
 from ..scratch import scratch
 from .simd_images import forward_images, input_grad_images
-from .simd_loops import BASES, correlate, pack_item, run_channels, run_images, run_rows
+from .simd_loops import BASES, correlate, correlate_planes, pack_item, run_channels, run_images, run_rows
 from .simd_plan import Plan, forward_plan, input_grad_plan
 from .simd_weight_loops import correlate_weights, gather, pack_operand, run_dots, run_taps
 from .simd_weights import WeightPlan, weight_grad_plan
@@ -66,7 +66,7 @@ def conv_weight_grad(x: np.ndarray, y: np.ndarray, dims: ConvDims) -> np.ndarray
 
 def _correlate(x: np.ndarray, w: np.ndarray, plan: Plan, shape: tuple[int, ...], bias: np.ndarray | None,
                relu: bool) -> np.ndarray:
-    dtype, n, L = x.dtype, len(plan.tasks), lanes(x.itemsize)
+    dtype, L, n = x.dtype, lanes(x.itemsize), plan_rows(plan)
     dst = np.empty(shape, dtype)
     if not dst.size:
         return dst
@@ -75,15 +75,16 @@ def _correlate(x: np.ndarray, w: np.ndarray, plan: Plan, shape: tuple[int, ...],
         dst[...] = np.maximum(rest, 0) if relu else rest
     x, w = _flat(x), _flat(w)
     packed = scratch("packed", plan.w_size, dtype)
-    src = scratch("padded", plan.src_size, dtype)[:plan.src_size] if plan.src_size else x
+    src = scratch("padded", size, dtype)[:size] if (size := plan.src_size * (n if plan.slot else 1)) else x
     bases, sums = _rows("bases", n, 2 * BASES, np.dtype(np.int64)), _rows("sums", n, plan.sums, dtype)
     turned, out = _rows("turned", len(plan.packs), L * L, dtype), dst.reshape(-1)
     b = packed[:0] if bias is None else _flat(bias)
     pack = address(pack_item, dtype, 0, x, src, plan.pads, w, b, packed, plan.packs, plan.in_w, plan.strides, L, turned)
-    args = src, packed, plan.offs, plan.order, plan.table, plan.tasks, plan.strides, int(relu), L, bases, sums, out
+    args = src, packed, plan.offs, plan.order, plan.table, plan.tasks, plan.strides, int(relu), L, bases[0], sums[0], out
     runs = _addresses(dtype, (run_rows, run_channels, run_images), plan.kinds, args)
-    correlate(pack, runs, x, src, plan.pads, w, b, packed, plan.packs, plan.in_w, plan.offs, plan.order, plan.table, plan.tasks,
-              plan.strides, int(relu), L, bases, sums, turned, out)
+    drive = correlate_planes if plan.slot else correlate
+    drive(pack, runs, x, src, plan.pads, w, b, packed, plan.packs, plan.in_w, plan.offs, plan.order, plan.table, plan.tasks,
+          plan.strides, int(relu), L, bases, sums, turned, out)
     return dst
 
 
@@ -92,11 +93,18 @@ def scratch_bytes(plan_of: Callable[[ConvDims, int], Any]) -> Callable[[ConvDims
     def count(dims: ConvDims, dtype: np.dtype) -> int:
         plan, L = plan_of(dims, lanes(dtype.itemsize)), lanes(dtype.itemsize)
         if isinstance(plan, WeightPlan):
+            rows = len(plan.tasks)
             numbers = plan.src_size + plan.y_size + plan.sums_size + len(plan.gathers) * L * L
         else:
-            numbers = plan.src_size + plan.w_size + len(plan.tasks) * plan.sums + len(plan.packs) * L * L
-        return numbers * dtype.itemsize + len(plan.tasks) * 2 * BASES * 8
+            rows = plan_rows(plan)
+            numbers = plan.src_size * (rows if plan.slot else 1) + plan.w_size + rows * plan.sums + len(plan.packs) * L * L
+        return numbers * dtype.itemsize + rows * 2 * BASES * 8
     return count
+
+
+def plan_rows(plan: Plan) -> int:
+    """How many tables and sums are needed: one for each task, or for each thread where threads pad for themselves."""
+    return numba.get_num_threads() if plan.slot else max(len(plan.tasks), 1)
 
 
 def refuse(dims: ConvDims, dtype: np.dtype) -> str:

@@ -28,7 +28,26 @@ def correlate(pack, runs, x, src, pads, w, bias, packed, packs, taps, offs, orde
     for i in prange(tasks.shape[0]):
         j = int(i)
         kind = (tasks[j, 0] >= CHANNEL) + (tasks[j, 0] >= IMAGES)
-        invoke(runs[kind], (j, src, packed, offs, order, table, tasks, strides, relu, L, bases, sums, dst))
+        invoke(runs[kind], (j, src, packed, offs, order, table, tasks, strides, relu, L, bases[j], sums[j], dst))
+
+
+@njit(parallel=True)
+def correlate_planes(pack, runs, x, src, pads, w, bias, packed, packs, taps, offs, order, table, tasks, strides, relu, L, bases,
+                     sums, turned, dst):
+    """The same where a task reads one plane: the thread that reads it pads it, in a slot of its own, and it is in its cache."""
+    blocks, slot, workers = packs.shape[0], strides[5], bases.shape[0]
+    for i in prange(blocks):
+        invoke(pack, (int(i), x, src, pads, w, bias, packed, packs, taps, strides, L, turned))
+    for i in prange(workers):
+        k, plane, each = int(i), -1, tasks.shape[0] // pads[0]
+        mine = src[k * slot:(k + 1) * slot]
+        mine[:] = 0
+        for j in range(tasks.shape[0] * k // workers, tasks.shape[0] * (k + 1) // workers):
+            if j // each != plane:
+                plane = j // each
+                invoke(pack, (blocks + plane, x, mine, pads, w, bias, packed, packs, taps, strides, L, turned))
+            kind = (tasks[j, 0] >= CHANNEL) + (tasks[j, 0] >= IMAGES)
+            invoke(runs[kind], (j, mine, packed, offs, order, table, tasks, strides, relu, L, bases[k], sums[k], dst))
 
 
 @njit
@@ -90,7 +109,7 @@ def pad_plane(x, src, pads, L, i):
 @njit
 def split_row(x, a, W, src, b, m, row, w0, L):
     """A row of x by columns (j + w0) % m."""
-    if m != 2:
+    if m != 2 and m != 4:
         for f in range(m):
             first = (f - w0) % m
             to = b + f * row + (first + w0) // m
@@ -98,19 +117,16 @@ def split_row(x, a, W, src, b, m, row, w0, L):
                 src[to] = x[j]
                 to += 1
         return
-    half, done = w0 // 2, 0
-    even, odd = (b + half, b + row + half) if w0 == 2 * half else (b + row + half, b + half + 1)
-    while done + 2 * L <= W:
-        split(x, a + done, src, even + done // 2, odd + done // 2)
-        done += 2 * L
+    done = 0
+    while done + m * L <= W:
+        split(m, x, a + done, src, b + done // m, row, w0)
+        done += m * L
     if 0 < done < W:  # once more, over what is already there
-        done = (W - 2 * L) // 2 * 2
-        split(x, a + done, src, even + done // 2, odd + done // 2)
-        done += 2 * L
-    for j in range(done // 2, (W + 1) // 2):
-        src[even + j] = x[a + 2 * j]
-    for j in range(done // 2, W // 2):
-        src[odd + j] = x[a + 2 * j + 1]
+        done = (W - m * L) // m * m
+        split(m, x, a + done, src, b + done // m, row, w0)
+        done += m * L
+    for j in range(done + w0, W + w0):
+        src[b + j % m * row + j // m] = x[a + j - w0]
 
 
 @njit
@@ -153,18 +169,20 @@ def pack_weights(w, bias, packed, pack, taps, L, block):
 
 
 @njit
-def run_rows(i, src, packed, offs, order, table, tasks, strides, relu, L, all_bases, all_sums, dst):
+def run_rows(i, src, packed, offs, order, table, tasks, strides, relu, L, bases, sums, dst):
     """A task of row tiles: whole vectors go straight to dst, cut or strided ones through the task's memory."""
-    task, bases, sums = tasks[i], all_bases[i], all_sums[i]
+    task = tasks[i]
     size, T, o0, w0, lo, hi, per, g0 = task[0], task[1], task[2], task[3], task[4], task[5], task[6], task[7]
     to, valid, origin, step, direct = task[8], task[9], task[10], task[11], task[12]
     R = ROW_R[size]
     at = bases[BASES:]
     for first in range(lo, hi, R):
+        n, g = divmod(first, per)
         for r in range(R):
-            n, g = divmod(min(first + r, hi - 1), per)
             bases[r] = n * strides[0] + origin + table[g0 + g, 0]
             at[r] = n * strides[1] + to + table[g0 + g, 1] if direct else r * L
+            if first + r + 1 < hi:  # the next, or what is left over does the last again
+                n, g = (n, g + 1) if g + 1 < per else (n + 1, 0)
         if direct:
             row_tile(size, src, bases, offs, order, o0, T, packed, w0, w0 + T * ROW_K[size], dst, at, strides[2], relu)
             continue
@@ -178,19 +196,21 @@ def run_rows(i, src, packed, offs, order, table, tasks, strides, relu, L, all_ba
 
 
 @njit
-def run_channels(i, src, packed, offs, order, table, tasks, strides, relu, L, all_bases, all_sums, dst):
+def run_channels(i, src, packed, offs, order, table, tasks, strides, relu, L, bases, sums, dst):
     """A task of channel tiles: groups of neighbours go straight to dst, strided ones through the task's memory."""
-    task, bases, sums = tasks[i], all_bases[i], all_sums[i]
+    task = tasks[i]
     size, T, o0, w0, lo, hi, per, g0 = task[0], task[1], task[2], task[3], task[4], task[5], task[6], task[7]
     to, valid, origin, step = task[8], task[9], task[10], task[11]
     size -= CHANNEL
     P, G = CHANNEL_P[size], CHANNEL_G[size]
     at = bases[BASES:]
     for first in range(lo, hi, P):
+        n, g = divmod(first, per)
         for p in range(P):
-            n, g = divmod(min(first + p, hi - 1), per)
             bases[p] = n * strides[0] + origin + table[g0 + g, 0]
             at[p] = n * strides[1] + to + table[g0 + g, 1] if step == 1 else p * G
+            if first + p + 1 < hi:
+                n, g = (n, g + 1) if g + 1 < per else (n + 1, 0)
         if step == 1:
             channel_tile(size, src, bases, offs, o0, T, packed, w0, dst, at, strides[2], valid, relu)
             continue
@@ -204,9 +224,9 @@ def run_channels(i, src, packed, offs, order, table, tasks, strides, relu, L, al
 
 
 @njit
-def run_images(i, src, packed, offs, order, table, tasks, strides, relu, L, all_bases, all_sums, dst):
+def run_images(i, src, packed, offs, order, table, tasks, strides, relu, L, bases, sums, dst):
     """A task of row tiles with images in their lanes: L positions at a time are summed, then turned over to dst."""
-    task, bases, sums = tasks[i], all_bases[i], all_sums[i]
+    task = tasks[i]
     size, T, w0, block, to, valid, origin = task[0] - IMAGES, task[1], task[3], task[4], task[8], task[9], task[10]
     R, K = ROW_R[size], ROW_K[size]
     at, turned, last = bases[BASES:], sums[R * K * L * L:], (strides[3] - 1) // L

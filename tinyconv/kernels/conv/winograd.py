@@ -2,11 +2,13 @@
 
     y tile (m, m) = A' [ sum over c  (G g G') * (B' d B) ] A      d: (m+2, m+2) of x, overlapping by 2; m = 2 or 4
 
+With a dilation the cells of a tile lie so far apart, in x and in y.
+
 The direct sum takes 9 multiply-adds for each output and pair of channels; here they are 4 (m = 2) or 2.25 (m = 4), each
 frequency a matrix product (tiles, C) x (C, O). Blocks of tiles and of output channels are chosen to stay in the cache, where
 winograd_loops.py transforms, multiplies and transforms back; winograd_tiles.py holds the vectors it is made of.
-The input gradient is the same with the kernel turned, channels exchanged, and 2 - p for padding. The weight gradient is
-the form with its third slot open: winograd_weights.py.
+The input gradient is the same with the kernel turned, channels exchanged, and 2 - p for padding; the weight gradient is in
+winograd_weights.py.
 Not exact: the transforms scale what they sum, and take it back; see BOUND. What is not finite spoils its tile.
 Source: Lavin and Gray, "Fast algorithms for convolutional neural networks" (2016).
 """
@@ -38,7 +40,6 @@ TILES = 8
 WORK = 3_000_000  # multiply-adds of the direct sum; below, the three transforms take as long as it does
 CACHE = 192 * 1024  # numbers of V in a block of tiles, to stay in the second-level cache beside a block of weights
 LONGEST = 96  # tiles in a block
-LINE = 16  # int64 of slack after what a thread writes again and again, so that no two share a cache line
 TASKS = 8  # blocks wanted, whatever the number of threads
 
 
@@ -55,15 +56,15 @@ class Plan(NamedTuple):
     W: int
     OH: int
     OW: int
+    dh: int  # dilation: the outputs of a tile lie so far apart
+    dw: int
     origin_h: int  # where the first tile starts in the source
     origin_w: int
-    overlap: int  # of neighbouring tiles of the source
     down: int  # tiles in an image
     across: int
     rows: int  # of tiles, in a block
     blocks: int
     depth: int  # vectors of input channels in a group
-    wide: int  # of them, so many lie side by side
     channel_blocks: int  # of 2L output channels, in a group
     w_in: int  # from channel to channel of w
     w_out: int
@@ -99,29 +100,30 @@ def forward(dims: ConvDims, L: int) -> Plan:
 
 @lru_cache(maxsize=256)
 def input_grad(dims: ConvDims, L: int) -> Plan:
-    """The plan of conv_input_grad(y, w): i = o + k - p backwards is o = i + (2 - k) + p - 2."""
+    """The plan of conv_input_grad(y, w): i = o + k*d - p backwards is o = i + (2 - k)*d + p - 2*d."""
     Ci, Co = dims.O // dims.groups, dims.C // dims.groups
-    origin = dims.padding[0][0] - 2, dims.padding[1][0] - 2
+    origin = dims.padding[0][0] - 2 * dims.dilation[0], dims.padding[1][0] - 2 * dims.dilation[1]
     return _plan(dims, (Ci, Co), dims.output, dims.input, origin, (Co * 9, 9), True, L)
 
 
 def _plan(dims: ConvDims, channels: Ints, src: Ints, dst: Ints, origin: Ints, w_steps: Ints, flipped: bool, L: int) -> Plan:
     (Ci, Co), (H, W), (OH, OW), (origin_h, origin_w), (w_in, w_out) = channels, src, dst, origin, w_steps
-    size = tile_size(dst)
+    dh, dw = dims.dilation
+    size = tile_size((-(-OH // dh), -(-OW // dw)))
     m = SIZES[size]
     side = (m + 2) ** 2
-    down, across = -(-OH // m), -(-OW // m)
+    down, across = dh * -(-OH // (dh * m)), dw * -(-OW // (dw * m))
     depth, channel_blocks = -(-Ci // L), -(-Co // (2 * L))
     every = dims.N * down
-    tiles_first = every * across < Co
+    tiles_first = 2 * every * across < 3 * Co  # measured from 98 to 392 tiles, and 128 to 384 channels
     most = LONGEST if tiles_first else min(LONGEST, CACHE // (side * dims.groups * depth * L), max(every * across // TASKS, 20))
     blocks = -(-every // max(1, most // across))
     rows = max(1, -(-every // max(1, blocks)))
     v_apart, u_apart, m_apart = odd(rows * across * L, L), odd(Ci * 2 * L, L), odd((rows * across + WIDEST) * 2 * L, L)
-    line = (across * m + 2 + L) * L
+    line = (across * m + 2 * dw + L) * L
     v_depth = side * v_apart
-    return Plan(size, m, dims.N, dims.groups, Ci, Co, H, W, OH, OW, origin_h, origin_w, 2, down, across, rows,
-                -(-every // rows), depth, 1, channel_blocks, w_in, w_out, int(flipped), int(tiles_first), line,
+    return Plan(size, m, dims.N, dims.groups, Ci, Co, H, W, OH, OW, dh, dw, origin_h, origin_w, down, across,
+                rows, -(-every // rows), depth, channel_blocks, w_in, w_out, int(flipped), int(tiles_first), line,
                 u_apart, side * u_apart, v_apart, v_depth, dims.groups * depth * v_depth, m_apart, side * m_apart)
 
 
@@ -157,7 +159,7 @@ def _convolve(x: np.ndarray, w: np.ndarray, plan: Plan, shape: tuple[int, ...], 
     dst = np.empty(shape, dtype)
     if not dst.size:
         return dst
-    x, w, y = flat(x), flat(w), dst.reshape(-1)
+    x, w, y = _flat(x), _flat(w), dst.reshape(-1)
     u, v, sums, lines, b = (scratch(f"winograd {name}", size, dtype)[:size]
                             for name, size in _buffers(plan, L, workers).items())
     sums, lines = sums.reshape(workers, -1), lines.reshape(workers, -1)
@@ -166,7 +168,7 @@ def _convolve(x: np.ndarray, w: np.ndarray, plan: Plan, shape: tuple[int, ...], 
         padded = b.reshape(plan.groups, -1)
         padded[:, :plan.Co] = bias.reshape(plan.groups, plan.Co)
     offs = np.arange(plan.Ci) // L * plan.v_depth + np.arange(plan.Ci) % L
-    bases = np.zeros((workers, WIDEST + LINE), np.int64)
+    bases = np.zeros((workers, WIDEST), np.int64)
     args = v, 0, u, 0, sums[0], lines[0], offs, bases[0], b, int(relu), L, y
     calls = np.array([address(weigh, dtype, 0, plan, w, u, 0, lines[0], L),
                       address(spread, dtype, 0, 0, plan, x, v, 0, lines[0], L),
@@ -183,7 +185,7 @@ def scratch_bytes(plan_of: Callable[[ConvDims, int], Plan]) -> Callable[[ConvDim
     return count
 
 
-def flat(a: np.ndarray) -> np.ndarray:
+def _flat(a: np.ndarray) -> np.ndarray:
     """The numbers in a row, contiguous, aligned and writeable: one type for the compiled drivers, whatever comes."""
     if not a.flags.carray:
         a = np.require(a, None, ["C", "A", "W"])
@@ -194,13 +196,13 @@ def takes(dims: ConvDims, dtype: np.dtype) -> str:
     """"" where tiles can compute the problem, else why not."""
     if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
         return "its tiles exist only as machine code, and NUMBA_DISABLE_JIT is set"
-    if dims.kernel != (3, 3) or dims.stride != (1, 1) or dims.dilation != (1, 1):
-        return "it takes 3x3 kernels of two dimensions, with stride and dilation 1"
+    if dims.kernel != (3, 3) or dims.stride != (1, 1):
+        return "it takes 3x3 kernels of two dimensions, with stride 1"
     return floats_only(dims, dtype)
 
 
-def refuse(plan_of: Callable[[ConvDims, int], Plan]) -> Callable[[ConvDims, np.dtype], str]:
-    """The refusal of a map: what tiles cannot compute, and where the direct sum was measured to be as fast."""
+def refuse(plan_of: Callable[[ConvDims, int], Plan], least: int = TILES) -> Callable[[ConvDims, np.dtype], str]:
+    """The refusal of a map that wants so many tiles: what they cannot compute, and where the direct sum was as fast."""
     def why(dims: ConvDims, dtype: np.dtype) -> str:
         cannot = takes(dims, dtype)
         if cannot:
@@ -211,8 +213,8 @@ def refuse(plan_of: Callable[[ConvDims, int], Plan]) -> Callable[[ConvDims, np.d
         tiles = p.N * p.down * p.across
         if min(p.Ci, p.Co) < LEAST or p.Ci * p.Co < PAIRS:
             return f"its transforms do not pay for {p.Ci} to {p.Co} channels: at least {LEAST} each, and {PAIRS} pairs"
-        if tiles < TILES or dims.macs < WORK:
-            return f"its transforms do not pay for {tiles} tiles ({dims.macs} multiply-adds): at least {TILES} ({WORK})"
+        if tiles < least or dims.macs < WORK:
+            return f"its transforms do not pay for {tiles} tiles ({dims.macs} multiply-adds): at least {least} ({WORK})"
         if 2 * 9 * p.OH * p.OW < 3 * (p.m + 2) ** 2 * p.down * p.across:
             return f"tiles of {p.m}x{p.m} hang too far over a map of {p.OH}x{p.OW}"
         return ""

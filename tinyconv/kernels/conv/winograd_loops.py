@@ -15,15 +15,7 @@ from numba import prange
 from ..invoke import invoke
 from ..jit import njit
 from ..tile import copy, turn
-from .winograd_tiles import (
-    NARROWEST,
-    WIDEST,
-    data_transform,
-    product_tile,
-    result_transform,
-    spread_transform,
-    weight_transform,
-)
+from .winograd_tiles import NARROWEST, WIDEST, data_transform, product_tile, result_transform, weight_transform
 
 
 @njit(parallel=True)
@@ -83,33 +75,33 @@ def weigh(o, p, w, u, to, line, L):
 
 
 @njit
-def spread(i, b, p, x, v, to, line, L):
-    """Block i of the tiles, vector b of channels, to V: a tile's lines are turned and padded, then transformed one by one.
+def first_of(tile, m, d):
+    """The first output of a tile, whose m outputs lie d apart: d tiles that begin side by side, then the next d."""
+    return tile // d * m * d + tile % d
 
-    Tiles of x overlap by 2; those of y, for the weight gradient, do not.
-    """
-    side, m, pitch = p.m + p.overlap, p.m, p.line
+
+@njit
+def spread(i, b, p, x, v, to, line, L):
+    """Block i of the tiles, vector b of channels, to V: six lines are turned and padded, then transformed tile by tile."""
+    side, m, pitch = p.m + 2, p.m, p.line
     left, start = max(0, -p.origin_w), max(0, p.origin_w)
-    right = min(p.W - start, p.across * m + p.overlap - left)  # columns that are read
+    right = min(p.W - start, p.across * m + 2 * p.dw - left)  # columns that are read
     g, c = divmod(b, p.depth)
     c0, rows = g * p.Ci + c * L, min(L, p.Ci - c * L)
     for row in range(i * p.rows, min((i + 1) * p.rows, p.N * p.down)):
         n, ti = divmod(row, p.down)
         for a in range(side):
-            h, at, used = ti * m + p.origin_h + a, a * pitch, 0
+            h, at, used = first_of(ti, m, p.dh) + a * p.dh + p.origin_h, a * pitch, 0
             if 0 <= h < p.H and right > 0:
                 base = ((n * p.groups * p.Ci + c0) * p.H + h) * p.W + start
                 for j in range(0, right, L):
                     load(x, base + j, p.H * p.W, rows, min(L, right - j), line, at + (left + j) * L, L)
                 line[at:at + left * L] = 0
                 used = left + right
-            line[at + used * L:at + (p.across * m + p.overlap) * L] = 0
+            line[at + used * L:at + (p.across * m + 2 * p.dw) * L] = 0
         for j in range(p.across):
-            tile = to + b // p.wide * p.v_depth + (((row - i * p.rows) * p.across + j) * p.wide + b % p.wide) * L
-            if p.overlap:
-                data_transform(p.size, line, j * m * L, pitch, v, tile, p.v_apart)
-            else:
-                spread_transform(p.size, line, j * m * L, pitch, v, tile, p.v_apart)
+            data_transform(p.size, line, first_of(j, m, p.dw) * L, pitch, p.dw * L, v,
+                           to + b * p.v_depth + ((row - i * p.rows) * p.across + j) * L, p.v_apart)
 
 
 @njit
@@ -153,11 +145,17 @@ def finish(first, last, o, p, sums, line, bias, relu, L, y):
             n, ti = divmod(row, p.down)
             for j in range(p.across):
                 s0 = ((row - first) * p.across + j) * 2 * L + half * L
-                result_transform(p.size, sums, s0, p.m_apart, bias, o * 2 * L + half * L, relu, line, j * p.m * L,
-                                 p.OW * L, p.OW - j * p.m)
-            many = min(p.m, p.OH - ti * p.m) * p.OW
-            to = ((n * p.groups * p.Co + g * p.Co + o0) * p.OH + ti * p.m) * p.OW
-            store(line, many, valid, y, to, p.OH * p.OW, p.m * p.OW * L, L)
+                left = first_of(j, p.m, p.dw)
+                result_transform(p.size, sums, s0, p.m_apart, bias, o * 2 * L + half * L, relu, line, left * L,
+                                 p.OW * L, p.dw * L, (p.OW - left + p.dw - 1) // p.dw)
+            top, plane = first_of(ti, p.m, p.dh), n * p.groups * p.Co + g * p.Co + o0
+            if p.dh == 1:  # its rows are neighbours
+                store(line, min(p.m, p.OH - top) * p.OW, valid, y, (plane * p.OH + top) * p.OW, p.OH * p.OW, p.m * p.OW * L, L)
+                continue
+            for a in range(p.m):
+                if top + a * p.dh < p.OH:
+                    store(line[a * p.OW * L:], p.OW, valid, y, (plane * p.OH + top + a * p.dh) * p.OW, p.OH * p.OW,
+                          (p.m - a) * p.OW * L, L)
 
 
 @njit

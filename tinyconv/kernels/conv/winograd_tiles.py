@@ -1,8 +1,7 @@
-"""The three transforms of winograd.py and its product, emitted as vectors: one vector is L channels of one position.
+"""The transforms of winograd.py and its product, emitted as vectors: one vector is L channels of one position.
 
     V = B' d B        U = G g G'        y = A' (U * V) A        d: (m+2, m+2) of x, g: (3, 3) of w, y: (m, m)
-
-    W' = G' [ sum of V * (A y A') ] G                            the same form with another slot open, so the same matrices
+    Z = A dy A'       dg = G' (Z * V summed over tiles) G       for the weight gradient
 
 The matrices are those of interpolation at 0, 1, -1 and infinity for m = 2, and at 2 and -2 besides for m = 4. Each is
 written as the few operations that it takes on a row, and applied to the columns, then to the rows of what comes out.
@@ -79,27 +78,26 @@ def result_4(s: Vectors, m: list) -> list:
             s.plus(s.plus(tilt, 8, steep), 1, m[5])]
 
 
-def spread_2(s: Vectors, y: list) -> list:
+def gradient_2(s: Vectors, y: list) -> list:
     return [y[0], s.plus(y[0], 1, y[1]), s.plus(y[0], -1, y[1]), s.times(-1, y[1])]
 
 
-def spread_4(s: Vectors, y: list) -> list:
+def gradient_4(s: Vectors, y: list) -> list:
     even, odd = s.plus(y[0], 1, y[2]), s.plus(y[1], 1, y[3])
-    wide, steep = s.plus(y[0], 4, y[2]), s.plus(y[1], 4, y[3])
-    return [y[0], s.plus(even, 1, odd), s.plus(even, -1, odd), s.plus(wide, 2, steep), s.plus(wide, -2, steep), y[3]]
+    far, steep = s.plus(y[0], 4, y[2]), s.plus(y[1], 4, y[3])
+    return [y[0], s.plus(even, 1, odd), s.plus(even, -1, odd), s.plus(far, 2, steep), s.plus(far, -2, steep), y[3]]
 
 
-def taps_2(s: Vectors, u: list) -> list:
+def weight_gradient_2(s: Vectors, u: list) -> list:
     near, tilt = s.plus(u[1], 1, u[2]), s.plus(u[1], -1, u[2])
     return [s.plus(u[0], 1 / 2, near), s.times(1 / 2, tilt), s.plus(u[3], 1 / 2, near)]
 
 
-def taps_4(s: Vectors, u: list) -> list:
-    near, far = s.plus(u[1], 1, u[2]), s.plus(u[3], 1, u[4])
-    tilt, steep = s.plus(u[1], -1, u[2]), s.plus(u[3], -1, u[4])
+def weight_gradient_4(s: Vectors, u: list) -> list:
+    near, tilt = s.plus(u[1], 1, u[2]), s.plus(u[1], -1, u[2])
+    far, steep = s.plus(u[3], 1, u[4]), s.plus(u[3], -1, u[4])
     return [s.plus(s.plus(s.times(1 / 4, u[0]), -1 / 6, near), 1 / 24, far),
-            s.plus(s.times(-1 / 6, tilt), 1 / 12, steep),
-            s.plus(s.plus(u[5], -1 / 6, near), 1 / 6, far)]
+            s.plus(s.times(-1 / 6, tilt), 1 / 12, steep), s.plus(s.plus(u[5], -1 / 6, near), 1 / 6, far)]
 
 
 def twice(s: Vectors, rule: Callable[[Vectors, list], list], square: list[list]) -> list[list]:
@@ -109,16 +107,16 @@ def twice(s: Vectors, rule: Callable[[Vectors, list], list], square: list[list])
 
 
 @intrinsic
-def data_transform(typingctx, size, src, s0, row, dst, d0, apart):
-    """V of one tile, m = SIZES[size]: src[s0 + i*row + j*L : + L] for i, j < m+2 to dst[d0 + f*apart : + L]."""
+def data_transform(typingctx, size, src, s0, row, step, dst, d0, apart):
+    """V of one tile, m = SIZES[size]: src[s0 + i*row + j*step : + L] for i, j < m+2 to dst[d0 + f*apart : + L]."""
     def codegen(context, b, sig, args):
-        number, sv, s0v, rowv, dv, d0v, apartv = args
+        number, sv, s0v, rowv, stepv, dv, d0v, apartv = args
         e = Emitter(context, b, src)
         sp, dp = e.pointer(src, sv, s0v), e.pointer(dst, dv, d0v)
 
         def emit(m, rule):
             lines = [e.at(sp, b.mul(rowv, ir.Constant(I64, i))) for i in range(m + 2)]
-            square = [[e.load(e.at(line, j * e.L)) for j in range(m + 2)] for line in lines]
+            square = [[e.load(e.at(line, b.mul(stepv, ir.Constant(I64, j)))) for j in range(m + 2)] for line in lines]
             for f, v in enumerate(chain(*twice(Vectors(e), rule, square))):
                 e.store(v, e.at(dp, b.mul(apartv, ir.Constant(I64, f))))
 
@@ -126,49 +124,7 @@ def data_transform(typingctx, size, src, s0, row, dst, d0, apart):
         return context.get_dummy_value()
 
     i = types.int64
-    return types.void(i, src, i, i, dst, i, i), codegen
-
-
-@intrinsic
-def spread_transform(typingctx, size, src, s0, row, dst, d0, apart):
-    """A y A' of one tile: src[s0 + i*row + j*L : + L] for i, j < m to dst[d0 + f*apart : + L]."""
-    def codegen(context, b, sig, args):
-        number, sv, s0v, rowv, dv, d0v, apartv = args
-        e = Emitter(context, b, src)
-        sp, dp = e.pointer(src, sv, s0v), e.pointer(dst, dv, d0v)
-
-        def emit(m, rule):
-            lines = [e.at(sp, b.mul(rowv, ir.Constant(I64, i))) for i in range(m)]
-            square = [[e.load(e.at(line, j * e.L)) for j in range(m)] for line in lines]
-            for f, v in enumerate(chain(*twice(Vectors(e), rule, square))):
-                e.store(v, e.at(dp, b.mul(apartv, ir.Constant(I64, f))))
-
-        switch(b, number, [partial(emit, 2, spread_2), partial(emit, 4, spread_4)])
-        return context.get_dummy_value()
-
-    i = types.int64
-    return types.void(i, src, i, i, dst, i, i), codegen
-
-
-@intrinsic
-def taps_transform(typingctx, size, src, s0, apart, dst, d0):
-    """The 9 taps of L pairs of channels from src[s0 + f*apart : + L] to dst[d0 + k*L : + L]."""
-    def codegen(context, b, sig, args):
-        number, sv, s0v, apartv, dv, d0v = args
-        e = Emitter(context, b, src)
-        sp, dp = e.pointer(src, sv, s0v), e.pointer(dst, dv, d0v)
-
-        def emit(m, rule):
-            side = m + 2
-            sums = [e.load(e.at(sp, b.mul(apartv, ir.Constant(I64, f)))) for f in range(side * side)]
-            for k, v in enumerate(chain(*twice(Vectors(e), rule, [sums[i * side:][:side] for i in range(side)]))):
-                e.store(v, e.at(dp, k * e.L))
-
-        switch(b, number, [partial(emit, 2, taps_2), partial(emit, 4, taps_4)])
-        return context.get_dummy_value()
-
-    i = types.int64
-    return types.void(i, src, i, i, dst, i), codegen
+    return types.void(i, src, i, i, i, dst, i, i), codegen
 
 
 @intrinsic
@@ -192,13 +148,55 @@ def weight_transform(typingctx, size, src, s0, step, dst, d0, apart):
 
 
 @intrinsic
-def result_transform(typingctx, size, src, s0, apart, bias, b0, relu, dst, d0, row, columns):
-    """y of one tile from src[s0 + f*apart : + L], plus bias[b0 : + L], to dst[d0 + i*row + j*L : + L] for i < m, j < columns.
+def gradient_transform(typingctx, size, src, s0, row, step, dst, d0, apart):
+    """Z of one tile: src[s0 + i*row + j*step : + L] for i, j < m to dst[d0 + f*apart : + L]."""
+    def codegen(context, b, sig, args):
+        number, sv, s0v, rowv, stepv, dv, d0v, apartv = args
+        e = Emitter(context, b, src)
+        sp, dp = e.pointer(src, sv, s0v), e.pointer(dst, dv, d0v)
+
+        def emit(m, rule):
+            lines = [e.at(sp, b.mul(rowv, ir.Constant(I64, i))) for i in range(m)]
+            square = [[e.load(e.at(line, b.mul(stepv, ir.Constant(I64, j)))) for j in range(m)] for line in lines]
+            for f, v in enumerate(chain(*twice(Vectors(e), rule, square))):
+                e.store(v, e.at(dp, b.mul(apartv, ir.Constant(I64, f))))
+
+        switch(b, number, [partial(emit, 2, gradient_2), partial(emit, 4, gradient_4)])
+        return context.get_dummy_value()
+
+    i = types.int64
+    return types.void(i, src, i, i, i, dst, i, i), codegen
+
+
+@intrinsic
+def weight_gradient_transform(typingctx, size, src, s0, apart, dst, d0, step):
+    """dg of one input channel: src[s0 + f*apart : + L] to dst[d0 + k*step : + L] for the 9 taps k."""
+    def codegen(context, b, sig, args):
+        number, sv, s0v, apartv, dv, d0v, stepv = args
+        e = Emitter(context, b, src)
+        sp, dp = e.pointer(src, sv, s0v), e.pointer(dst, dv, d0v)
+
+        def emit(m, rule):
+            side = m + 2
+            sums = [e.load(e.at(sp, b.mul(apartv, ir.Constant(I64, f)))) for f in range(side * side)]
+            for k, v in enumerate(chain(*twice(Vectors(e), rule, [sums[i * side:][:side] for i in range(side)]))):
+                e.store(v, e.at(dp, b.mul(stepv, ir.Constant(I64, k))))
+
+        switch(b, number, [partial(emit, 2, weight_gradient_2), partial(emit, 4, weight_gradient_4)])
+        return context.get_dummy_value()
+
+    i = types.int64
+    return types.void(i, src, i, i, dst, i, i), codegen
+
+
+@intrinsic
+def result_transform(typingctx, size, src, s0, apart, bias, b0, relu, dst, d0, row, step, columns):
+    """y of one tile from src[s0 + f*apart : + L], plus bias[b0 : + L], to dst[d0 + i*row + j*step : + L], i < m, j < columns.
 
     Negative ones as 0 where relu is not 0; NaN stays NaN.
     """
     def codegen(context, b, sig, args):
-        number, sv, s0v, apartv, bv, b0v, reluv, dv, d0v, rowv, columnv = args
+        number, sv, s0v, apartv, bv, b0v, reluv, dv, d0v, rowv, stepv, columnv = args
         e = Emitter(context, b, src)
         sp, dp, plus = e.pointer(src, sv, s0v), e.pointer(dst, dv, d0v), e.load(e.pointer(bias, bv, b0v))
         rectify = b.icmp_signed("!=", reluv, ir.Constant(I64, 0))
@@ -213,13 +211,14 @@ def result_transform(typingctx, size, src, s0, apart, bias, b0, relu, dst, d0, r
                     for i in range(m):
                         v = b.fadd(square[i][j], plus)
                         v = b.select(b.fcmp_ordered("<", v, floor), floor, v)
-                        e.store(v, e.at(dp, b.add(b.mul(rowv, ir.Constant(I64, i)), ir.Constant(I64, j * e.L))))
+                        to = b.add(b.mul(rowv, ir.Constant(I64, i)), b.mul(stepv, ir.Constant(I64, j)))
+                        e.store(v, e.at(dp, to))
 
         switch(b, number, [partial(emit, 2, result_2), partial(emit, 4, result_4)])
         return context.get_dummy_value()
 
     i = types.int64
-    return types.void(i, src, i, i, bias, i, i, dst, i, i, i), codegen
+    return types.void(i, src, i, i, bias, i, i, dst, i, i, i, i), codegen
 
 
 @intrinsic

@@ -1,12 +1,11 @@
-"""The weight gradient by Winograd's tiles: the form of winograd.py with another slot open, and the same three matrices.
+"""Winograd's weight gradient: the form of winograd.py with w left open, so its transforms are those of the others, turned over.
 
-    T(d, g, y) = sum over f of  (B' d B)[f] (G g G')[f] (A y A')[f]
-            so  dg = G' [ sum over tiles  (B' d B) * (A y A') ] G
+    dw = G' [ sum over tiles  (A dy A') * (B' d B) ] G        dy: (m, m) of y, d: (m+2, m+2) of x
 
-Each frequency is a matrix product (O, tiles) x (tiles, C), 4 or 2.25 multiply-adds where the direct sum takes 9. All tiles
-of x and of y are transformed first, then every thread takes frequencies whole, a stretch of tiles at a time, so that what
-it reads stays in cache; last, sums become taps. Each sum is made by one thread, in an order that the shape alone decides.
-Scratch: x and y transformed, 2.25 to 4 times their size, and a sum for each frequency and pair of channels.
+Where the forward pass sums over channels at every frequency, this sums over tiles: a matrix product (C, tiles) x (tiles, O).
+Rows of tiles are taken in blocks, as many as their transforms stay in cache for; the sums of all frequencies lie in memory
+between blocks, and are transformed to w at the end. What is multiplied: 4 (m = 2) or 2.25 (m = 4) for each output, not 9.
+Source: Lavin and Gray, "Fast algorithms for convolutional neural networks" (2016).
 """
 
 from __future__ import annotations
@@ -16,105 +15,173 @@ from typing import NamedTuple
 
 import numba
 import numpy as np
+from numba import prange
 
-from ...dims import ConvDims, Ints
+from ...dims import ConvDims
 from ..emit import lanes
-from ..invoke import address
+from ..invoke import address, invoke
+from ..jit import njit
 from ..scratch import scratch
-from ..tile import CHANNEL_GROUPS, CHANNEL_TILES
-from .winograd import LEAST, LINE, PAIRS, SIZES, TASKS, WORK, Plan, flat, line_size, odd, takes, tile_size
-from .winograd_loops import spread
-from .winograd_weight_loops import convolve_weights, gather_taps, multiply_frequency
+from ..tile import CHANNEL_GROUPS, CHANNEL_TILES, tap_tile
+from .winograd import Plan, _flat, forward, line_size, odd
+from .winograd_loops import first_of, load, spread, store
+from .winograd_tiles import gradient_transform, weight_gradient_transform
 
-ROWS = CHANNEL_GROUPS[0]  # channels of y in one product
-TILE = [CHANNEL_TILES.index((wide, ROWS, 1)) for wide in (1, 2)]
-STRETCH = 256  # tiles that a product walks before it moves on to other channels of y
-TILES = 96  # fewer, and the sums, which each pair of channels has for every frequency, cost more than they save
+TILES = 192  # in a block: at one frequency they stay in the first-level cache, and all of them in the second
+WIDEST = 8  # vectors of input channels in a task
+LEAST_TILES = 24  # in all; below, the sums of all frequencies take longer to write than direct ones
+PARTS = 6  # of the frequencies, for tasks enough whatever the number of threads
 
 
-class Sums(NamedTuple):
-    """What x and y, cut into tiles, are multiplied to."""
+class Shares(NamedTuple):
+    """How the product is shared out: groups of G input channels, P of them in a tile, beside 2L output channels."""
 
-    tiles: int
-    rows: int  # channels of y in a group, rounded up to whole products
-    apart: int  # from frequency to frequency
     tile: int
-    across: int  # channels of y in one product
-    stretch: int
-
-
-def conv_weight_grad(x: np.ndarray, y: np.ndarray, dims: ConvDims) -> np.ndarray:
-    """Fill w by tiles of x and y: a quarter to less than a half of the multiplications, for a few more digits of rounding."""
-    dtype, L, workers = x.dtype, lanes(x.itemsize), numba.get_num_threads()
-    if not dims.N:
-        return np.zeros(dims.w_shape, dtype)
-    px, py, p = plan = weight_grad(dims, L)
-    w, x, y = np.empty(dims.w_shape, dtype), flat(x), flat(y)
-    v, u, sums, lines = (scratch(f"winograd {name}", size, dtype)[:size] for name, size in _buffers(*plan, L, workers).items())
-    lines, bases = lines.reshape(workers, -1), np.zeros((workers, ROWS + LINE), np.int64)
-    offs, out = np.arange(p.tiles) * L, w.reshape(-1)
-    calls = np.array([address(spread, dtype, 0, 0, px, x, v, 0, lines[0], L),
-                      address(multiply_frequency, dtype, 0, 0, px, py, p, v, u, sums, bases[0], offs, L),
-                      address(gather_taps, dtype, 0, px, py, p, sums, lines[0], out, L)])
-    convolve_weights(calls, px, py, p, workers, x, y, v, u, sums, lines, bases, offs, L, out)
-    return w
+    G: int
+    P: int
+    chunks: int  # of the input channels
+    chunk: int  # groups in one
+    z_apart: int  # of A dy A': from frequency to frequency
+    z_depth: int  # and from block to block of output channels
+    s_chunk: int  # numbers of the sums of a chunk
+    s_apart: int
+    s_depth: int
 
 
 @lru_cache(maxsize=256)
-def weight_grad(dims: ConvDims, L: int) -> tuple[Plan, Plan, Sums]:
-    """How x and y are cut into tiles of vectors of L numbers, and multiplied."""
-    size = tile_size(dims.output)
-    m = SIZES[size]
-    down, across = (-(-o // m) for o in dims.output)
-    tiles = dims.N * down * across
-    origin = -dims.padding[0][0], -dims.padding[1][0]
-    px = _cut(dims, dims.C // dims.groups, dims.input, origin, 2, size, down, across, L, 2)
-    py = _cut(dims, dims.O // dims.groups, dims.output, (0, 0), 0, size, down, across, L)
-    rows = -(-py.Ci // ROWS) * ROWS
-    return px, py, Sums(tiles, rows, odd(dims.groups * px.depth * rows * L, L), TILE[px.wide - 1], ROWS, STRETCH)
+def plan_of(dims: ConvDims, L: int) -> tuple[Plan, Shares]:
+    """The plan of the forward pass in blocks of TILES, and the shares of the product."""
+    p = forward(dims, L)
+    every = p.N * p.down
+    blocks = -(-every // max(1, TILES // p.across))
+    rows = max(1, -(-every // max(1, blocks)))
+    v_apart, side = odd(rows * p.across * L, L), (p.m + 2) ** 2
+    p = p._replace(rows=rows, blocks=-(-every // rows), v_apart=v_apart, v_depth=side * v_apart,
+                   v_size=p.groups * p.depth * side * v_apart)
+    G = min(4, L)
+    P = CHANNEL_GROUPS[G - 1]
+    chunks = -(-p.depth // WIDEST)
+    chunk = -(-p.depth // chunks) * L // G
+    s_chunk, z_apart = -(-chunk // P) * P * G * 2 * L, odd(rows * p.across * 2 * L, L)
+    s_apart = odd(chunks * s_chunk, L)
+    return p, Shares(CHANNEL_TILES.index((2, P, G)), G, P, chunks, chunk, z_apart, side * z_apart, s_chunk, s_apart,
+                     side * s_apart)
 
 
-def _cut(dims: ConvDims, channels: int, size: Ints, origin: Ints, overlap: int, kind: int, down: int, across: int,
-         L: int, wide: int = 1) -> Plan:
-    """An array (N, groups*channels, *size) cut into tiles, all of which are transformed at once."""
-    m = SIZES[kind]
-    every, depth = dims.N * down, -(-channels // L)
-    wide = wide if depth % wide == 0 else 1
-    rows = -(-every // min(every, 2 * TASKS))
-    v_apart = odd(every * across * wide * L, L)
-    v_depth = (m + 2) ** 2 * v_apart
-    zero = dict.fromkeys(Plan._fields, 0)
-    return Plan(**{**zero, "size": kind, "m": m, "N": dims.N, "groups": dims.groups, "Ci": channels, "H": size[0], "W": size[1],
-                   "OW": size[1], "origin_h": origin[0], "origin_w": origin[1], "overlap": overlap, "down": down,
-                   "across": across, "rows": rows, "blocks": -(-every // rows), "depth": depth, "wide": wide,
-                   "line": (across * m + overlap + L) * L, "v_apart": v_apart, "v_depth": v_depth,
-                   "v_size": dims.groups * depth // wide * v_depth})
+def conv_weight_grad(x: np.ndarray, y: np.ndarray, dims: ConvDims) -> np.ndarray:
+    """Fill w by tiles: both operands transformed, summed over tiles at each frequency, and transformed back."""
+    dtype, L, workers = x.dtype, lanes(x.itemsize), numba.get_num_threads()
+    if not dims.N:
+        return np.zeros(dims.w_shape, dtype)
+    p, q = plan_of(dims, L)
+    w, x, y = np.empty(dims.w_shape, dtype), _flat(x), _flat(y)
+    v, z, sums, lines = (scratch(f"winograd {name}", size, dtype)[:size] for name, size in _buffers(p, q, L, workers).items())
+    lines, out = lines.reshape(workers, -1), w.reshape(-1)
+    offs, bases = np.arange(p.rows * p.across) * L, np.zeros((workers, q.P), np.int64)
+    calls = np.array([address(spread, dtype, 0, 0, p, x, v, 0, lines[0], L),
+                      address(spread_y, dtype, 0, 0, p, q, y, z, lines[0], L),
+                      address(combine, dtype, 0, 0, p, q, v, z, offs, sums, bases[0], L),
+                      address(finish_weights, dtype, 0, p, q, sums, lines[0], out, L)])
+    reduce_tiles(calls, p, q, workers, x, y, v, z, sums, lines, offs, bases, L, out)
+    return w
 
 
-def _buffers(px: Plan, py: Plan, p: Sums, L: int, workers: int) -> dict[str, int]:
+def _buffers(p: Plan, q: Shares, L: int, workers: int) -> dict[str, int]:
     """Numbers in each working array."""
-    return {"v": px.v_size, "u": py.v_size, "sums": (px.m + 2) ** 2 * p.apart, "lines": line_size(px, L) * workers}
+    channels = p.groups * p.channel_blocks
+    line = max(line_size(p, L), (q.chunk * q.G * 9 + L) * L)
+    return {"v": p.v_size, "z": channels * q.z_depth, "gradient": channels * q.s_depth, "lines": line * workers}
 
 
 def scratch_bytes(dims: ConvDims, dtype: np.dtype) -> int:
-    """What is borrowed: transformed x and y, and the sums."""
-    L = lanes(dtype.itemsize)
-    return sum(_buffers(*weight_grad(dims, L), L, numba.get_num_threads()).values()) * dtype.itemsize
+    """What the map borrows: a block of tiles of either side, transformed, and the sums at every frequency."""
+    L, workers = lanes(dtype.itemsize), numba.get_num_threads()
+    return sum(_buffers(*plan_of(dims, L), L, workers).values()) * dtype.itemsize
 
 
-def refuse(dims: ConvDims, dtype: np.dtype) -> str:
-    """What tiles cannot compute, and where the direct sum was measured to be as fast."""
-    cannot = takes(dims, dtype)
-    if cannot:
-        return cannot
-    if dtype != np.float32:
-        return "it trades digits for time, and float64 asks for digits"
-    px, py, p = weight_grad(dims, lanes(dtype.itemsize))
-    C, O = px.Ci, py.Ci
-    if min(C, O) < LEAST or C * O < PAIRS:
-        return f"its transforms do not pay for {C} to {O} channels: at least {LEAST} each, and {PAIRS} pairs"
-    if p.tiles < TILES or dims.macs < WORK:
-        return f"its transforms do not pay for {p.tiles} tiles ({dims.macs} multiply-adds): at least {TILES} ({WORK})"
-    if 2 * 9 * dims.output[0] * dims.output[1] < 3 * (px.m + 2) ** 2 * px.down * px.across:
-        return f"tiles of {px.m}x{px.m} hang too far over a map of {dims.output[0]}x{dims.output[1]}"
-    return ""
+@njit(parallel=True)
+def reduce_tiles(calls, p, q, workers, x, y, v, z, sums, lines, offs, bases, L, w):
+    """w by `spread`, `spread_y`, `combine` and `finish_weights` (their addresses in `calls`), a block of tiles at a time."""
+    columns, channels = p.groups * p.depth, p.groups * p.channel_blocks
+    units, tasks, ends = columns + 2 * channels, channels * q.chunks * PARTS, channels * q.chunks * 2
+    for i in range(p.blocks):
+        for k in prange(workers):
+            t = int(k)
+            for b in range(units * t // workers, units * (t + 1) // workers):
+                if b < columns:
+                    invoke(calls[0], (i, b, p, x, v, 0, lines[t], L))
+                else:
+                    invoke(calls[1], (i, b - columns, p, q, y, z, lines[t], L))
+        for k in prange(workers):
+            t = int(k)
+            for j in range(tasks * t // workers, tasks * (t + 1) // workers):
+                invoke(calls[2], (i, j, p, q, v, z, offs, sums, bases[t], L))
+    for k in prange(workers):
+        t = int(k)
+        for j in range(ends * t // workers, ends * (t + 1) // workers):
+            invoke(calls[3], (j, p, q, sums, lines[t], w, L))
+
+
+@njit
+def spread_y(i, b, p, q, y, z, line, L):
+    """Block i of the tiles of y, vector b of channels, to Z (block of 2L channels, frequency, tile, 2L)."""
+    m, pitch = p.m, p.line
+    o, half = divmod(b, 2)
+    g, block = divmod(o, p.channel_blocks)
+    o0, first, last = (2 * block + half) * L, i * p.rows, min((i + 1) * p.rows, p.N * p.down)
+    rows, to = min(L, p.Co - o0), o * q.z_depth + half * L
+    if rows <= 0:  # it is multiplied, never stored; and what lies there by chance may be slow to multiply
+        for f in range((m + 2) * (m + 2)):
+            for j in range((last - first) * p.across):
+                at = to + f * q.z_apart + j * 2 * L
+                z[at:at + L] = 0
+        return
+    for row in range(first, last):
+        n, ti = divmod(row, p.down)
+        for a in range(m):
+            h, at, used = first_of(ti, m, p.dh) + a * p.dh, a * pitch, 0
+            if h < p.OH:
+                base = ((n * p.groups * p.Co + g * p.Co + o0) * p.OH + h) * p.OW
+                for j in range(0, p.OW, L):
+                    load(y, base + j, p.OH * p.OW, rows, min(L, p.OW - j), line, at + j * L, L)
+                used = p.OW
+            line[at + used * L:at + p.across * m * L] = 0
+        for j in range(p.across):
+            gradient_transform(p.size, line, first_of(j, m, p.dw) * L, pitch, p.dw * L, z,
+                               to + ((row - first) * p.across + j) * 2 * L, q.z_apart)
+
+
+@njit
+def combine(i, j, p, q, v, z, offs, sums, bases, L):
+    """Task j adds block i of the tiles to the sums of a chunk of input channels and a block of output channels, (C, 2L)."""
+    o, rest = divmod(j, q.chunks * PARTS)
+    chunk, part = divmod(rest, PARTS)
+    side = (p.m + 2) * (p.m + 2)
+    tiles = (min((i + 1) * p.rows, p.N * p.down) - i * p.rows) * p.across
+    many = min(q.chunk, p.depth * L // q.G - chunk * q.chunk)
+    depth = o // p.channel_blocks * p.depth
+    for f in range(side * part // PARTS, side * (part + 1) // PARTS):
+        to = o * q.s_depth + f * q.s_apart + chunk * q.s_chunk
+        if i == 0:
+            sums[to:to + q.s_chunk] = 0
+        for first in range(0, many, q.P):
+            for k in range(q.P):
+                c = (chunk * q.chunk + min(first + k, many - 1)) * q.G
+                bases[k] = (depth + c // L) * p.v_depth + f * p.v_apart + c % L
+            tap_tile(q.tile, v, bases, offs, 0, tiles, z, o * q.z_depth + f * q.z_apart, sums, to + first * q.G * 2 * L)
+
+
+@njit
+def finish_weights(j, p, q, sums, line, w, L):
+    """The sums of a chunk of input channels and L output channels to w: 9 taps each, then turned."""
+    rest, half = divmod(j, 2)
+    o, chunk = divmod(rest, q.chunks)
+    g, block = divmod(o, p.channel_blocks)
+    o0, c0 = (2 * block + half) * L, chunk * q.chunk * q.G
+    valid, many = min(L, p.Co - o0), min(q.chunk * q.G, p.Ci - c0)
+    if valid <= 0:
+        return
+    start = o * q.s_depth + chunk * q.s_chunk + half * L
+    for c in range(many):
+        weight_gradient_transform(p.size, sums, start + c * 2 * L, q.s_apart, line, c * 9 * L, L)
+    store(line, many * 9, valid, w, ((g * p.Co + o0) * p.Ci + c0) * 9, p.Ci * 9, many * 9 * L, L)

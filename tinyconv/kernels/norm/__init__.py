@@ -1,8 +1,9 @@
 """The ladder of normalisation. A kernel takes a NormDims, which says how batch, layer, instance and group norm are one."""
 
 from ...registry import Kernel, register
+from .. import gpu
 from ..geometry import floats_only
-from . import direct, reference
+from . import cuda, direct, reference
 
 # both accumulate in float64, in another order; what is left are the roundings of x - mean, times, plus
 ORDER = 8.0
@@ -13,5 +14,7 @@ LADDER = (
     Kernel("norm_grad", "reference", reference.norm_grad),
     Kernel("norm_grad", "direct", direct.norm_grad, exact=False, bound=ORDER, refuse=floats_only,
            scratch=direct.grad_scratch),
+    Kernel("norm", "cuda", cuda.norm, "cuda", gpu.refuse, exact=False, bound=ORDER),
+    Kernel("norm_grad", "cuda", cuda.norm_grad, "cuda", gpu.refuse, exact=False, bound=ORDER, scratch=cuda.grad_scratch),
 )
 register(*LADDER)

@@ -82,17 +82,16 @@ def _norm(x, w, b, y, mean, var, eps, given, floor, N, S, K, L, P):
 def _moments(x, s, N, S, M):
     """Mean and biased variance of the N runs of M values that belong to s, in two walks, the second one in cache.
 
-    The mean is summed in float64. About it, as x's dtype rounds it, mean = pivot + avg(d) and var = avg(d^2) - avg(d)^2 for
-    d = x - pivot, which are of the size of the spread: runs of them are summed in x's dtype, in some dozens of partial
-    sums, and the runs in float64.
+    The mean is summed in float64. About it, as x's dtype rounds it, var = avg(d^2) - avg(d)^2 for d = x - pivot, which are
+    of the size of the spread: runs of them are summed in x's dtype, in some dozens of partial sums, and the runs in float64.
     """
     total = 0.0
     for n in range(N):
         at = (n * S + s) * M
         for i in range(at, at + M):
             total += np.float64(x[u(i)])
-    one = x.dtype.type
-    pivot, total, squares = one(total / (N * M)), 0.0, 0.0
+    one, mean = x.dtype.type, total / (N * M)
+    pivot, total, squares = one(mean), 0.0, 0.0
     for n in range(N):
         at = (n * S + s) * M
         for first in range(at, at + M, RUN):
@@ -104,7 +103,7 @@ def _moments(x, s, N, S, M):
             total += t
             squares += q
     away = total / (N * M)
-    return pivot + away, max(squares / (N * M) - away * away, 0.0)
+    return mean, max(squares / (N * M) - away * away, 0.0)
 
 
 @njit(parallel=True, error_model="numpy")

@@ -2,12 +2,12 @@
 
 `direct` stands in three files, by what a window's cells are asked for: the largest (direct.py), their sum (sums.py), or
 a rule that needs them all at once (cellwise.py). Every kernel takes a PoolDims or an AdaptiveDims. `aot` is C on one
-thread, ready at the first call.
+thread, ready at the first call. On a GPU, `cuda` stands in two files.
 """
 
 from ...registry import Kernel, register
 from ..geometry import floats_only
-from . import aot, cellwise, direct, reference, sums
+from . import aot, cellwise, cuda, cuda_cellwise, direct, reference, sums
 
 # sums in another order than the reference's: m terms differ by m roundings at most, and few cells lie in 32 windows
 ORDER = 32.0
@@ -43,5 +43,18 @@ LADDER = (
     Kernel("lp_pool", "direct", sums.lp_pool, exact=False, bound=ORDER, refuse=floats_only),
     Kernel("lp_pool_grad", "reference", reference.lp_pool_grad),
     Kernel("lp_pool_grad", "direct", sums.lp_pool_grad, exact=False, bound=ORDER, refuse=floats_only),
+    # on a GPU; each refuses where there is none
+    Kernel("max_pool", "cuda", cuda.max_pool, "cuda", cuda.refuse),
+    Kernel("median_pool", "cuda", cuda_cellwise.median_pool, "cuda", cuda.refuse),
+    Kernel("stochastic_pool", "cuda", cuda_cellwise.stochastic_pool, "cuda", cuda.refuse),
+    Kernel("pool_gather", "cuda", cuda.pool_gather, "cuda", cuda.refuse),
+    Kernel("pool_scatter", "cuda_anywhere", cuda.pool_scatter_anywhere, "cuda", cuda.refuse, automatic=False),
+    Kernel("pool_scatter", "cuda", cuda.pool_scatter, "cuda", cuda.refuse),
+    Kernel("pool_even_gather", "cuda", cuda_cellwise.pool_even_gather, "cuda", cuda.refuse),
+    Kernel("pool_even_scatter", "cuda", cuda_cellwise.pool_even_scatter, "cuda", cuda.refuse),
+    Kernel("avg_pool", "cuda", cuda.avg_pool, "cuda", cuda.refuse),
+    Kernel("avg_pool_adjoint", "cuda", cuda.avg_pool_adjoint, "cuda", cuda.refuse),
+    Kernel("lp_pool", "cuda", cuda_cellwise.lp_pool, "cuda", cuda.refuse, exact=False, bound=ORDER),
+    Kernel("lp_pool_grad", "cuda", cuda_cellwise.lp_pool_grad, "cuda", cuda.refuse, exact=False, bound=ORDER),
 )
 register(*LADDER)

@@ -1,0 +1,84 @@
+"""Training steps of the MNIST networks on a GPU, for bench/cuda.py: by calls, and as one captured graph; beside PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+import tinyconv as tc
+from tinyconv.bench import nets
+from tinyconv.bench.task import Task
+from tinyconv.kernels import gpu
+
+NETS = ("mnist", "lenet5")
+
+
+def build(task: Task, lib: Any, wrap: Callable, lr: float, device: str) -> Callable[[], Any]:
+    """One training step on a device, from the same first weights in either library: nets.py's, moved there."""
+    name = task.case.partition("@")[0]
+    net = nets.network(lib.nn, name)
+    state = net.state_dict()
+    drawn = nets.weights(task, {key: tuple(value.shape) for key, value in state.items()}, "float32")
+    net.load_state_dict({**state, **{key: wrap(value) for key, value in drawn.items()}})
+    net.to(device)
+    images, target = (wrap(a).to(device) for a in nets.batch(task, "float32"))
+    optimiser = lib.optim.SGD(net.parameters(), lr=lr, momentum=nets.MOMENTUM)
+
+    def step() -> Any:
+        optimiser.zero_grad()
+        loss = lib.nn.functional.cross_entropy(net(images), target)
+        loss.backward()
+        optimiser.step()
+        return loss
+
+    return step
+
+
+def calls(step: Callable[[], Any], way: str) -> Callable[[], Any]:
+    """The step as it is, or as a graph, which runs some times as it is before it is recorded; the loss as a tensor."""
+    if way == "eager":
+        return step
+    kept: list[Any] = []
+    graph = gpu.Graph(lambda: kept.__setitem__(slice(None), [step()]))
+
+    def run() -> Any:
+        graph()
+        return kept[0]
+
+    return run
+
+
+def judge(task: Task, lib: Any, wrap: Callable, device: str, way: str) -> None:
+    """Raises ArithmeticError where the first losses are not those of tinyconv on the CPU, in float64."""
+    want = nets.first_losses(task, tc.nn, tc.optim, tc.from_numpy, "float64")
+    step = calls(build(task, lib, wrap, nets.MOVING, device), way)
+    got = np.array([float(step().item()) for _ in range(nets.LOSSES)])
+    if not np.allclose(got, want, rtol=nets.TOLERANCE, atol=0):
+        raise ArithmeticError(f"wrong: losses {got} where {want} are right")
+
+
+def step_rows(clock: Any, torch: Any, batches: tuple[int, ...], failures: list[dict], *, rehearse: bool) -> Iterator[dict]:
+    """A row for each network, batch and way of running it; what is wrong or cannot run goes to `failures`."""
+    for name in NETS:
+        for batch in batches:
+            task = Task("cuda", "step", f"{name}@{batch}")
+            ways: list[tuple[str, Any, Callable]] = [("eager", tc, tc.from_numpy), ("graph", tc, tc.from_numpy)]
+            if torch:
+                ways.append(("eager", torch, torch.from_numpy))
+            for way, lib, wrap in ways:
+                device = "cpu" if rehearse else "cuda"  # the simulator would take minutes for a step
+                about = {"suite": "cuda", "op": "step", "case": task.case, "dtype": "float32", "threads": 0,
+                         "library": "tinyconv" if lib is tc else "torch", "algorithm": way}
+                try:
+                    judge(task, lib, wrap, device, way)
+                    step = calls(build(task, lib, wrap, nets.STILL, device), way)
+                    for _ in range(gpu.Graph.WARM + 1):
+                        step()
+                    times = clock.times(step, 0.2)
+                except Exception as error:  # a row that fails is shown, and the others go on
+                    failures.append({**about, "why": f"{type(error).__name__}: {error}"[:300]})
+                    continue
+                n = len(times)
+                yield {**about, "median": times[n // 2], "low": times[n // 4], "high": times[3 * n // 4], "calls": n}

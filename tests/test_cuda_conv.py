@@ -1,0 +1,170 @@
+"""Convolution on CUDA: in Numba's simulator anywhere, and on the GPU where there is one. The checks: cuda_conv_checks.py.
+
+The tables that the kernels walk are checked here, on the host: a product over them is the definition.
+"""
+
+import os
+import subprocess
+import sys
+from math import prod
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tinyconv import cases, registry
+from tinyconv.dims import conv_dims
+from tinyconv.kernels import gpu
+from tinyconv.kernels.conv import cuda_plan, cuda_tiled, reference
+from tinyconv.kernels.geometry import lift
+
+TESTS = Path(__file__).parent
+MAPS = ("conv", "conv_input_grad", "conv_weight_grad")
+
+
+def run_checks(simulated, *options, checks="cuda_conv_checks.py"):
+    env = {**os.environ, "NUMBA_ENABLE_CUDASIM": str(int(simulated)), "NUMBA_DISABLE_JIT": "0"}
+    command = ["-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", str(TESTS / checks), *options]
+    done = subprocess.run([sys.executable, *command], env=env, cwd=TESTS.parent, capture_output=True, text=True, timeout=3600)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+    assert " passed" in done.stdout
+
+
+def test_the_simulator_agrees_with_the_definition():
+    run_checks(True)
+
+
+@pytest.mark.sweep
+def test_the_simulator_agrees_on_every_case():
+    run_checks(True, "-m", "sweep")
+
+
+@pytest.mark.skipif(bool(gpu.missing()) or gpu.simulated(), reason=f"no GPU to run on: {gpu.missing() or 'simulated'}")
+def test_the_gpu_agrees_with_the_definition():
+    run_checks(False)
+
+
+@pytest.mark.skipif(not gpu.missing(), reason="CUDA can be used here")
+@pytest.mark.parametrize("op", MAPS)
+def test_without_a_gpu_each_kernel_says_what_is_missing(op):
+    """A record that refuses, with a sentence that names the remedy; never an error at import."""
+    dims, dtype = cases.small["depthwise"], np.dtype("float32")
+    why = gpu.missing()
+    assert any(part in why for part in ("numba-cuda", "CuPy", "driver", "GPU")) and len(why.split()) > 5
+    rungs = [k for k in registry.kernels(op) if k.device == "cuda"]
+    assert [k.algorithm for k in rungs] == ["cuda_naive", "cuda_shared", "cuda_im2col", "cuda_tiled", "cuda_depthwise"]
+    assert {k.refuse(dims, dtype) for k in rungs} == {why}
+    with pytest.raises(ValueError, match="cuda_tiled: ") as caught:
+        registry.choose(op, dims, dtype, device="cuda")
+    assert why in str(caught.value)
+    with pytest.raises(RuntimeError, match="CUDA cannot be used"):
+        gpu.xp()
+
+
+def test_importing_the_kernels_loads_no_cuda():
+    code = ("import sys, tinyconv; tinyconv.table(); from tinyconv.kernels import gpu; gpu.missing(); gpu.is_device(1);"
+            "print([m for m in sys.modules if m.startswith(('cupy', 'numba_cuda', 'numba.cuda.cudadrv'))])")
+    env = {**os.environ, "NUMBA_ENABLE_CUDASIM": "0"}
+    done = subprocess.run([sys.executable, "-c", code], env=env, cwd=TESTS.parent, capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == "[]", done.stdout + done.stderr
+
+
+# the tables, on the host
+
+def product_over_tables(plan, a, w, shape):
+    """out[p, j] = sum over k of a[at(p) + off(k)] * w[j, k] for every phase, as the kernels are told to do it."""
+    N, G, _, Cb, A0, A1, A2, S0, S1, S2, *steps = map(int, plan.geometry)
+    in_step, out_step, (j_step, g_step) = steps[:3], steps[3:6], steps[6:]
+    out, w = np.full((N, G, Cb, S0 * S1 * S2), np.nan), w.ravel()
+    planes = a.reshape(N, G, prod(a.shape[1:]) // G)
+    for P0, P1, P2, first, K, start, P, _ in plan.phases:
+        assert P == P0 * P1 * P2 and N * P <= plan.positions and K <= plan.terms
+        p = np.indices((P0, P1, P2)).reshape(3, -1)
+        i = p * np.array(in_step)[:, None]
+        to = p * np.array(out_step)[:, None]
+        cell = (to[0] * S1 + to[1]) * S2 + to[2] + start
+        total = np.zeros((N, G, Cb, P))
+        taps = plan.taps[first:first + K]
+        for (off, _, _, w_off), (t0, t1, t2) in zip(taps, cuda_plan.shifts(taps)):
+            at = (i[0] * A1 + i[1]) * A2 + i[2] + off
+            c = i + np.array([[t0], [t1], [t2]])
+            ok = ((c >= 0) & (c < np.array([[A0], [A1], [A2]]))).all(0)
+            assert ok.all() or plan.checked >= 2
+            if plan.checked < 3:
+                assert ((c[0] >= 0) & (c[0] < A0)).all()
+            values = np.where(ok, planes[:, :, np.where(ok, at, 0)], 0)
+            weights = w[np.arange(G)[:, None] * g_step + np.arange(Cb) * j_step + w_off]
+            total += values[:, :, None] * weights[None, :, :, None]
+        out[..., cell] = total
+    assert not np.isnan(out).any(), "a cell that no phase fills"
+    return out.reshape(shape)
+
+
+def check_tables(dims, rng):
+    x, w, y = (rng.integers(-4, 5, s).astype(np.float64) for s in (dims.x_shape, dims.w_shape, dims.y_shape))
+    np.testing.assert_array_equal(product_over_tables(cuda_plan.forward(dims), x, w, dims.y_shape), reference.conv(x, w, dims))
+    np.testing.assert_array_equal(product_over_tables(cuda_plan.input_grad(dims), y, w, dims.x_shape),
+                                  reference.conv_input_grad(y, w, dims))
+
+
+@pytest.mark.parametrize("case", cases.small)
+def test_a_product_over_the_tables_is_the_definition(case):
+    check_tables(cases.small[case], np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_tables_of_random_geometries(seed):
+    rng = np.random.default_rng(seed)
+    rank, groups = int(rng.integers(1, 4)), int(rng.integers(1, 3))
+    draw = lambda low, high: tuple(int(v) for v in rng.integers(low, high, rank))  # noqa: E731
+    w_shape = (groups * int(rng.integers(1, 4)), int(rng.integers(1, 4)), *draw(1, 4))
+    try:
+        dims = conv_dims((2, w_shape[1] * groups, *draw(1, 9)), w_shape, draw(1, 4), tuple(zip(draw(0, 4), draw(0, 4))),
+                         draw(1, 4), groups)
+    except ValueError as error:
+        assert "output" in str(error)
+        return
+    check_tables(dims, rng)
+
+
+@pytest.mark.parametrize("layer", cases.layers)
+def test_plans_of_known_layers_multiply_nothing_for_nothing(layer):
+    """Over all phases the input gradient has as many terms as the forward pass has taps: no inserted zero among them."""
+    dims = cases.layers[layer]
+    plan = cuda_plan.input_grad(dims)
+    assert len(plan.taps) == dims.O // dims.groups * prod(dims.kernel)
+    assert sum(int(p[6]) for p in plan.phases) == prod(dims.input) and len(plan.phases) == prod(lift(dims).stride)
+    tile, parts, span = cuda_tiled.weight_parts(cuda_plan.forward(dims))
+    assert (parts - 1) * span < dims.N * prod(dims.output) <= parts * span and span % tile.BK == 0
+    for p in (plan, cuda_plan.forward(dims)):
+        chosen = cuda_tiled.choose_tile(p.positions, p.channels, p.groups * len(p.phases))
+        assert chosen.threads >= chosen.BM and chosen.threads % chosen.BM == 0  # a thread fetches one position
+        assert chosen.BN * chosen.BK % chosen.threads == 0 and chosen.BM * chosen.BK % chosen.threads == 0
+
+
+# the bench
+
+def bench(simulated, *options):
+    env = {**os.environ, "NUMBA_ENABLE_CUDASIM": str(int(simulated))}
+    return subprocess.run([sys.executable, "-m", "bench.cuda", *options], env=env, cwd=TESTS.parent, capture_output=True,
+                          text=True, timeout=600)
+
+
+@pytest.mark.skipif(not gpu.missing(), reason="CUDA can be used here")
+def test_the_bench_says_in_one_sentence_what_it_needs():
+    done = bench(False)
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr == f"the CUDA bench needs a GPU: {gpu.missing()}\n"
+
+
+def test_the_bench_can_be_rehearsed():
+    """Every line of it but the events, on tiny problems: answers judged, rows made, the table written."""
+    done = bench(True, "--rehearse")
+    table = done.stdout.split("\n")
+    assert table[0].startswith("the simulator, "), done.stderr[-2000:]
+    assert "FAILED" not in done.stdout
+    assert sum(line.startswith("step of ") for line in table) == 4  # two networks, by calls and as a graph
+    for op in MAPS:
+        assert any(line.startswith(f"{op}: ") and "geometric mean of 2" in line for line in table)
+    assert sum(line.startswith("hand@2") for line in table) == len(MAPS)
+

@@ -1,0 +1,82 @@
+"""Working memory: what a kernel states is what it takes, and how little the fast rung takes."""
+
+from __future__ import annotations
+
+import tracemalloc
+from math import prod
+
+import numpy as np
+import pytest
+
+from tinyconv import cases
+from tinyconv.dims import ConvDims, conv_dims
+from tinyconv.kernels.conv import simd
+from tinyconv.kernels.conv.simd_loops import BASES
+from tinyconv.kernels.conv.simd_plan import SUMS
+from tinyconv.kernels.emit import lanes
+from tinyconv.kernels.jit import config
+from tinyconv.kernels.scratch import release
+from tinyconv.registry import Kernel, kernels
+
+F32 = np.dtype("float32")
+SLOTS = {"conv": "xw", "conv_input_grad": "yw", "conv_weight_grad": "xy"}
+SIZES = {
+    "small_images": conv_dims((64, 8, 12, 12), (10, 8, 5, 5)),
+    "large_images": conv_dims((2, 24, 56, 56), (40, 24, 3, 3), padding=1),
+    "pointwise": conv_dims((8, 64, 28, 28), (48, 64, 1, 1)),
+    "depthwise": conv_dims((4, 32, 56, 56), (32, 1, 3, 3), padding=1, groups=32),
+    "strided": conv_dims((8, 32, 28, 28), (48, 32, 3, 3), stride=2, padding=1),
+    "line": conv_dims((8, 32, 1024), (32, 32, 9), padding=4),
+}
+LITTLE = 100_000  # bytes: views, tuples and what Numba keeps of a call, whatever the size of the problem
+
+every_map = pytest.mark.parametrize("op", SLOTS)
+
+
+def rung(op: str, algorithm: str) -> Kernel:
+    return next(k for k in kernels(op) if k.algorithm == algorithm)
+
+
+def seen(kernel: Kernel, dims: ConvDims) -> int:
+    """The most that a call held beyond its operands and its result, its buffers not borrowed before."""
+    args = [np.ones(getattr(dims, f"{slot}_shape"), F32) for slot in SLOTS[kernel.op]]
+    kernel.fn(*args, dims)  # compiles
+    release()
+    tracemalloc.start()
+    result = kernel.fn(*args, dims)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak - result.nbytes
+
+
+@every_map
+@pytest.mark.parametrize("name", SIZES)
+@pytest.mark.parametrize("algorithm", ["im2col", pytest.param("simd", marks=pytest.mark.skipif(
+    config.DISABLE_JIT, reason="its tiles exist only as machine code"))])
+def test_what_is_stated_is_what_is_taken(op, name, algorithm):
+    kernel, dims = rung(op, algorithm), SIZES[name]
+    stated = kernel.scratch(dims, F32)
+    assert stated <= seen(kernel, dims) <= stated + LITTLE
+
+
+@every_map
+@pytest.mark.parametrize("name", [*SIZES, *cases.layers])
+def test_the_fast_rung_copies_a_padded_operand_and_packs_the_other(op, name):
+    """No more than that: rows rounded up to the stride, channels to 2L (images to L), and a few sums for each task."""
+    dims, L = SIZES.get(name) or cases.layers[name], lanes(4)
+    rows = [i + lo + hi + s for i, (lo, hi), s in zip(dims.input, dims.padding, dims.stride)]
+    grown = [o + 2 * (k - 1) * d for o, k, d in zip(dims.output, dims.kernel, dims.dilation)]
+    Co, Ci = (dims.groups * -(-(n // dims.groups) // (2 * L)) * 2 * L for n in (dims.O, dims.C))
+    images, taps = -(-dims.N // L) * L, prod(dims.kernel)
+    x, y = images * dims.C * (prod(rows) + 1), images * dims.O * prod(grown)
+    plan = {"conv": simd.forward, "conv_input_grad": simd.input_grad, "conv_weight_grad": simd.weight_grad}[op](dims, L)
+    assert plan.src_size <= (y if op == "conv_input_grad" else x) + 2 * L
+    if op == "conv_weight_grad":
+        assert plan.y_size <= images * max(Co, dims.O) * prod(dims.output)
+    else:
+        outer, inner = (Ci, dims.O) if op == "conv_input_grad" else (Co, dims.C)
+        assert plan.w_size <= outer * (inner // dims.groups + 1) * taps * (2 if dims.groups > 1 else 1)
+    borrowed = 4 * (plan.src_size + (plan.y_size if op == "conv_weight_grad" else plan.w_size))
+    each = 4 * (SUMS + 4 * L * L) + 16 * BASES  # sums, a block that is turned over, and where its groups start
+    sums = 4 * plan.sums_size if op == "conv_weight_grad" else (len(plan.tasks) + len(plan.packs)) * each
+    assert borrowed <= rung(op, "simd").scratch(dims, F32) <= borrowed + sums + (len(plan.tasks) + 64) * each

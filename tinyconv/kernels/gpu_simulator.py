@@ -1,0 +1,136 @@
+"""What stands for a GPU where there is none: arrays of their own kind, and CuPy's namespace on top of NumPy's.
+
+A DeviceArray is a NumPy array that knows it is not the host's: results of NumPy's functions on it are DeviceArrays again,
+and mixing it with a host array is refused, as CuPy refuses it. Reductions give arrays of no dimensions, as CuPy's do.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from typing import Any
+
+import numpy as np
+from numba.core import types
+from numba.np.numpy_support import as_dtype
+
+BARRIER = 100  # seconds: longer than any block takes, on a busy machine too
+CREATORS = frozenset({
+    "array", "asarray", "ascontiguousarray", "empty", "zeros", "ones", "full", "arange", "linspace", "eye", "empty_like",
+    "zeros_like", "ones_like", "full_like",
+})
+
+
+class DeviceArray(np.ndarray):
+    """A NumPy array that plays one on the device."""
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: Any = None, **kwargs: Any) -> Any:
+        for a in (*inputs, *(out or ()), kwargs.get("where")):
+            if isinstance(a, np.ndarray) and not isinstance(a, DeviceArray) and a.ndim:
+                raise TypeError(f"{ufunc.__name__} was given arrays on the host and on the device")
+        if out:
+            kwargs["out"] = tuple(a if a is None else a.view(np.ndarray) for a in out)
+        if isinstance(kwargs.get("where"), DeviceArray):
+            kwargs["where"] = kwargs["where"].view(np.ndarray)
+        plain = [a.view(np.ndarray) if isinstance(a, DeviceArray) else a for a in inputs]
+        result = getattr(ufunc, method)(*plain, **kwargs)
+        if isinstance(result, tuple):
+            return tuple(o if o is not None else on_device(r) for o, r in zip(out or (None,) * len(result), result))
+        return out[0] if out and out[0] is not None else None if result is None else on_device(result)
+
+    def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        if np.ndarray in types:
+            raise TypeError(f"{func.__name__} was given arrays on the host and on the device")
+        return _kept(func(*_plain(args), **_plain(kwargs)))
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        if isinstance(value, np.ndarray) and not isinstance(value, DeviceArray) and value.ndim:
+            raise TypeError("an array on the host was written into one on the device")
+        super().__setitem__(key, value)
+
+    def __getitem__(self, key: Any) -> Any:
+        return _kept(super().__getitem__(key))
+
+    def argmax(self, *args: Any, **kwargs: Any) -> Any:
+        return _kept(super().argmax(*args, **kwargs))
+
+    def argmin(self, *args: Any, **kwargs: Any) -> Any:
+        return _kept(super().argmin(*args, **kwargs))
+
+    def get(self) -> np.ndarray:
+        """A copy on the host, as CuPy's arrays give it."""
+        return np.array(self)
+
+
+def on_device(a: Any) -> DeviceArray:
+    """The same memory as a DeviceArray; a number becomes an array of no dimensions."""
+    return np.asarray(a).view(DeviceArray)
+
+
+def _plain(args: Any) -> Any:
+    """Arguments with the arrays in them as NumPy's own."""
+    if isinstance(args, (tuple, list)):
+        return type(args)(map(_plain, args))
+    if isinstance(args, dict):
+        return {name: _plain(a) for name, a in args.items()}
+    return args.view(np.ndarray) if isinstance(args, DeviceArray) else args
+
+
+def _kept(result: Any) -> Any:
+    """What a function of NumPy gave, on the device: arrays and numbers are, all else (shapes, truths) stays as it is."""
+    if isinstance(result, (tuple, list)):
+        return type(result)(map(_kept, result))
+    return on_device(result) if isinstance(result, (np.ndarray, np.number, np.bool_)) else result
+
+
+class Namespace:
+    """NumPy's functions, where those that make arrays make DeviceArrays."""
+
+    ndarray = DeviceArray
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(np, name)
+        if name not in CREATORS:
+            return found
+        return lambda *args, **kwargs: on_device(found(*args, **kwargs))
+
+    @staticmethod
+    def asnumpy(a: Any) -> np.ndarray:
+        """A copy on the host."""
+        return np.array(a)
+
+
+def teach() -> None:
+    """Give Numba's simulator what it lacks: `alignment=` of shared arrays, and a barrier that does not poll.
+
+    Alignment means nothing on a host, and is left out. The simulator keeps asking each thread of a block whether it waits,
+    and Python lets it ask for 5 ms before a thread may run; at a barrier of `threading` the threads wait for each other. A
+    thread that never comes is an error, after BARRIER seconds.
+    """
+    from numba.cuda.simulator import kernel, kernelapi
+
+    def shared(self: Any, shape: Any, dtype: Any, alignment: int | None = None) -> np.ndarray:
+        """One array for each source line and block, whichever thread comes first; not a number until written."""
+        caller = sys._getframe(1)
+        dtype = as_dtype(dtype) if isinstance(dtype, types.Type) else dtype
+        fresh = np.full(shape, np.nan if np.dtype(dtype).kind == "f" else -1, dtype)
+        return self._allocations.setdefault((caller.f_code.co_filename, caller.f_lineno), fresh)
+
+    def run(self: Any, block: Any, *args: Any) -> None:
+        """Run a block: all its threads, from start to end."""
+        points = list(np.ndindex(*self._block_dim))
+        self.barrier = threading.Barrier(len(points))
+        threads = [kernel.BlockThread(lambda: self._f(*args), self, block, p, self._debug) for p in points]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        for error in (t.exception for t in threads if t.exception):
+            raise error[0].with_traceback(error[1])
+
+    patches: list[tuple[Any, str, Any]] = [
+        (kernelapi.FakeCUDAShared, "array", shared), (kernel.BlockManager, "run", run),
+        (kernel.BlockThread, "syncthreads", lambda self: self._manager.barrier.wait(BARRIER)),
+    ]
+    for owner, name, better in patches:
+        setattr(owner, name, better)

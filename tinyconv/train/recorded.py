@@ -1,0 +1,45 @@
+"""A training step's forward and backward pass as one CUDA graph, since small networks are bound by their launches.
+
+The first batches run as ever, in memory of the graph's own; then a batch is recorded, and from then on its launches are
+repeated as one, on the same memory: a batch is copied in, the loss and the gradients stand where they stood. The update of
+the weights is launched afresh, because the learning rate changes. A batch of another size runs as ever.
+In the simulator, which has no graphs, every step runs the function. Read next: kernels/gpu.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..tensor import Tensor
+
+Step = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+class Recorded:
+    """`step` (x, t) -> (loss, logits), recorded for the shapes of its first batch.
+
+    Raises: RuntimeError for a step that draws random numbers (dropout), which a graph would repeat.
+    """
+
+    def __init__(self, step: Step):
+        self.step = step
+        self.batch: tuple[Tensor, Tensor] | None = None
+        self.result: tuple[Tensor, Tensor] | None = None
+        from ..kernels import gpu  # here: it brings Numba along
+
+        self.graph = gpu.Graph(self._run)
+
+    def __call__(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        if self.batch is None:
+            self.batch = x.clone(), t.clone()
+        if x.shape != self.batch[0].shape:
+            return self.step(x, t)
+        for held, new in zip(self.batch, (x, t)):
+            held.copy_(new)
+        self.graph()
+        assert self.result is not None
+        return self.result
+
+    def _run(self) -> None:
+        assert self.batch is not None
+        self.result = self.step(*self.batch)

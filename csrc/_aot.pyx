@@ -1,13 +1,15 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
 """The compiled kernels as functions on buffers: flat, C-contiguous, float32 or float64, of the sizes in `dims`.
 
-`dims` is a PoolDims of three spatial dimensions. Sizes are checked here, because C cannot; the GIL is free while C runs.
+`dims` is a PoolDims of three spatial dimensions. Sizes are checked here, because C cannot; the GIL is free while C runs, on
+`threads` threads of the pool whose parallel_for stands at address `pool`.
 """
 
 from libc.stdint cimport int64_t
 
 
 cdef extern from "tinyconv.h" nogil:
+    ctypedef void (*tc_pool_of_threads)(void *, char **, size_t *, size_t *, void *, size_t, size_t, int) noexcept nogil
     ctypedef struct tc_pool:
         int64_t input[3]
         int64_t output[3]
@@ -15,12 +17,18 @@ cdef extern from "tinyconv.h" nogil:
         int64_t stride[3]
         int64_t dilation[3]
         int64_t padding[3]
-    void tc_max_pool_f32(const float *x, int64_t planes, const tc_pool *p, float *y, int64_t *at)
-    void tc_max_pool_f64(const double *x, int64_t planes, const tc_pool *p, double *y, int64_t *at)
-    void tc_sum_pool_f32(const float *x, int64_t planes, const tc_pool *p, float *y)
-    void tc_sum_pool_f64(const double *x, int64_t planes, const tc_pool *p, double *y)
-    void tc_sum_pool_adjoint_f32(const float *y, int64_t planes, const tc_pool *p, float *x)
-    void tc_sum_pool_adjoint_f64(const double *y, int64_t planes, const tc_pool *p, double *x)
+    void tc_max_pool_f32(const float *x, int64_t planes, const tc_pool *p, float *y, int64_t *at, tc_pool_of_threads pool,
+                         int threads)
+    void tc_max_pool_f64(const double *x, int64_t planes, const tc_pool *p, double *y, int64_t *at, tc_pool_of_threads pool,
+                         int threads)
+    void tc_sum_pool_f32(const float *x, int64_t planes, const tc_pool *p, float *y, tc_pool_of_threads pool,
+                         int threads)
+    void tc_sum_pool_f64(const double *x, int64_t planes, const tc_pool *p, double *y, tc_pool_of_threads pool,
+                         int threads)
+    void tc_sum_pool_adjoint_f32(const float *y, int64_t planes, const tc_pool *p, float *x, tc_pool_of_threads pool,
+                                 int threads)
+    void tc_sum_pool_adjoint_f64(const double *y, int64_t planes, const tc_pool *p, double *x, tc_pool_of_threads pool,
+                                 int threads)
 
 
 ctypedef fused real:
@@ -28,7 +36,7 @@ ctypedef fused real:
     double
 
 
-def max_pool(const real[::1] x, real[::1] y, int64_t[::1] at, dims):
+def max_pool(const real[::1] x, real[::1] y, int64_t[::1] at, dims, size_t pool, int threads):
     """Fill y with the maxima of the windows of x, and `at` with their places in the plane."""
     cdef tc_pool p = geometry(dims)
     cdef int64_t planes = dims.N * dims.C
@@ -39,12 +47,12 @@ def max_pool(const real[::1] x, real[::1] y, int64_t[::1] at, dims):
         return
     with nogil:
         if real is float:
-            tc_max_pool_f32(&x[0], planes, &p, &y[0], &at[0])
+            tc_max_pool_f32(&x[0], planes, &p, &y[0], &at[0], <tc_pool_of_threads>pool, threads)
         else:
-            tc_max_pool_f64(&x[0], planes, &p, &y[0], &at[0])
+            tc_max_pool_f64(&x[0], planes, &p, &y[0], &at[0], <tc_pool_of_threads>pool, threads)
 
 
-def sum_pool(const real[::1] x, real[::1] y, dims):
+def sum_pool(const real[::1] x, real[::1] y, dims, size_t pool, int threads):
     """Fill y with the sums of the windows of x."""
     cdef tc_pool p = geometry(dims)
     cdef int64_t planes = dims.N * dims.C
@@ -54,12 +62,12 @@ def sum_pool(const real[::1] x, real[::1] y, dims):
         return
     with nogil:
         if real is float:
-            tc_sum_pool_f32(&x[0], planes, &p, &y[0])
+            tc_sum_pool_f32(&x[0], planes, &p, &y[0], <tc_pool_of_threads>pool, threads)
         else:
-            tc_sum_pool_f64(&x[0], planes, &p, &y[0])
+            tc_sum_pool_f64(&x[0], planes, &p, &y[0], <tc_pool_of_threads>pool, threads)
 
 
-def sum_pool_adjoint(const real[::1] y, real[::1] x, dims):
+def sum_pool_adjoint(const real[::1] y, real[::1] x, dims, size_t pool, int threads):
     """Fill x with the sums of y over the windows that hold each cell."""
     cdef tc_pool p = geometry(dims)
     cdef int64_t planes = dims.N * dims.C
@@ -69,9 +77,9 @@ def sum_pool_adjoint(const real[::1] y, real[::1] x, dims):
         return
     with nogil:
         if real is float:
-            tc_sum_pool_adjoint_f32(&y[0], planes, &p, &x[0])
+            tc_sum_pool_adjoint_f32(&y[0], planes, &p, &x[0], <tc_pool_of_threads>pool, threads)
         else:
-            tc_sum_pool_adjoint_f64(&y[0], planes, &p, &x[0])
+            tc_sum_pool_adjoint_f64(&y[0], planes, &p, &x[0], <tc_pool_of_threads>pool, threads)
 
 
 cdef tc_pool geometry(dims) except *:
@@ -100,7 +108,6 @@ cdef extern from "tinyconv.h" nogil:
         int64_t padding[3]
     ctypedef struct tc_plan:
         int kind, shape, partial
-    ctypedef void (*tc_pool_of_threads)(void *, char **, size_t *, size_t *, void *, size_t, size_t, int) noexcept nogil
     const char *tc_level_name(int level)
     int tc_levels()
     int64_t tc_conv_plan(tc_plan *p, const tc_conv *c, int map, int level, int itemsize, int favourite, void *memory)

@@ -147,28 +147,15 @@ int64_t tc_conv_plan(tc_plan *p, const tc_conv *c, int map, int level, int items
     return p->bytes;
 }
 
-/* A stage under way: every thread takes the next item until there is none. Who takes it changes no bit of it. */
 typedef struct {
     const tc_plan *p;
     int stage;
-    int64_t next;
-} job;
+} stage_of_plan;
 
-static int64_t take_item(job *j)
+static void run_item(void *data, int64_t i)
 {
-#if defined(__GNUC__)
-    return __atomic_fetch_add(&j->next, 1, __ATOMIC_RELAXED);
-#else
-    return j->next++; /* other compilers run on one thread */
-#endif
-}
-
-static void work(char **args, size_t *dims, size_t *steps, void *data)
-{
-    job *j = data;
-    (void)args, (void)dims, (void)steps;
-    for (int64_t i = take_item(j); i < j->p->items[j->stage]; i = take_item(j))
-        j->p->level->run[j->p->itemsize == 8][j->p->map == TC_WEIGHT_GRAD](j->p, j->stage, i);
+    const stage_of_plan *s = data;
+    s->p->level->run[s->p->itemsize == 8][s->p->map == TC_WEIGHT_GRAD](s->p, s->stage, i);
 }
 
 void tc_conv_run(tc_plan *p, const void *a, const void *b, const void *bias, int relu, void *out, tc_pool_of_threads pool,
@@ -176,15 +163,7 @@ void tc_conv_run(tc_plan *p, const void *a, const void *b, const void *bias, int
 {
     p->a = a, p->b = b, p->bias = bias, p->relu = relu, p->out = out;
     for (int stage = 0; stage < TC_STAGES; stage++) {
-        job j = {p, stage, 0};
-        char *none = NULL;
-        size_t dims[2] = {(size_t)threads, 0}, steps[2] = {0, 0};
-#if defined(__GNUC__)
-        if (pool && threads > 1 && p->items[stage] > 1) {
-            pool((void *)work, &none, dims, steps, &j, 1, 1, threads);
-            continue;
-        }
-#endif
-        work(&none, dims, steps, &j);
+        stage_of_plan s = {p, stage};
+        tc_each(run_item, &s, p->items[stage], pool, threads);
     }
 }

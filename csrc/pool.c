@@ -25,6 +25,23 @@ static int64_t first_inside(int64_t start, int64_t d)
     return start < 0 ? start + (-start + d - 1) / d * d : start;
 }
 
+#define ITEMS 32 /* parts that the planes are cut into; a plane belongs to one of them */
+
+enum { MAXIMA, SUMS, SUMS_ADJOINT };
+
+typedef struct {
+    int what;
+    int64_t planes;
+    const tc_pool *p;
+    void *x, *y;
+    int64_t *at;
+} planes_to_pool;
+
+static int64_t cells(const int64_t size[3])
+{
+    return size[0] * size[1] * size[2];
+}
+
 #define REAL float
 #define PLACE int32_t
 #define NAME(function) function##_f32

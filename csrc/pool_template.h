@@ -34,7 +34,7 @@ static void NAME(fold_row)(const REAL *x, int64_t line, const tc_pool *p, int64_
     }
 }
 
-void NAME(tc_max_pool)(const REAL *x, int64_t planes, const tc_pool *p, REAL *y, int64_t *at)
+static void NAME(max_planes)(const REAL *x, int64_t planes, const tc_pool *p, REAL *y, int64_t *at)
 {
     const int64_t D = p->input[0], H = p->input[1], W = p->input[2], OW = p->output[2];
     REAL top[CHUNK];
@@ -89,14 +89,37 @@ static inline void NAME(sum_rows)(REAL *x, REAL *y, int64_t planes, const tc_poo
                     }
 }
 
-void NAME(tc_sum_pool)(const REAL *x, int64_t planes, const tc_pool *p, REAL *y)
+/* Some of the planes: item i of ITEMS. */
+static void NAME(some_planes)(void *data, int64_t i)
 {
-    memset(y, 0, sizeof(REAL) * (size_t)(planes * p->output[0] * p->output[1] * p->output[2]));
-    NAME(sum_rows)((REAL *)x, y, planes, p, 0); /* x is only read */
+    const planes_to_pool *t = data;
+    const int64_t first = t->planes * i / ITEMS, many = t->planes * (i + 1) / ITEMS - first;
+    const int64_t in = cells(t->p->input), out = cells(t->p->output);
+    REAL *x = (REAL *)t->x + first * in, *y = (REAL *)t->y + first * out; /* one of them is only read */
+    if (t->what == MAXIMA) {
+        NAME(max_planes)(x, many, t->p, y, t->at + first * out);
+        return;
+    }
+    const int adjoint = t->what == SUMS_ADJOINT;
+    memset(adjoint ? x : y, 0, sizeof(REAL) * (size_t)(many * (adjoint ? in : out)));
+    NAME(sum_rows)(x, y, many, t->p, adjoint);
 }
 
-void NAME(tc_sum_pool_adjoint)(const REAL *y, int64_t planes, const tc_pool *p, REAL *x)
+void NAME(tc_max_pool)(const REAL *x, int64_t planes, const tc_pool *p, REAL *y, int64_t *at, tc_pool_of_threads pool,
+                       int threads)
 {
-    memset(x, 0, sizeof(REAL) * (size_t)(planes * p->input[0] * p->input[1] * p->input[2]));
-    NAME(sum_rows)(x, (REAL *)y, planes, p, 1); /* y is only read */
+    planes_to_pool t = {MAXIMA, planes, p, (void *)x, y, at};
+    tc_each(NAME(some_planes), &t, ITEMS, pool, threads);
+}
+
+void NAME(tc_sum_pool)(const REAL *x, int64_t planes, const tc_pool *p, REAL *y, tc_pool_of_threads pool, int threads)
+{
+    planes_to_pool t = {SUMS, planes, p, (void *)x, y, NULL};
+    tc_each(NAME(some_planes), &t, ITEMS, pool, threads);
+}
+
+void NAME(tc_sum_pool_adjoint)(const REAL *y, int64_t planes, const tc_pool *p, REAL *x, tc_pool_of_threads pool, int threads)
+{
+    planes_to_pool t = {SUMS_ADJOINT, planes, p, x, (void *)y, NULL};
+    tc_each(NAME(some_planes), &t, ITEMS, pool, threads);
 }

@@ -9,6 +9,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* ---- threads: threads.c ---- */
+
+/* A pool of threads, as Numba exports its own: runs fn(args, dims, steps, data) `dims[0]` times, on so many threads. */
+typedef void (*tc_pool_of_threads)(void *fn, char **args, size_t *dims, size_t *steps, void *data, size_t inner, size_t arrays,
+                                   int threads);
+
+/* item(data, i) for every i below `items`, on so many threads of the pool, or on this one where there is none. Every thread
+ * takes the next item until there is none; who takes it changes no bit of it. */
+void tc_each(void (*item)(void *data, int64_t i), void *data, int64_t items, tc_pool_of_threads pool, int threads);
+
 /* ---- pooling: pool.c. A plane is one channel of one sample; padding is never read. ---- */
 
 typedef struct {
@@ -17,16 +27,20 @@ typedef struct {
 
 /* y[o] = the greatest cell of window o, at[o] = its place in the plane; the first of equals, the first NaN if there is one.
  * float: planes of less than 2^31 cells. */
-void tc_max_pool_f32(const float *x, int64_t planes, const tc_pool *p, float *y, int64_t *at);
-void tc_max_pool_f64(const double *x, int64_t planes, const tc_pool *p, double *y, int64_t *at);
+void tc_max_pool_f32(const float *x, int64_t planes, const tc_pool *p, float *y, int64_t *at, tc_pool_of_threads pool,
+                     int threads);
+void tc_max_pool_f64(const double *x, int64_t planes, const tc_pool *p, double *y, int64_t *at, tc_pool_of_threads pool,
+                     int threads);
 
 /* y[o] = the sum of window o. */
-void tc_sum_pool_f32(const float *x, int64_t planes, const tc_pool *p, float *y);
-void tc_sum_pool_f64(const double *x, int64_t planes, const tc_pool *p, double *y);
+void tc_sum_pool_f32(const float *x, int64_t planes, const tc_pool *p, float *y, tc_pool_of_threads pool, int threads);
+void tc_sum_pool_f64(const double *x, int64_t planes, const tc_pool *p, double *y, tc_pool_of_threads pool, int threads);
 
 /* The adjoint of tc_sum_pool: x[i] = the sum of y[o] over the windows that hold cell i. */
-void tc_sum_pool_adjoint_f32(const float *y, int64_t planes, const tc_pool *p, float *x);
-void tc_sum_pool_adjoint_f64(const double *y, int64_t planes, const tc_pool *p, double *x);
+void tc_sum_pool_adjoint_f32(const float *y, int64_t planes, const tc_pool *p, float *x, tc_pool_of_threads pool,
+                             int threads);
+void tc_sum_pool_adjoint_f64(const double *y, int64_t planes, const tc_pool *p, double *x, tc_pool_of_threads pool,
+                             int threads);
 
 /* ---- convolution: conv.c ---- */
 
@@ -91,10 +105,6 @@ int tc_levels(void);
 /* Lay out a map in `memory`, 64-byte aligned; NULL only counts. Returns the bytes it takes. No size may be 0. The tile is the
  * one that is thought fastest where `favourite` is -1. */
 int64_t tc_conv_plan(tc_plan *p, const tc_conv *c, int map, int level, int itemsize, int favourite, void *memory);
-
-/* A pool of threads, as Numba exports its own: runs fn(args, dims, steps, data) `dims[0]` times, on so many threads. */
-typedef void (*tc_pool_of_threads)(void *fn, char **args, size_t *dims, size_t *steps, void *data, size_t inner, size_t arrays,
-                                   int threads);
 
 /* Run a plan: a and b are the operands, (x, w), (y, w) or (x, y); bias is NULL, or a number for each
  * channel of y, or of x in an input gradient. `out` holds what cells get that no tap reaches, where there are any (partial). */

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
 
@@ -48,9 +49,9 @@ def test_it_refuses_what_it_cannot_do() -> None:
 
 @built
 @pytest.mark.parametrize("run", [
-    lambda x, y, at, dims: aot._aot.max_pool(x, y, at, dims),
-    lambda x, y, at, dims: aot._aot.sum_pool(x, y, dims),
-    lambda x, y, at, dims: aot._aot.sum_pool_adjoint(y, x, dims),
+    lambda x, y, at, dims: aot._aot.max_pool(x, y, at, dims, 0, 1),
+    lambda x, y, at, dims: aot._aot.sum_pool(x, y, dims, 0, 1),
+    lambda x, y, at, dims: aot._aot.sum_pool_adjoint(y, x, dims, 0, 1),
 ], ids=["max_pool", "sum_pool", "sum_pool_adjoint"])
 def test_sizes_and_types_are_checked_before_c_runs(run) -> None:
     x, y, at = np.zeros(2 * 3 * 6 * 8, F32), np.zeros(2 * 3 * 3 * 4, F32), np.zeros(2 * 3 * 3 * 4, np.int64)
@@ -84,3 +85,19 @@ def test_the_install_goes_on_without_a_compiler_and_says_so(tmp_path: Path) -> N
     assert run.returncode == 0, run.stderr
     assert "tinyconv.kernels._aot was NOT built" in run.stderr and "install a C compiler and reinstall" in run.stderr
     assert list((tmp_path / "tinyconv" / "kernels").iterdir()) == []
+
+
+def test_same_bits_on_any_number_of_threads():
+    """Planes are shared out, and each is one thread's: 70 of them in 32 parts, ragged."""
+    rng, dims, before = np.random.default_rng(3), pool_dims((7, 10, 31, 29), 3, 2, 1), numba.get_num_threads()
+    x, y = (rng.standard_normal(shape).astype("f4") for shape in (dims.x_shape, dims.y_shape))
+    assert x.size > aot.ALONE
+    results = []
+    try:
+        for threads in range(1, before + 1):
+            numba.set_num_threads(threads)
+            results.append([*aot.max_pool(x, dims), aot.avg_pool(x, dims), aot.avg_pool_adjoint(y, dims)])
+    finally:
+        numba.set_num_threads(before)
+    for other in results[1:]:
+        assert all(np.array_equal(a, b) for a, b in zip(results[0], other))

@@ -169,7 +169,7 @@ def test_the_same_bits_for_any_number_of_threads_and_every_run(dims: ConvDims, l
 @built
 def test_threads_are_those_of_numba(monkeypatch: pytest.MonkeyPatch, threads: None) -> None:
     """As many as set_num_threads says, at the address that Numba's own loops call; without that address, one."""
-    assert aot._pool(), "Numba no longer exports numba_parallel_for: the compiled convolution runs on one thread"
+    assert aot.pool_of_threads(), "Numba no longer exports numba_parallel_for: the compiled convolution runs on one thread"
     dims, seen = edges["batch_1"], []
 
     class Spy:
@@ -189,7 +189,7 @@ def test_threads_are_those_of_numba(monkeypatch: pytest.MonkeyPatch, threads: No
 
 @built
 def test_without_a_pool_it_runs_on_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(aot, "_pool", lambda: 0)
+    monkeypatch.setattr(aot, "pool_of_threads", lambda: 0)
     for name in MAPS:
         check(name, edges["batch_1"])
 

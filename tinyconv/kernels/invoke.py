@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import llvmlite.binding as llvm
 from numba import typeof, types
 from numba.core import cgutils
 from numba.extending import intrinsic as numba_intrinsic
@@ -29,6 +30,11 @@ def address(function: Any, dtype: Any, *args: Any) -> int:
         found = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
         _known[function, dtype] = found
     return found
+
+
+def pool_of_threads() -> int:
+    """The address of the parallel_for of Numba's threads, for C to call; 0, for one thread, where it has none by that name."""
+    return llvm.address_of_symbol("numba_parallel_for") or 0
 
 
 @intrinsic

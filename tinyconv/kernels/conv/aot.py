@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import os
 
-import llvmlite.binding as llvm
 import numba
 import numpy as np
 
 from ...dims import ConvDims
 from ..geometry import floats_only, lift, plain
+from ..invoke import pool_of_threads
 from ..scratch import scratch
 
 try:
@@ -71,13 +71,11 @@ def _run(map: int, a: np.ndarray, b: np.ndarray, dims: ConvDims, shape: tuple[in
     threads = numba.get_num_threads() if dims.macs > ALONE else 1
     memory = scratch("aot", task.bytes, np.dtype(np.uint8))
     task.run(plain(a, (-1,)), plain(b, (-1,)), None if bias is None else plain(bias, (-1,)), relu, out.reshape(-1), memory,
-             _pool(), threads)
+             pool_of_threads(), threads)
     return out
 
 
-def _pool() -> int:
-    """The address of the parallel_for of Numba's threads; 0, for one thread, where it has none by that name."""
-    return llvm.address_of_symbol("numba_parallel_for") or 0
+
 
 
 def scratch_bytes(map: int):

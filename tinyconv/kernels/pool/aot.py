@@ -3,7 +3,7 @@
     max_pool:  y[o], at[o] = max over the cells i of window o of x[i], and where it stands      (first of equals, first NaN)
     avg_pool:  y[o] = sum over the cells i of window o of x[i] / divisor[o]     adjoint:  x[i] = sum of y[o] / divisor[o]
 
-Here are sizes and memory, in csrc/_aot.pyx buffers, in csrc/pool.c the loops. One thread, and the GIL is free meanwhile.
+Here are sizes and memory, in csrc/_aot.pyx buffers, in csrc/pool.c the loops, planes shared out over Numba's threads.
 It refuses windows of changing size (adaptive pooling), and everything where no C compiler was at hand.
 """
 
@@ -12,28 +12,32 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
+import numba
 import numpy as np
 
 from ...dims import PoolDims
 from ..geometry import floats_only, lift, plain
+from ..invoke import pool_of_threads
 
 try:
     from .. import _aot  # type: ignore[attr-defined]
 except ImportError:
     _aot = None
 
+ALONE = 1 << 14  # cells that are pooled before another thread has woken
+
 
 def max_pool(x: np.ndarray, dims: PoolDims) -> tuple[np.ndarray, np.ndarray]:
     """Compiled at install: rows of x folded into rows of maxima, tap after tap, by selects and no branch."""
     y, at = np.empty(dims.y_shape, x.dtype), np.empty(dims.y_shape, np.int64)
-    _aot.max_pool(plain(x, (-1,)), y.reshape(-1), at.reshape(-1), lift(dims))
+    _aot.max_pool(plain(x, (-1,)), y.reshape(-1), at.reshape(-1), lift(dims), *_threads(x))
     return y, at
 
 
 def avg_pool(x: np.ndarray, dims: PoolDims, count_include_pad: bool = True, divisor_override: int | None = None) -> np.ndarray:
     """Compiled at install: rows of x added into rows of y, tap after tap, then one division a window."""
     y = np.empty(dims.y_shape, x.dtype)
-    _aot.sum_pool(plain(x, (-1,)), y.reshape(-1), lift(dims))
+    _aot.sum_pool(plain(x, (-1,)), y.reshape(-1), lift(dims), *_threads(x))
     y /= _divisor(dims, x.dtype, count_include_pad, divisor_override)
     return y
 
@@ -43,8 +47,14 @@ def avg_pool_adjoint(y: np.ndarray, dims: PoolDims, count_include_pad: bool = Tr
     """Compiled at install: one division a window, then rows of y added into the rows of x under them."""
     x = np.empty(dims.x_shape, y.dtype)
     shares = y / _divisor(dims, y.dtype, count_include_pad, divisor_override)
-    _aot.sum_pool_adjoint(plain(shares, (-1,)), x.reshape(-1), lift(dims))
+    _aot.sum_pool_adjoint(plain(shares, (-1,)), x.reshape(-1), lift(dims), *_threads(x))
     return x
+
+
+def _threads(x: np.ndarray) -> tuple[int, int]:
+    """The pool of threads, and how many of them are to work."""
+    threads = numba.get_num_threads() if x.size > ALONE else 1  # asking for their number starts them
+    return pool_of_threads(), threads
 
 
 def refuse(dims: Any, dtype: np.dtype) -> str:

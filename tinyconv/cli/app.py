@@ -102,6 +102,29 @@ def reproduce(
 
 
 @app.command()
+def dcgan(
+    data: Annotated[str, Option(help="digits, mnist or fashion-mnist.")] = "mnist",
+    epochs: Annotated[int, Option(help="Passes over the training samples.")] = 5,
+    batch_size: Annotated[int, Option(help="Images to a step of each network.")] = 64,
+    lr: Annotated[float, Option(help="Learning rate of both.")] = 2e-4,
+    width: Annotated[int, Option(help="Maps at half the size of an image; twice as many at a quarter.")] = 32,
+    seed: Annotated[int, Option(help="Of all that is random.")] = 0,
+    threads: Annotated[int, Option(min=0, help="Cores to use; 0 is all.")] = 0,
+    out: Annotated[Path | None, Option(help="The folder of the run, by default runs/DATA-dcgan.", show_default=False)] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Train a generator of images against a discriminator, with a sheet of samples after every epoch.
+
+    Ctrl-C stops it, the same command goes on after the last whole epoch.
+    """
+    from ..train.dcgan import Game
+    from .dcgan import dcgan
+
+    game = Game(data, epochs, batch_size, lr, width, seed)
+    raise typer.Exit(dcgan(game, threads, out or Path("runs") / f"{data}-dcgan", data_dir))
+
+
+@app.command()
 def evaluate(runs: Annotated[list[Path], Argument(metavar="RUN...", help="The folder of a run; of several, their vote.",
                                                   show_default=False)],
              best: Best = False, data_dir: DataDir = None, device: Device = "cpu") -> None:

@@ -19,7 +19,7 @@ from ..plot.geometry import Scene
 from .geometry import Geometry, told
 from .screen import console
 
-KINDS = ("conv", "conv-transpose", "dilated", "max-pool", "average-pool", "unpool", "toeplitz", "positions")
+KINDS = ("conv", "conv-transpose", "dilated", "max-pool", "average-pool", "unpool", "toeplitz", "positions", "checkerboard")
 ONE = (1, 1)  # channels
 
 
@@ -33,7 +33,9 @@ def draw(kind: str, geometry: Geometry, output_padding: str, values: bool, seed:
         return numbers.integers(least, most + 1, shape) if values or kind == "unpool" else None
 
     with told():
-        if kind in ("toeplitz", "positions"):
+        if kind == "checkerboard":
+            plot.checkerboard(out, seed)
+        elif kind in ("toeplitz", "positions"):
             dims = geometry.conv(ONE)
             if kind == "toeplitz":
                 plot.toeplitz(dims, out, some(dims.kernel, 1, 3))

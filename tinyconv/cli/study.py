@@ -75,8 +75,8 @@ def model(name: Annotated[str, Argument(help="A network by name: see `tinyconv m
 
 def draw(
     kind: Annotated[str, Argument(metavar="KIND", show_default=False, help=(
-        "conv, conv-transpose, dilated, max-pool, average-pool, unpool, toeplitz (the matrix), positions (their count), or "
-        "guide: all the pictures of the guide, into the folder --out."))],
+        "conv, conv-transpose, dilated, max-pool, average-pool, unpool, toeplitz (the matrix), positions (their count), "
+        "checkerboard (of transposed convolutions), or guide: all the pictures of the guide, into the folder --out."))],
     input: Annotated[str, Option(help='Size of the input: "5", or "5x7".')] = "5",
     kernel: Annotated[str, Option(help="Size of the kernel or window, by default 3, for poolings 2.", show_default=False)] = "",
     stride: Annotated[str, Option(help="Cells from one window to the next, by default 1, for poolings the window.",

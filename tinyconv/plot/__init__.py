@@ -7,6 +7,7 @@ Needs matplotlib, which comes with the extra `plot`. Every function here writes 
 Read next: curve.py; geometry.py.
 """
 
+from .checkerboard import checkerboard
 from .curve import learning_curve
 from .draw import draw
 from .figure import PlotError
@@ -18,7 +19,7 @@ from .sheet import segmentation, sheet
 from .tiles import filters
 
 __all__ = [
-    "PlotError", "confusion_matrix", "conv_scene", "draw", "draw_guide", "filters", "labelled_images", "layer_maps",
-    "learning_curve", "pool_scene", "positions", "range_test", "saliency_maps", "segmentation", "sheet", "toeplitz",
+    "PlotError", "checkerboard", "confusion_matrix", "conv_scene", "draw", "draw_guide", "filters", "labelled_images",
+    "layer_maps", "learning_curve", "pool_scene", "positions", "range_test", "saliency_maps", "segmentation", "sheet", "toeplitz",
     "transposed_scene", "unpool_scene",
 ]

@@ -20,6 +20,6 @@ from .tiles import filters
 
 __all__ = [
     "PlotError", "checkerboard", "confusion_matrix", "conv_scene", "draw", "draw_guide", "filters", "labelled_images",
-    "layer_maps", "learning_curve", "pool_scene", "positions", "range_test", "saliency_maps", "segmentation", "sheet", "toeplitz",
-    "transposed_scene", "unpool_scene",
+    "layer_maps", "learning_curve", "pool_scene", "positions", "range_test", "saliency_maps", "segmentation", "sheet",
+    "toeplitz", "transposed_scene", "unpool_scene",
 ]

@@ -78,7 +78,8 @@ def _has_flops(tasks: Tasks) -> bool:
 
 
 def _has_ladder(tasks: Tasks) -> bool:
-    return any(len({row["algorithm"] for row in rows if row["library"] == OURS}) > 2 for rows in tasks.values())
+    return any(len({row["algorithm"] for row in rows if row["library"] == OURS and "flops" in row}) > 2
+               for rows in tasks.values())
 
 
 def _series(tasks: Tasks) -> list[tuple[str, str]]:

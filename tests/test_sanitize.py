@@ -76,17 +76,17 @@ def compiler() -> list[str]:
 
 @pytest.fixture(scope="module")
 def objects(compiler: list[str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The three objects of the extension; Cython's own code, which is not ours to check, without the sanitizers."""
+    """The objects of the extension; Cython's own code, which is not ours to check, without the sanitizers."""
     folder = tmp_path_factory.mktemp("sanitized")
     glue = folder / "_aot.c"
     subprocess.run([sys.executable, "-m", "cython", "-3", str(ROOT / "csrc/_aot.pyx"), "-o", str(glue)], check=True)
-    made = {name: folder / f"{name}.o" for name in ("_aot", "pool", "conv")}
+    made = {name: folder / f"{name}.o" for name in ("_aot", "threads", "pool", "conv")}
     building = []
     for name, path in made.items():
         source = glue if name == "_aot" else ROOT / "csrc" / f"{name}.c"
         flags = ("-O0", "-fPIC") if name == "_aot" else (*FLAGS, *SANITIZE)
         building.append(subprocess.Popen([*compiler, *flags, *includes(), "-c", str(source), "-o", str(path)]))
-    assert [process.wait() for process in building] == [0, 0, 0]
+    assert [process.wait() for process in building] == [0] * len(made)
     return made
 
 

@@ -291,30 +291,11 @@ def test_sizes_types_and_memory_are_checked_before_c_runs() -> None:
 # -- nothing outside an array is touched ----------------------------------------------------------------------------
 
 GUARDED = """
-import ctypes, mmap, os, sys
-import numpy as np
+import os, sys
 from tinyconv.kernels.conv import aot
 sys.path.insert(0, sys.argv[1])
 import test_kernels_aot_conv as t
-page = mmap.PAGESIZE
-libc = ctypes.CDLL(None, use_errno=True)
-libc.mprotect.argtypes = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
-kept = []
-def guarded(size, dtype=np.float64, at_end=True):
-    shape, dtype = (size if isinstance(size, tuple) else (size,)), np.dtype(dtype)
-    count = int(np.prod(shape))
-    room = -(-max(count * dtype.itemsize, 1) // page) * page
-    raw = mmap.mmap(-1, room + 2 * page)
-    kept.append(raw)
-    start = ctypes.addressof(ctypes.c_char.from_buffer(raw))
-    for edge in (start, start + page + room):
-        assert libc.mprotect(edge, page, 0) == 0
-    offset = page + (room - count * dtype.itemsize if at_end else 0)
-    return np.frombuffer(raw, dtype, count, offset).reshape(shape)
-class Guarded:
-    def __getattr__(self, name):
-        return getattr(np, name)
-    empty = zeros = staticmethod(guarded)
+from guarded import Guarded, guarded, kept
 aot.np = Guarded()
 aot.scratch = lambda name, size, dtype: guarded(size, dtype, at_end)
 assert t.LEVELS

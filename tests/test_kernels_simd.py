@@ -206,30 +206,11 @@ def test_close_to_float64_on_real_numbers():
 
 
 GUARDED = """
-import ctypes, mmap, sys
-import numpy as np
+import sys
 from tinyconv.kernels.conv import simd
 sys.path.insert(0, sys.argv[2])
 import test_kernels_simd as t
-page = mmap.PAGESIZE
-libc = ctypes.CDLL(None, use_errno=True)
-libc.mprotect.argtypes = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
-kept = []
-def guarded(size, dtype=np.float64, at_end=True):
-    shape, dtype = (size if isinstance(size, tuple) else (size,)), np.dtype(dtype)
-    count = int(np.prod(shape))
-    room = -(-max(count * dtype.itemsize, 1) // page) * page
-    raw = mmap.mmap(-1, room + 2 * page)
-    kept.append(raw)
-    start = ctypes.addressof(ctypes.c_char.from_buffer(raw))
-    for edge in (start, start + page + room):
-        assert libc.mprotect(edge, page, 0) == 0
-    offset = page + (room - count * dtype.itemsize if at_end else 0)
-    return np.frombuffer(raw, dtype, count, offset).reshape(shape)
-class Guarded:
-    def __getattr__(self, name):
-        return getattr(np, name)
-    empty = zeros = staticmethod(guarded)
+from guarded import Guarded, guarded, kept
 simd.np = Guarded()
 simd.scratch = lambda name, size, dtype: guarded(size, dtype, at_end)
 for at_end in (True, False):

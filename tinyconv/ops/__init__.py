@@ -20,8 +20,7 @@ __all__ = [
     "exp", "expand", "eye", "flatten", "flip", "full", "gather", "linear", "log", "log1p", "log_softmax", "logsumexp",
     "matmul", "max", "maximum", "mean", "min", "minimum", "ones", "ones_like", "pad", "permute", "pow", "rand", "randn", "relu",
     "reshape", "rsqrt", "sigmoid", "sin", "softmax", "softplus", "split", "sqrt", "squeeze", "stack", "std", "sum", "tanh",
-    "transpose",
-    "unsqueeze", "var", "where", "zeros", "zeros_like",
+    "transpose", "unsqueeze", "var", "where", "zeros", "zeros_like",
 ]
 
 

@@ -90,7 +90,7 @@ def conv_transpose(x: Tensor, weight: Tensor, bias: Tensor | None = None, stride
     """The input gradient of a convolution, used forwards: x (N, C, *spatial), weight (C, O/groups, *kernel) -> (N, O, ...).
 
     Every argument is that of the convolution it transposes. A stride s maps s sizes to one, so the size of the result is
-    the least of them plus `output_padding`, or `output_size` (spatial) says it.
+    the least of them plus `output_padding`, or `output_size` (spatial) says it. relu: as for conv.
     Raises: ValueError with the possible sizes.
     """
     x, weight, bias = _operands(x, weight, bias)

@@ -10,6 +10,7 @@ Read next: kernels/norm/reference.py, the formulas; kernels/norm/direct.py, the 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -29,22 +30,13 @@ from .shape import permute, reshape
 Stats = tuple[Any, Any]
 
 
-def _forward(x: Any, w: Any, b: Any, dims: NormDims, eps: float, stats: Stats, fixed: bool) -> Any:
-    return choose("norm", dims, x.dtype, kind(x)).fn(x, w, b, dims, eps, stats if fixed else None)
+def _forward(x: Any, w: Any, b: Any, dims: NormDims, eps: float, stats: Stats, fixed: bool, relu: bool = False) -> Any:
+    return choose("norm", dims, x.dtype, kind(x)).fn(x, w, b, dims, eps, stats if fixed else None, relu)
 
 
-def _backward(needs: Any, g: Any, out: None, x: Any, w: Any, b: Any, dims: NormDims, eps: float, stats: Stats,
+def _backward(needs: Any, g: Any, out: Any, x: Any, w: Any, b: Any, dims: NormDims, eps: float, stats: Stats,
               fixed: bool) -> tuple:
-    return choose("norm_grad", dims, x.dtype, kind(x)).fn(g, x, w, *stats, dims, eps, fixed)
-
-
-def _forward_relu(x: Any, w: Any, b: Any, dims: NormDims, eps: float, stats: Stats, fixed: bool) -> Any:
-    return choose("norm", dims, x.dtype, kind(x)).fn(x, w, b, dims, eps, stats if fixed else None, relu=True)
-
-
-def _backward_relu(needs: Any, g: Any, out: Any, x: Any, w: Any, b: Any, dims: NormDims, eps: float, stats: Stats,
-                   fixed: bool) -> tuple:
-    return choose("norm_grad", dims, x.dtype, kind(x)).fn(g, x, w, *stats, dims, eps, fixed, y=out)
+    return choose("norm_grad", dims, x.dtype, kind(x)).fn(g, x, w, *stats, dims, eps, fixed, out)
 
 
 def _parts(x: Tensor, w: Tensor, b: Tensor, dims: NormDims, eps: float, stats: Stats, fixed: bool) -> Tensor:
@@ -61,8 +53,8 @@ def _centred(x: Tensor) -> Tensor:
 
 batch_norm_op, layer_norm_op, instance_norm_op, group_norm_op = (
     fused(name, _parts, _forward, _backward) for name in ("batch_norm", "layer_norm", "instance_norm", "group_norm"))
-batch_norm_relu_op = fused("batch_norm_relu", lambda *operands, **meta: relu_of(_parts(*operands, **meta)), _forward_relu,
-                           _backward_relu, keeps="xy")
+batch_norm_relu_op = fused("batch_norm_relu", lambda *operands, **meta: relu_of(_parts(*operands, **meta)),
+                           partial(_forward, relu=True), _backward, keeps="xy")  # only relu keeps the result, to mask g by
 
 
 def _normalise(op: Op, x: Tensor, weight: Tensor | None, bias: Tensor | None, dims: NormDims, eps: float,

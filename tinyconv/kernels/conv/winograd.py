@@ -133,6 +133,11 @@ def tile_size(output: Ints) -> int:
     return counts.index(min(counts))
 
 
+def row_each(workers: int, width: int) -> np.ndarray:
+    """A row of int64 for each thread, which it writes again and again: no two share a cache line."""
+    return np.zeros((workers, width + 16), np.int64)
+
+
 def odd(numbers: int, L: int) -> int:
     """At least so many numbers, in an odd count of vectors."""
     return (-(-numbers // L) | 1) * L
@@ -168,7 +173,7 @@ def _convolve(x: np.ndarray, w: np.ndarray, plan: Plan, shape: tuple[int, ...], 
         padded = b.reshape(plan.groups, -1)
         padded[:, :plan.Co] = bias.reshape(plan.groups, plan.Co)
     offs = np.arange(plan.Ci) // L * plan.v_depth + np.arange(plan.Ci) % L
-    bases = np.zeros((workers, WIDEST), np.int64)
+    bases = row_each(workers, WIDEST)
     args = v, 0, u, 0, sums[0], lines[0], offs, bases[0], b, int(relu), L, y
     calls = np.array([address(weigh, dtype, 0, plan, w, u, 0, lines[0], L),
                       address(spread, dtype, 0, 0, plan, x, v, 0, lines[0], L),

@@ -23,7 +23,7 @@ from ..invoke import address, invoke
 from ..jit import njit
 from ..scratch import scratch
 from ..tile import CHANNEL_GROUPS, CHANNEL_TILES, tap_tile
-from .winograd import Plan, _flat, forward, line_size, odd
+from .winograd import Plan, _flat, forward, line_size, odd, row_each
 from .winograd_loops import first_of, load, spread, store
 from .winograd_tiles import gradient_transform, weight_gradient_transform
 
@@ -77,7 +77,7 @@ def conv_weight_grad(x: np.ndarray, y: np.ndarray, dims: ConvDims) -> np.ndarray
     w, x, y = np.empty(dims.w_shape, dtype), _flat(x), _flat(y)
     v, z, sums, lines = (scratch(f"winograd {name}", size, dtype)[:size] for name, size in _buffers(p, q, L, workers).items())
     lines, out = lines.reshape(workers, -1), w.reshape(-1)
-    offs, bases = np.arange(p.rows * p.across) * L, np.zeros((workers, q.P), np.int64)
+    offs, bases = np.arange(p.rows * p.across) * L, row_each(workers, q.P)
     calls = np.array([address(spread, dtype, 0, 0, p, x, v, 0, lines[0], L),
                       address(spread_y, dtype, 0, 0, p, q, y, z, lines[0], L),
                       address(combine, dtype, 0, 0, p, q, v, z, offs, sums, bases[0], L),

@@ -130,8 +130,9 @@ class Windows(Emitter):
         return b.call(gather, [pointers, ir.Constant(I32, self.size), inside, self.lowest]), where
 
     def masked_store(self, v: Any, pointer: Any, mask: Any) -> None:
-        to, size = self.b.bitcast(pointer, v.type.as_pointer()), 8 if isinstance(v.type.element, ir.IntType) else self.size
-        kind = "i" if isinstance(v.type.element, ir.IntType) else "f"
+        """The lanes of v, numbers or int64, that `mask` has."""
+        kind, size = ("i", 8) if isinstance(v.type.element, ir.IntType) else ("f", self.size)
+        to = self.b.bitcast(pointer, v.type.as_pointer())
         store = cgutils.get_or_insert_function(
             self.b.module, ir.FunctionType(ir.VoidType(), [v.type, to.type, I32, mask.type]),
             f"llvm.masked.store.v{self.L}{kind}{8 * size}.p0")

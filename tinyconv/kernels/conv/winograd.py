@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from math import prod
 from typing import NamedTuple
 
 import numba
@@ -34,6 +35,7 @@ from .winograd_tiles import SIZES, WIDEST
 # an axis for m = 4, so a hostile tile may be off by 256 times what the direct sum is. Parts of mixed signs grow far less:
 # normal numbers came out 5 to 20 eps off, relative to the largest sum of magnitudes, for 5 to 512 channels.
 BOUND = 64.0
+KERNELS = tuple({(k, k) for _, k in SIZES})
 LEAST = 16  # channels on either side
 PAIRS = 512  # of an input and an output channel
 TILES = 8
@@ -48,6 +50,8 @@ class Plan(NamedTuple):
 
     size: int  # of the tile, in SIZES
     m: int
+    k: int
+    side: int  # m + k - 1
     N: int
     groups: int
     Ci: int
@@ -94,43 +98,43 @@ def conv_input_grad(y: np.ndarray, w: np.ndarray, dims: ConvDims, bias: np.ndarr
 @lru_cache(maxsize=256)
 def forward(dims: ConvDims, L: int) -> Plan:
     """The plan of conv(x, w) for vectors of L numbers."""
-    Ci, Co = dims.C // dims.groups, dims.O // dims.groups
-    return _plan(dims, (Ci, Co), dims.input, dims.output, (-dims.padding[0][0], -dims.padding[1][0]), (9, Ci * 9), False, L)
+    Ci, Co, taps = dims.C // dims.groups, dims.O // dims.groups, prod(dims.kernel)
+    return _plan(dims, (Ci, Co), dims.input, dims.output, (-dims.padding[0][0], -dims.padding[1][0]), (taps, Ci * taps), False, L)
 
 
 @lru_cache(maxsize=256)
 def input_grad(dims: ConvDims, L: int) -> Plan:
-    """The plan of conv_input_grad(y, w): i = o + k*d - p backwards is o = i + (2 - k)*d + p - 2*d."""
-    Ci, Co = dims.O // dims.groups, dims.C // dims.groups
-    origin = dims.padding[0][0] - 2 * dims.dilation[0], dims.padding[1][0] - 2 * dims.dilation[1]
-    return _plan(dims, (Ci, Co), dims.output, dims.input, origin, (Co * 9, 9), True, L)
+    """The plan of conv_input_grad(y, w): i = o + k*d - p backwards is o = i + (K-1 - k)*d + p - (K-1)*d."""
+    Ci, Co, taps = dims.O // dims.groups, dims.C // dims.groups, prod(dims.kernel)
+    origin = tuple(p - (k - 1) * d for (p, _), k, d in zip(dims.padding, dims.kernel, dims.dilation))
+    return _plan(dims, (Ci, Co), dims.output, dims.input, origin, (Co * taps, taps), True, L)
 
 
 def _plan(dims: ConvDims, channels: Ints, src: Ints, dst: Ints, origin: Ints, w_steps: Ints, flipped: bool, L: int) -> Plan:
     (Ci, Co), (H, W), (OH, OW), (origin_h, origin_w), (w_in, w_out) = channels, src, dst, origin, w_steps
     dh, dw = dims.dilation
-    size = tile_size((-(-OH // dh), -(-OW // dw)))
-    m = SIZES[size]
-    side = (m + 2) ** 2
+    size = tile_size((-(-OH // dh), -(-OW // dw)), dims.kernel[0])
+    m, k = SIZES[size]
+    side = m + k - 1
     down, across = dh * -(-OH // (dh * m)), dw * -(-OW // (dw * m))
     depth, channel_blocks = -(-Ci // L), -(-Co // (2 * L))
     every = dims.N * down
     tiles_first = 2 * every * across < 3 * Co  # measured from 98 to 392 tiles, and 128 to 384 channels
-    most = LONGEST if tiles_first else min(LONGEST, CACHE // (side * dims.groups * depth * L), max(every * across // TASKS, 20))
+    most = LONGEST if tiles_first else min(LONGEST, CACHE // (side**2 * dims.groups * depth * L), max(every * across // TASKS, 20))
     blocks = -(-every // max(1, most // across))
     rows = max(1, -(-every // max(1, blocks)))
     v_apart, u_apart, m_apart = odd(rows * across * L, L), odd(Ci * 2 * L, L), odd((rows * across + WIDEST) * 2 * L, L)
-    line = (across * m + 2 * dw + L) * L
-    v_depth = side * v_apart
-    return Plan(size, m, dims.N, dims.groups, Ci, Co, H, W, OH, OW, dh, dw, origin_h, origin_w, down, across,
+    line = (across * m + (k - 1) * dw + L) * L
+    v_depth = side**2 * v_apart
+    return Plan(size, m, k, side, dims.N, dims.groups, Ci, Co, H, W, OH, OW, dh, dw, origin_h, origin_w, down, across,
                 rows, -(-every // rows), depth, channel_blocks, w_in, w_out, int(flipped), int(tiles_first), line,
-                u_apart, side * u_apart, v_apart, v_depth, dims.groups * depth * v_depth, m_apart, side * m_apart)
+                u_apart, side**2 * u_apart, v_apart, v_depth, dims.groups * depth * v_depth, m_apart, side**2 * m_apart)
 
 
-def tile_size(output: Ints) -> int:
+def tile_size(output: Ints, kernel: int) -> int:
     """The place in SIZES of the tile that multiplies less; of the small one, which rounds less, where they are even."""
-    counts = [(m + 2) ** 2 * -(-output[0] // m) * -(-output[1] // m) for m in SIZES]
-    return counts.index(min(counts))
+    counts = {i: (m + k - 1) ** 2 * -(-output[0] // m) * -(-output[1] // m) for i, (m, k) in enumerate(SIZES) if k == kernel}
+    return min(counts, key=lambda i: counts[i])
 
 
 def row_each(workers: int, width: int) -> np.ndarray:
@@ -155,7 +159,7 @@ def _buffers(plan: Plan, L: int, workers: int) -> dict[str, int]:
 
 def line_size(plan: Plan, L: int) -> int:
     """Numbers of one thread for the lines it turns: of x, of y, or the taps of w."""
-    return max((plan.m + 2) * plan.line, (plan.m * (plan.OW + plan.m) + L) * L, (9 + L) * L)
+    return max(plan.side * plan.line, (plan.m * (plan.OW + plan.m) + L) * L, (plan.k**2 + L) * L)
 
 
 def _convolve(x: np.ndarray, w: np.ndarray, plan: Plan, shape: tuple[int, ...], bias: np.ndarray | None,
@@ -201,8 +205,8 @@ def takes(dims: ConvDims, dtype: np.dtype) -> str:
     """"" where tiles can compute the problem, else why not."""
     if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
         return "its tiles exist only as machine code, and NUMBA_DISABLE_JIT is set"
-    if dims.kernel != (3, 3) or dims.stride != (1, 1):
-        return "it takes 3x3 kernels of two dimensions, with stride 1"
+    if dims.kernel not in KERNELS or dims.stride != (1, 1):
+        return "it takes kernels of two dimensions, 3x3 or 5x5, with stride 1"
     return floats_only(dims, dtype)
 
 
@@ -220,7 +224,7 @@ def refuse(plan_of: Callable[[ConvDims, int], Plan], least: int = TILES) -> Call
             return f"its transforms do not pay for {p.Ci} to {p.Co} channels: at least {LEAST} each, and {PAIRS} pairs"
         if tiles < least or dims.macs < WORK:
             return f"its transforms do not pay for {tiles} tiles ({dims.macs} multiply-adds): at least {least} ({WORK})"
-        if 2 * 9 * p.OH * p.OW < 3 * (p.m + 2) ** 2 * p.down * p.across:
+        if 2 * p.k**2 * p.OH * p.OW < 3 * p.side**2 * p.down * p.across:
             return f"tiles of {p.m}x{p.m} hang too far over a map of {p.OH}x{p.OW}"
         return ""
     return why

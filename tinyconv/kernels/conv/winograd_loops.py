@@ -55,22 +55,23 @@ def convolve(calls, p, workers, x, w, u, v, sums, lines, offs, bases, bias, relu
 
 @njit
 def weigh(o, p, w, u, to, line, L):
-    """Block o of the weights to U: 9 taps of L output channels are turned, then transformed."""
+    """Block o of the weights to U: its taps of L output channels are turned, then transformed."""
     g, block = divmod(o, p.channel_blocks)
-    first, step = (8 * L, -L) if p.flipped else (0, L)
-    base = (g * p.Ci * p.Co) * 9
+    taps = p.k * p.k
+    first, step = ((taps - 1) * L, -L) if p.flipped else (0, L)
+    base = g * p.Ci * p.Co * taps
     for c in range(p.Ci):
         for half in range(2):
             o0 = (2 * block + half) * L
             rows = min(L, p.Co - o0)
             if rows <= 0:  # it is multiplied, never stored; and what lies there by chance may be slow to multiply
-                for f in range((p.m + 2) * (p.m + 2)):
+                for f in range(p.side * p.side):
                     u_at = to + f * p.u_apart + (2 * c + half) * L
                     u[u_at:u_at + L] = 0
                 continue
             at = base + o0 * p.w_out + c * p.w_in
-            for k in range(0, 9, L):
-                load(w, at + k, p.w_out, rows, min(L, 9 - k), line, k * L, L)
+            for t in range(0, taps, L):
+                load(w, at + t, p.w_out, rows, min(L, taps - t), line, t * L, L)
             weight_transform(p.size, line, first, step, u, to + (2 * c + half) * L, p.u_apart)
 
 
@@ -82,15 +83,15 @@ def first_of(tile, m, d):
 
 @njit
 def spread(i, b, p, x, v, to, line, L):
-    """Block i of the tiles, vector b of channels, to V: six lines are turned and padded, then transformed tile by tile."""
-    side, m, pitch = p.m + 2, p.m, p.line
+    """Block i of the tiles, vector b of channels, to V: its lines are turned and padded, then transformed tile by tile."""
+    m, pitch, lap = p.m, p.line, (p.k - 1) * p.dw
     left, start = max(0, -p.origin_w), max(0, p.origin_w)
-    right = min(p.W - start, p.across * m + 2 * p.dw - left)  # columns that are read
+    right = min(p.W - start, p.across * m + lap - left)  # columns that are read
     g, c = divmod(b, p.depth)
     c0, rows = g * p.Ci + c * L, min(L, p.Ci - c * L)
     for row in range(i * p.rows, min((i + 1) * p.rows, p.N * p.down)):
         n, ti = divmod(row, p.down)
-        for a in range(side):
+        for a in range(p.side):
             h, at, used = first_of(ti, m, p.dh) + a * p.dh + p.origin_h, a * pitch, 0
             if 0 <= h < p.H and right > 0:
                 base = ((n * p.groups * p.Ci + c0) * p.H + h) * p.W + start
@@ -98,7 +99,7 @@ def spread(i, b, p, x, v, to, line, L):
                     load(x, base + j, p.H * p.W, rows, min(L, right - j), line, at + (left + j) * L, L)
                 line[at:at + left * L] = 0
                 used = left + right
-            line[at + used * L:at + (p.across * m + 2 * p.dw) * L] = 0
+            line[at + used * L:at + (p.across * m + lap) * L] = 0
         for j in range(p.across):
             data_transform(p.size, line, first_of(j, m, p.dw) * L, pitch, p.dw * L, v,
                            to + b * p.v_depth + ((row - i * p.rows) * p.across + j) * L, p.v_apart)
@@ -122,7 +123,7 @@ def multiply(i, o, p, v, v0, u, u0, sums, line, offs, bases, bias, relu, L, y):
     tiles = (last - first) * p.across
     parts = (tiles + WIDEST - 1) // WIDEST  # each fills the registers
     start = v0 + o // p.channel_blocks * p.depth * p.v_depth
-    for f in range((p.m + 2) * (p.m + 2)):
+    for f in range(p.side * p.side):
         for part in range(parts):
             t0, t1 = tiles * part // parts, tiles * (part + 1) // parts
             many = max(t1 - t0, NARROWEST)

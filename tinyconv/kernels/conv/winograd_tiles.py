@@ -1,16 +1,19 @@
 """The transforms of winograd.py and its product, emitted as vectors: one vector is L channels of one position.
 
-    V = B' d B        U = G g G'        y = A' (U * V) A        d: (m+2, m+2) of x, g: (3, 3) of w, y: (m, m)
+    V = B' d B        U = G g G'        y = A' (U * V) A        d: (n, n) of x, g: (k, k) of w, y: (m, m), n = m + k - 1
     Z = A dy A'       dg = G' (Z * V summed over tiles) G       for the weight gradient
 
-The matrices are those of interpolation at 0, 1, -1 and infinity for m = 2, and at 2 and -2 besides for m = 4. Each is
-written as the few operations that it takes on a row, and applied to the columns, then to the rows of what comes out.
-Source: Lavin and Gray, "Fast algorithms for convolutional neural networks" (2016), section 4.
+Along an axis a tile of y is the product of two polynomials, known from its values at n points: at infinity and at 0, 1, -1,
+2, -2, 1/2, -1/2, as many as it takes. G evaluates the taps, A' and B' are what interpolation makes of it turned over. At a
+pair of points p and -p the even powers agree and the odd ones differ in sign, so their rows cost little more than one.
+Source: Lavin and Gray, "Fast algorithms for convolutional neural networks" (2016), section 4; for the matrices of any size,
+Blahut, "Fast Algorithms for Signal Processing" (2010), section 5.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from fractions import Fraction
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -21,106 +24,108 @@ from numba import types
 from ..emit import I64, Emitter, switch
 from ..tile import CHANNEL_GROUPS, ChannelTile, intrinsic
 
-SIZES = (2, 4)  # m, outputs a side; transforms are chosen by their place here
+SIZES = ((2, 3), (4, 3), (2, 5), (4, 5))  # (m, k), outputs and taps a side; transforms are chosen by their place here
+POINTS = tuple(map(Fraction, ("0", "1", "-1", "2", "-2", "1/2", "-1/2")))
 WIDEST = CHANNEL_GROUPS[0]  # tiles in one product
 NARROWEST = max(WIDEST - 3, 1)
+Matrix = list[list[Fraction]]
+
+
+def matrices(m: int, k: int) -> tuple[Matrix, Matrix, Matrix]:
+    """A (n, m), G (n, k) and B' (n, n): a row for each point, infinity the last.
+
+    For g of k taps and d of n cells, A' [(G g) * (B' d)] is sum over t of g[t] * d[i + t], i < m.
+    """
+    points = POINTS[:m + k - 2]
+    outputs = [[p**i for i in range(m)] for p in points] + [[Fraction(i == m - 1) for i in range(m)]]
+    taps, data = [], []
+    for p in points:
+        others = [q for q in points if q != p]
+        scale = product([[p - q] for q in others])[0]
+        taps.append([p**t / scale for t in range(k)])
+        data.append([*product([[-q, Fraction(1)] for q in others]), Fraction(0)])
+    taps.append([Fraction(t == k - 1) for t in range(k)])
+    data.append(product([[-q, Fraction(1)] for q in points]))
+    return outputs, taps, data
+
+
+def product(factors: list[list[Fraction]]) -> list[Fraction]:
+    """The coefficients of a product of polynomials, the constant first."""
+    out = [Fraction(1)]
+    for factor in factors:
+        out = [sum((factor[j] * out[i - j] for j in range(len(factor)) if 0 <= i - j < len(out)), Fraction(0))
+               for i in range(len(out) + len(factor) - 1)]
+    return out
 
 
 class Vectors:
-    """Sums of vectors with constant factors."""
+    """Products of constant matrices, whose rows are the points, with vectors."""
 
     def __init__(self, e: Emitter) -> None:
         self.e, self.b = e, e.b
 
-    def times(self, factor: float, v: Any) -> Any:
-        return self.b.fmul(self.constant(factor), v)
-
-    def plus(self, v: Any, factor: float, by: Any) -> Any:
+    def plus(self, v: Any, factor: Fraction | int, by: Any) -> Any:
         """v + factor*by, rounded once."""
         if abs(factor) == 1:
             return self.b.fadd(v, by) if factor > 0 else self.b.fsub(v, by)
         return self.e.fma(self.constant(factor), by, v)
 
-    def constant(self, factor: float) -> Any:
-        return ir.Constant(self.e.vec, [factor] * self.e.L)
+    def constant(self, factor: Fraction | int) -> Any:
+        return ir.Constant(self.e.vec, [float(factor)] * self.e.L)
+
+    def sum(self, factors: list[Fraction], vectors: list[Any]) -> Any:
+        """The sum of factors times vectors, which begins where the factor is 1 if there is one."""
+        terms = sorted(((f, v) for f, v in zip(factors, vectors) if f), key=lambda term: term[0] != 1)
+        f, out = terms[0]
+        if f != 1:
+            out = self.b.fmul(self.constant(f), out)
+        for f, v in terms[1:]:
+            out = self.plus(out, f, v)
+        return out
+
+    def at_points(self, matrix: Matrix, d: list) -> list:
+        """matrix times d: even and odd columns once for both points of a pair."""
+        out = [self.sum(matrix[0], d)]
+        for row in matrix[1:-1:2]:
+            even, odd = self.sum(row[::2], d[::2]), row[1::2]
+            largest = max(odd, key=abs)
+            slope = self.sum([f / largest for f in odd], d[1::2])
+            out += [self.plus(even, largest, slope), self.plus(even, -largest, slope)]
+        return [*out, self.sum(matrix[-1], d)]
+
+    def from_points(self, matrix: Matrix, u: list) -> list:
+        """matrix turned over times u: sums of a pair for the even columns, differences for the odd."""
+        pairs = [(self.plus(p, 1, n), self.plus(p, -1, n)) for p, n in zip(u[1:-1:2], u[2:-1:2])]
+        return [self.sum([matrix[0][i], *(row[i] for row in matrix[1:-1:2]), matrix[-1][i]],
+                         [u[0], *(pair[i % 2] for pair in pairs), u[-1]]) for i in range(len(matrix[0]))]
 
 
-def data_2(s: Vectors, d: list) -> list:
-    return [s.plus(d[0], -1, d[2]), s.plus(d[1], 1, d[2]), s.plus(d[2], -1, d[1]), s.plus(d[1], -1, d[3])]
-
-
-def data_4(s: Vectors, d: list) -> list:
-    even, odd = s.plus(d[4], -4, d[2]), s.plus(d[3], -4, d[1])
-    wide, slope = s.plus(d[4], -1, d[2]), s.plus(d[3], -1, d[1])
-    return [s.plus(s.plus(d[4], -5, d[2]), 4, d[0]), s.plus(even, 1, odd), s.plus(even, -1, odd),
-            s.plus(wide, 2, slope), s.plus(wide, -2, slope), s.plus(s.plus(d[5], -5, d[3]), 4, d[1])]
-
-
-def weights_2(s: Vectors, g: list) -> list:
-    ends = s.plus(g[0], 1, g[2])
-    return [g[0], s.times(1 / 2, s.plus(ends, 1, g[1])), s.times(1 / 2, s.plus(ends, -1, g[1])), g[2]]
-
-
-def weights_4(s: Vectors, g: list) -> list:
-    ends, steep = s.plus(g[0], 1, g[2]), s.plus(g[0], 4, g[2])
-    return [s.times(1 / 4, g[0]), s.times(-1 / 6, s.plus(ends, 1, g[1])), s.times(-1 / 6, s.plus(ends, -1, g[1])),
-            s.times(1 / 24, s.plus(steep, 2, g[1])), s.times(1 / 24, s.plus(steep, -2, g[1])), g[2]]
-
-
-def result_2(s: Vectors, m: list) -> list:
-    return [s.plus(s.plus(m[0], 1, m[1]), 1, m[2]), s.plus(s.plus(m[1], -1, m[2]), -1, m[3])]
-
-
-def result_4(s: Vectors, m: list) -> list:
-    near, far = s.plus(m[1], 1, m[2]), s.plus(m[3], 1, m[4])
-    tilt, steep = s.plus(m[1], -1, m[2]), s.plus(m[3], -1, m[4])
-    return [s.plus(s.plus(m[0], 1, near), 1, far), s.plus(tilt, 2, steep), s.plus(near, 4, far),
-            s.plus(s.plus(tilt, 8, steep), 1, m[5])]
-
-
-def gradient_2(s: Vectors, y: list) -> list:
-    return [y[0], s.plus(y[0], 1, y[1]), s.plus(y[0], -1, y[1]), s.times(-1, y[1])]
-
-
-def gradient_4(s: Vectors, y: list) -> list:
-    even, odd = s.plus(y[0], 1, y[2]), s.plus(y[1], 1, y[3])
-    far, steep = s.plus(y[0], 4, y[2]), s.plus(y[1], 4, y[3])
-    return [y[0], s.plus(even, 1, odd), s.plus(even, -1, odd), s.plus(far, 2, steep), s.plus(far, -2, steep), y[3]]
-
-
-def weight_gradient_2(s: Vectors, u: list) -> list:
-    near, tilt = s.plus(u[1], 1, u[2]), s.plus(u[1], -1, u[2])
-    return [s.plus(u[0], 1 / 2, near), s.times(1 / 2, tilt), s.plus(u[3], 1 / 2, near)]
-
-
-def weight_gradient_4(s: Vectors, u: list) -> list:
-    near, tilt = s.plus(u[1], 1, u[2]), s.plus(u[1], -1, u[2])
-    far, steep = s.plus(u[3], 1, u[4]), s.plus(u[3], -1, u[4])
-    return [s.plus(s.plus(s.times(1 / 4, u[0]), -1 / 6, near), 1 / 24, far),
-            s.plus(s.times(-1 / 6, tilt), 1 / 12, steep), s.plus(s.plus(u[5], -1 / 6, near), 1 / 6, far)]
-
-
-def twice(s: Vectors, rule: Callable[[Vectors, list], list], square: list[list]) -> list[list]:
+def twice(rule: Callable[[Matrix, list], list], matrix: Matrix, square: list[list]) -> list[list]:
     """The rule on every column of a square of vectors, then on every row."""
-    columns = [rule(s, list(column)) for column in zip(*square)]
-    return [rule(s, list(row)) for row in zip(*columns)]
+    columns = [rule(matrix, list(column)) for column in zip(*square)]
+    return [rule(matrix, list(row)) for row in zip(*columns)]
+
+
+def sizes(emit: Callable[..., None]) -> list[Callable[[], None]]:
+    """emit(m, k, A, G, B') of each of SIZES, for a switch."""
+    return [partial(emit, m, k, *matrices(m, k)) for m, k in SIZES]
 
 
 @intrinsic
 def data_transform(typingctx, size, src, s0, row, step, dst, d0, apart):
-    """V of one tile, m = SIZES[size]: src[s0 + i*row + j*step : + L] for i, j < m+2 to dst[d0 + f*apart : + L]."""
+    """V of one tile, (m, k) = SIZES[size]: src[s0 + i*row + j*step : + L] for i, j < n to dst[d0 + f*apart : + L]."""
     def codegen(context, b, sig, args):
         number, sv, s0v, rowv, stepv, dv, d0v, apartv = args
         e = Emitter(context, b, src)
         sp, dp = e.pointer(src, sv, s0v), e.pointer(dst, dv, d0v)
 
-        def emit(m, rule):
-            lines = [e.at(sp, b.mul(rowv, ir.Constant(I64, i))) for i in range(m + 2)]
-            square = [[e.load(e.at(line, b.mul(stepv, ir.Constant(I64, j)))) for j in range(m + 2)] for line in lines]
-            for f, v in enumerate(chain(*twice(Vectors(e), rule, square))):
+        def emit(m, k, outputs, taps, data):
+            lines = [e.at(sp, b.mul(rowv, ir.Constant(I64, i))) for i in range(len(data))]
+            square = [[e.load(e.at(line, b.mul(stepv, ir.Constant(I64, j)))) for j in range(len(data))] for line in lines]
+            for f, v in enumerate(chain(*twice(Vectors(e).at_points, data, square))):
                 e.store(v, e.at(dp, b.mul(apartv, ir.Constant(I64, f))))
 
-        switch(b, number, [partial(emit, 2, data_2), partial(emit, 4, data_4)])
+        switch(b, number, sizes(emit))
         return context.get_dummy_value()
 
     i = types.int64
@@ -129,18 +134,18 @@ def data_transform(typingctx, size, src, s0, row, step, dst, d0, apart):
 
 @intrinsic
 def weight_transform(typingctx, size, src, s0, step, dst, d0, apart):
-    """U of one input channel: src[s0 + k*step : + L] for the 9 taps k to dst[d0 + f*apart : + L]."""
+    """U of one input channel: src[s0 + t*step : + L] for the k*k taps t to dst[d0 + f*apart : + L]."""
     def codegen(context, b, sig, args):
         number, sv, s0v, stepv, dv, d0v, apartv = args
         e = Emitter(context, b, src)
         sp, dp = e.pointer(src, sv, s0v), e.pointer(dst, dv, d0v)
 
-        def emit(rule):
-            taps = [e.load(e.at(sp, b.mul(stepv, ir.Constant(I64, k)))) for k in range(9)]
-            for f, v in enumerate(chain(*twice(Vectors(e), rule, [taps[:3], taps[3:6], taps[6:]]))):
+        def emit(m, k, outputs, taps, data):
+            w = [e.load(e.at(sp, b.mul(stepv, ir.Constant(I64, t)))) for t in range(k * k)]
+            for f, v in enumerate(chain(*twice(Vectors(e).at_points, taps, [w[i * k:][:k] for i in range(k)]))):
                 e.store(v, e.at(dp, b.mul(apartv, ir.Constant(I64, f))))
 
-        switch(b, number, [partial(emit, weights_2), partial(emit, weights_4)])
+        switch(b, number, sizes(emit))
         return context.get_dummy_value()
 
     i = types.int64
@@ -155,13 +160,13 @@ def gradient_transform(typingctx, size, src, s0, row, step, dst, d0, apart):
         e = Emitter(context, b, src)
         sp, dp = e.pointer(src, sv, s0v), e.pointer(dst, dv, d0v)
 
-        def emit(m, rule):
+        def emit(m, k, outputs, taps, data):
             lines = [e.at(sp, b.mul(rowv, ir.Constant(I64, i))) for i in range(m)]
             square = [[e.load(e.at(line, b.mul(stepv, ir.Constant(I64, j)))) for j in range(m)] for line in lines]
-            for f, v in enumerate(chain(*twice(Vectors(e), rule, square))):
+            for f, v in enumerate(chain(*twice(Vectors(e).at_points, outputs, square))):
                 e.store(v, e.at(dp, b.mul(apartv, ir.Constant(I64, f))))
 
-        switch(b, number, [partial(emit, 2, gradient_2), partial(emit, 4, gradient_4)])
+        switch(b, number, sizes(emit))
         return context.get_dummy_value()
 
     i = types.int64
@@ -170,19 +175,19 @@ def gradient_transform(typingctx, size, src, s0, row, step, dst, d0, apart):
 
 @intrinsic
 def weight_gradient_transform(typingctx, size, src, s0, apart, dst, d0, step):
-    """dg of one input channel: src[s0 + f*apart : + L] to dst[d0 + k*step : + L] for the 9 taps k."""
+    """dg of one input channel: src[s0 + f*apart : + L] to dst[d0 + t*step : + L] for the k*k taps t."""
     def codegen(context, b, sig, args):
         number, sv, s0v, apartv, dv, d0v, stepv = args
         e = Emitter(context, b, src)
         sp, dp = e.pointer(src, sv, s0v), e.pointer(dst, dv, d0v)
 
-        def emit(m, rule):
-            side = m + 2
-            sums = [e.load(e.at(sp, b.mul(apartv, ir.Constant(I64, f)))) for f in range(side * side)]
-            for k, v in enumerate(chain(*twice(Vectors(e), rule, [sums[i * side:][:side] for i in range(side)]))):
-                e.store(v, e.at(dp, b.mul(stepv, ir.Constant(I64, k))))
+        def emit(m, k, outputs, taps, data):
+            n = len(data)
+            sums = [e.load(e.at(sp, b.mul(apartv, ir.Constant(I64, f)))) for f in range(n * n)]
+            for t, v in enumerate(chain(*twice(Vectors(e).from_points, taps, [sums[i * n:][:n] for i in range(n)]))):
+                e.store(v, e.at(dp, b.mul(stepv, ir.Constant(I64, t))))
 
-        switch(b, number, [partial(emit, 2, weight_gradient_2), partial(emit, 4, weight_gradient_4)])
+        switch(b, number, sizes(emit))
         return context.get_dummy_value()
 
     i = types.int64
@@ -202,10 +207,10 @@ def result_transform(typingctx, size, src, s0, apart, bias, b0, relu, dst, d0, r
         rectify = b.icmp_signed("!=", reluv, ir.Constant(I64, 0))
         floor = e.broadcast(b.select(rectify, ir.Constant(e.elt, 0.0), ir.Constant(e.elt, float("-inf"))))
 
-        def emit(m, rule):
-            side = m + 2
-            sums = [e.load(e.at(sp, b.mul(apartv, ir.Constant(I64, f)))) for f in range(side * side)]
-            square = twice(Vectors(e), rule, [sums[i * side:][:side] for i in range(side)])
+        def emit(m, k, outputs, taps, data):
+            n = len(data)
+            sums = [e.load(e.at(sp, b.mul(apartv, ir.Constant(I64, f)))) for f in range(n * n)]
+            square = twice(Vectors(e).from_points, outputs, [sums[i * n:][:n] for i in range(n)])
             for j in range(m):
                 with b.if_then(b.icmp_signed("<", ir.Constant(I64, j), columnv)):
                     for i in range(m):
@@ -214,7 +219,7 @@ def result_transform(typingctx, size, src, s0, apart, bias, b0, relu, dst, d0, r
                         to = b.add(b.mul(rowv, ir.Constant(I64, i)), b.mul(stepv, ir.Constant(I64, j)))
                         e.store(v, e.at(dp, to))
 
-        switch(b, number, [partial(emit, 2, result_2), partial(emit, 4, result_4)])
+        switch(b, number, sizes(emit))
         return context.get_dummy_value()
 
     i = types.int64

@@ -55,7 +55,7 @@ def plan_of(dims: ConvDims, L: int) -> tuple[Plan, Shares]:
     every = p.N * p.down
     blocks = -(-every // max(1, TILES // p.across))
     rows = max(1, -(-every // max(1, blocks)))
-    v_apart, side = odd(rows * p.across * L, L), (p.m + 2) ** 2
+    v_apart, side = odd(rows * p.across * L, L), p.side**2
     p = p._replace(rows=rows, blocks=-(-every // rows), v_apart=v_apart, v_depth=side * v_apart,
                    v_size=p.groups * p.depth * side * v_apart)
     G = min(4, L)
@@ -89,7 +89,7 @@ def conv_weight_grad(x: np.ndarray, y: np.ndarray, dims: ConvDims) -> np.ndarray
 def _buffers(p: Plan, q: Shares, L: int, workers: int) -> dict[str, int]:
     """Numbers in each working array."""
     channels = p.groups * p.channel_blocks
-    line = max(line_size(p, L), (q.chunk * q.G * 9 + L) * L)
+    line = max(line_size(p, L), (q.chunk * q.G * p.k * p.k + L) * L)
     return {"v": p.v_size, "z": channels * q.z_depth, "gradient": channels * q.s_depth, "lines": line * workers}
 
 
@@ -131,7 +131,7 @@ def spread_y(i, b, p, q, y, z, line, L):
     o0, first, last = (2 * block + half) * L, i * p.rows, min((i + 1) * p.rows, p.N * p.down)
     rows, to = min(L, p.Co - o0), o * q.z_depth + half * L
     if rows <= 0:  # it is multiplied, never stored; and what lies there by chance may be slow to multiply
-        for f in range((m + 2) * (m + 2)):
+        for f in range(p.side * p.side):
             for j in range((last - first) * p.across):
                 at = to + f * q.z_apart + j * 2 * L
                 z[at:at + L] = 0
@@ -156,7 +156,7 @@ def combine(i, j, p, q, v, z, offs, sums, bases, L):
     """Task j adds block i of the tiles to the sums of a chunk of input channels and a block of output channels, (C, 2L)."""
     o, rest = divmod(j, q.chunks * PARTS)
     chunk, part = divmod(rest, PARTS)
-    side = (p.m + 2) * (p.m + 2)
+    side = p.side * p.side
     tiles = (min((i + 1) * p.rows, p.N * p.down) - i * p.rows) * p.across
     many = min(q.chunk, p.depth * L // q.G - chunk * q.chunk)
     depth = o // p.channel_blocks * p.depth
@@ -173,7 +173,7 @@ def combine(i, j, p, q, v, z, offs, sums, bases, L):
 
 @njit
 def finish_weights(j, p, q, sums, line, w, L):
-    """The sums of a chunk of input channels and L output channels to w: 9 taps each, then turned."""
+    """The sums of a chunk of input channels and L output channels to w: their taps, then turned."""
     rest, half = divmod(j, 2)
     o, chunk = divmod(rest, q.chunks)
     g, block = divmod(o, p.channel_blocks)
@@ -181,7 +181,7 @@ def finish_weights(j, p, q, sums, line, w, L):
     valid, many = min(L, p.Co - o0), min(q.chunk * q.G, p.Ci - c0)
     if valid <= 0:
         return
-    start = o * q.s_depth + chunk * q.s_chunk + half * L
+    taps, start = p.k * p.k, o * q.s_depth + chunk * q.s_chunk + half * L
     for c in range(many):
-        weight_gradient_transform(p.size, sums, start + c * 2 * L, q.s_apart, line, c * 9 * L, L)
-    store(line, many * 9, valid, w, ((g * p.Co + o0) * p.Ci + c0) * 9, p.Ci * 9, many * 9 * L, L)
+        weight_gradient_transform(p.size, sums, start + c * 2 * L, q.s_apart, line, c * taps * L, L)
+    store(line, many * taps, valid, w, ((g * p.Co + o0) * p.Ci + c0) * taps, p.Ci * taps, many * taps * L, L)

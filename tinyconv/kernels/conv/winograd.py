@@ -29,7 +29,7 @@ from ..geometry import floats_only
 from ..invoke import address
 from ..scratch import scratch
 from .winograd_loops import convolve, multiply, spread, weigh
-from .winograd_tiles import SIZES, WIDEST
+from .winograd_tiles import PRODUCTS, ROWS, SIZES
 
 # The rounding of a sum is some eps times what its parts grow to on the way. By the matrices a number may grow 16-fold along
 # an axis for m = 4, so a hostile tile may be off by 256 times what the direct sum is. Parts of mixed signs grow far less:
@@ -69,7 +69,10 @@ class Plan(NamedTuple):
     rows: int  # of tiles, in a block
     blocks: int
     depth: int  # vectors of input channels in a group
-    channel_blocks: int  # of 2L output channels, in a group
+    channel_blocks: int  # of R*L output channels, in a group
+    R: int
+    products: int  # the first of R in PRODUCTS
+    most: int  # rows of a product
     w_in: int  # from channel to channel of w
     w_out: int
     flipped: int
@@ -117,17 +120,19 @@ def _plan(dims: ConvDims, channels: Ints, src: Ints, dst: Ints, origin: Ints, w_
     m, k = SIZES[size]
     side = m + k - 1
     down, across = dh * -(-OH // (dh * m)), dw * -(-OW // (dw * m))
-    depth, channel_blocks = -(-Ci // L), -(-Co // (2 * L))
+    depth, vectors = -(-Ci // L), -(-Co // L)
+    R = min(ROWS, key=lambda R: -(-vectors // R) * R)
+    wide = R * L
     every = dims.N * down
     tiles_first = 2 * every * across < 3 * Co  # measured from 98 to 392 tiles, and 128 to 384 channels
     most = LONGEST if tiles_first else min(LONGEST, CACHE // (side**2 * dims.groups * depth * L), max(every * across // TASKS, 20))
     blocks = -(-every // max(1, most // across))
     rows = max(1, -(-every // max(1, blocks)))
-    v_apart, u_apart, m_apart = odd(rows * across * L, L), odd(Ci * 2 * L, L), odd((rows * across + WIDEST) * 2 * L, L)
+    v_apart, u_apart, m_apart = odd(rows * across * L, L), odd(Ci * wide, L), odd(rows * across * wide, L)
     line = (across * m + (k - 1) * dw + L) * L
     v_depth = side**2 * v_apart
     return Plan(size, m, k, side, dims.N, dims.groups, Ci, Co, H, W, OH, OW, dh, dw, origin_h, origin_w, down, across,
-                rows, -(-every // rows), depth, channel_blocks, w_in, w_out, int(flipped), int(tiles_first), line,
+                rows, -(-every // rows), depth, -(-vectors // R), R, PRODUCTS.index((R, 1)), ROWS[R], w_in, w_out, int(flipped), int(tiles_first), line,
                 u_apart, side**2 * u_apart, v_apart, v_depth, dims.groups * depth * v_depth, m_apart, side**2 * m_apart)
 
 
@@ -135,11 +140,6 @@ def tile_size(output: Ints, kernel: int) -> int:
     """The place in SIZES of the tile that multiplies less; of the small one, which rounds less, where they are even."""
     counts = {i: (m + k - 1) ** 2 * -(-output[0] // m) * -(-output[1] // m) for i, (m, k) in enumerate(SIZES) if k == kernel}
     return min(counts, key=lambda i: counts[i])
-
-
-def row_each(workers: int, width: int) -> np.ndarray:
-    """A row of int64 for each thread, which it writes again and again: no two share a cache line."""
-    return np.zeros((workers, width + 16), np.int64)
 
 
 def odd(numbers: int, L: int) -> int:
@@ -154,7 +154,7 @@ def _buffers(plan: Plan, L: int, workers: int) -> dict[str, int]:
             "v": plan.v_size * (plan.blocks if plan.tiles_first else workers),
             "sums": plan.m_size * workers,
             "lines": line_size(plan, L) * workers,
-            "bias": channels * 2 * L}
+            "bias": channels * plan.R * L}
 
 
 def line_size(plan: Plan, L: int) -> int:
@@ -177,12 +177,11 @@ def _convolve(x: np.ndarray, w: np.ndarray, plan: Plan, shape: tuple[int, ...], 
         padded = b.reshape(plan.groups, -1)
         padded[:, :plan.Co] = bias.reshape(plan.groups, plan.Co)
     offs = np.arange(plan.Ci) // L * plan.v_depth + np.arange(plan.Ci) % L
-    bases = row_each(workers, WIDEST)
-    args = v, 0, u, 0, sums[0], lines[0], offs, bases[0], b, int(relu), L, y
+    args = v, 0, u, 0, sums[0], lines[0], offs, b, int(relu), L, y
     calls = np.array([address(weigh, dtype, 0, plan, w, u, 0, lines[0], L),
                       address(spread, dtype, 0, 0, plan, x, v, 0, lines[0], L),
                       address(multiply, dtype, 0, 0, plan, *args)])
-    convolve(calls, plan, workers, x, w, u, v, sums, lines, offs, bases, b, int(relu), L, y)
+    convolve(calls, plan, workers, x, w, u, v, sums, lines, offs, b, int(relu), L, y)
     return dst
 
 

@@ -1,8 +1,8 @@
 """The compiled drivers of winograd.py: what a thread does with a block of weights, of tiles, and of both.
 
-    U  (block of 2L output channels, frequency, input channel, 2L)      `weigh`
+    U  (block of R*L output channels, frequency, input channel, R*L)    `weigh`
     V  (block of tiles, input channel / L, frequency, tile, L)           `spread`
-    M  (frequency, tile, 2L), a thread's own                            `multiply`, which turns M to y at once
+    M  (frequency, tile, R*L), a thread's own                           `multiply`, which turns M to y at once
 
 Frequencies lie an odd number of vectors apart, or all of a tile's would fall into one set of the cache. Every sum is
 made whole by one thread, in an order that the shape alone decides.
@@ -15,11 +15,11 @@ from numba import prange
 from ..invoke import invoke
 from ..jit import njit
 from ..tile import copy, turn
-from .winograd_tiles import NARROWEST, WIDEST, data_transform, product_tile, result_transform, weight_transform
+from .winograd_tiles import data_transform, product_tile, result_transform, weight_transform
 
 
 @njit(parallel=True)
-def convolve(calls, p, workers, x, w, u, v, sums, lines, offs, bases, bias, relu, L, y):
+def convolve(calls, p, workers, x, w, u, v, sums, lines, offs, bias, relu, L, y):
     """y by `weigh`, `spread` and `multiply` (their addresses in `calls`); p is the Plan of winograd.py.
 
     With many tiles a thread walks blocks of them, and all weights are transformed before; with few it walks blocks of
@@ -36,8 +36,8 @@ def convolve(calls, p, workers, x, w, u, v, sums, lines, offs, bases, bias, relu
             for o in range(channels * t // workers, channels * (t + 1) // workers):
                 invoke(calls[0], (o, p, w, u, t * p.u_size, lines[t], L))
                 for i in range(blocks):
-                    invoke(calls[2], (i, o, p, v, i * p.v_size, u, t * p.u_size, sums[t], lines[t], offs, bases[t], bias, relu,
-                                      L, y))
+                    invoke(calls[2], (i, o, p, v, i * p.v_size, u, t * p.u_size, sums[t], lines[t], offs, bias, relu, L,
+                                      y))
     else:
         for k in prange(workers):
             t = int(k)
@@ -49,8 +49,8 @@ def convolve(calls, p, workers, x, w, u, v, sums, lines, offs, bases, bias, relu
                 for b in range(depth):
                     invoke(calls[1], (i, b, p, x, v, t * p.v_size, lines[t], L))
                 for o in range(channels):
-                    invoke(calls[2], (i, o, p, v, t * p.v_size, u, o * p.u_size, sums[t], lines[t], offs, bases[t], bias, relu,
-                                      L, y))
+                    invoke(calls[2], (i, o, p, v, t * p.v_size, u, o * p.u_size, sums[t], lines[t], offs, bias, relu, L,
+                                      y))
 
 
 @njit
@@ -61,18 +61,18 @@ def weigh(o, p, w, u, to, line, L):
     first, step = ((taps - 1) * L, -L) if p.flipped else (0, L)
     base = g * p.Ci * p.Co * taps
     for c in range(p.Ci):
-        for half in range(2):
-            o0 = (2 * block + half) * L
+        for r in range(p.R):
+            o0 = (p.R * block + r) * L
             rows = min(L, p.Co - o0)
             if rows <= 0:  # it is multiplied, never stored; and what lies there by chance may be slow to multiply
                 for f in range(p.side * p.side):
-                    u_at = to + f * p.u_apart + (2 * c + half) * L
+                    u_at = to + f * p.u_apart + (p.R * c + r) * L
                     u[u_at:u_at + L] = 0
                 continue
             at = base + o0 * p.w_out + c * p.w_in
             for t in range(0, taps, L):
                 load(w, at + t, p.w_out, rows, min(L, taps - t), line, t * L, L)
-            weight_transform(p.size, line, first, step, u, to + (2 * c + half) * L, p.u_apart)
+            weight_transform(p.size, line, first, step, u, to + (p.R * c + r) * L, p.u_apart)
 
 
 @njit
@@ -117,19 +117,17 @@ def load(x, at, step, rows, many, line, to, L):
 
 
 @njit
-def multiply(i, o, p, v, v0, u, u0, sums, line, offs, bases, bias, relu, L, y):
-    """Block i of the tiles times block o of the weights: (tiles, Ci) x (Ci, 2L) at every frequency, then y."""
+def multiply(i, o, p, v, v0, u, u0, sums, line, offs, bias, relu, L, y):
+    """Block i of the tiles times block o of the weights: (tiles, Ci) x (Ci, R*L) at every frequency, then y."""
     first, last = i * p.rows, min((i + 1) * p.rows, p.N * p.down)
     tiles = (last - first) * p.across
-    parts = (tiles + WIDEST - 1) // WIDEST  # each fills the registers
+    parts = (tiles + p.most - 1) // p.most  # each fills the registers
     start = v0 + o // p.channel_blocks * p.depth * p.v_depth
     for f in range(p.side * p.side):
         for part in range(parts):
             t0, t1 = tiles * part // parts, tiles * (part + 1) // parts
-            many = max(t1 - t0, NARROWEST)
-            for t in range(many):
-                bases[t] = start + f * p.v_apart + min(t0 + t, t1 - 1) * L
-            product_tile(many, v, bases, offs, p.Ci, u, u0 + f * p.u_apart, sums, f * p.m_apart + t0 * 2 * L)
+            product_tile(p.products + t1 - t0 - 1, v, start + f * p.v_apart + t0 * L, offs, p.Ci, u, u0 + f * p.u_apart,
+                         sums, f * p.m_apart + t0 * p.R * L)
     finish(first, last, o, p, sums, line, bias, relu, L, y)
 
 
@@ -137,17 +135,17 @@ def multiply(i, o, p, v, v0, u, u0, sums, line, offs, bases, bias, relu, L, y):
 def finish(first, last, o, p, sums, line, bias, relu, L, y):
     """The sums of rows first to last of the tiles to y, with bias and relu."""
     g, block = divmod(o, p.channel_blocks)
-    for half in range(2):
-        o0 = (2 * block + half) * L
+    for r in range(p.R):
+        o0 = (p.R * block + r) * L
         valid = min(L, p.Co - o0)
         if valid <= 0:
             break
         for row in range(first, last):
             n, ti = divmod(row, p.down)
             for j in range(p.across):
-                s0 = ((row - first) * p.across + j) * 2 * L + half * L
+                s0 = (((row - first) * p.across + j) * p.R + r) * L
                 left = first_of(j, p.m, p.dw)
-                result_transform(p.size, sums, s0, p.m_apart, bias, o * 2 * L + half * L, relu, line, left * L,
+                result_transform(p.size, sums, s0, p.m_apart, bias, (o * p.R + r) * L, relu, line, left * L,
                                  p.OW * L, p.dw * L, (p.OW - left + p.dw - 1) // p.dw)
             top, plane = first_of(ti, p.m, p.dh), n * p.groups * p.Co + g * p.Co + o0
             if p.dh == 1:  # its rows are neighbours

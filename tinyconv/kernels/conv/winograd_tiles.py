@@ -21,13 +21,14 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 
+from .. import host
 from ..emit import I64, Emitter, switch
-from ..tile import CHANNEL_GROUPS, ChannelTile, intrinsic
+from ..tile import intrinsic
 
 SIZES = ((2, 3), (4, 3), (2, 5), (4, 5))  # (m, k), outputs and taps a side; transforms are chosen by their place here
 POINTS = tuple(map(Fraction, ("0", "1", "-1", "2", "-2", "1/2", "-1/2")))
-WIDEST = CHANNEL_GROUPS[0]  # tiles in one product
-NARROWEST = max(WIDEST - 3, 1)
+ROWS = {2: 12, 3: 8} if host.REGISTERS >= 32 else {2: 6, 3: 4}  # R vectors: as many rows as sums fit the registers
+PRODUCTS = tuple((R, rows + 1) for R, most in ROWS.items() for rows in range(most))  # (R, rows)
 Matrix = list[list[Fraction]]
 
 
@@ -226,25 +227,41 @@ def result_transform(typingctx, size, src, s0, apart, bias, b0, relu, dst, d0, r
     return types.void(i, src, i, i, bias, i, i, dst, i, i, i, i), codegen
 
 
-@intrinsic
-def product_tile(typingctx, tiles, x, bases, offs, T, w, w0, out, s0):
-    """out[s0 + p*2L : + 2L] = sum over t < T of x[bases[p] + offs[t]] * w[w0 + t*2L : + 2L], p < tiles.
+def _product(neighbours: bool, adds: bool) -> Any:
+    """The product (rows, T) x (T, R*L) of a tile, (R, rows) = PRODUCTS[shape]; its sums stay in registers.
 
-    `tiles` is NARROWEST to WIDEST; the sums stay in registers, as those of a channel tile.
+        out[s0 + i*R*L : + R*L]  =  or +=  sum over t < T of x[x0 + offs[t] + i*step] * w[w0 + t*R*L : + R*L],   i < rows
+
+    Rows are neighbours in x (step = 1) or vectors (step = L).
     """
-    def codegen(context, b, sig, args):
-        number, xv, basev, offv, tv, wv, w0v, outv, s0v = args
-        e, zero = Emitter(context, b, x), ir.Constant(I64, 0)
-        to = e.pointer(out, outv, s0v)
-        ends = (e.pointer(x, xv, zero), e.pointer(bases, basev, zero), e.pointer(offs, offv, zero), tv,
-                e.pointer(w, wv, w0v))
+    def product(typingctx, shape, x, x0, offs, T, w, w0, out, s0):
+        def codegen(context, b, sig, args):
+            number, xv, x0v, offv, tv, wv, w0v, outv, s0v = args
+            e = Emitter(context, b, x)
+            xp, op, wp, to = (e.pointer(a, v, at) for a, v, at in (
+                (x, xv, x0v), (offs, offv, ir.Constant(I64, 0)), (w, wv, w0v), (out, outv, s0v)))
 
-        def emit(tiles):
-            for n, v in enumerate(ChannelTile(e, (2, tiles, 1), *ends).run([e.zero] * (2 * tiles))):
-                e.store(v, e.at(to, n * e.L))
+            def emit(nr, rows):
+                def body(t, acc):
+                    here, row, new = e.at(xp, b.load(e.at(op, t))), e.at(wp, b.mul(t, ir.Constant(I64, nr * e.L))), []
+                    ws = [e.load(e.at(row, r * e.L)) for r in range(nr)]
+                    for i in range(rows):
+                        s = e.broadcast(b.load(e.at(here, i if neighbours else i * e.L)))
+                        new += [e.fma(s, w, acc[i * nr + r]) for r, w in enumerate(ws)]
+                    return new
 
-        switch(b, b.sub(number, ir.Constant(I64, NARROWEST)), [partial(emit, n) for n in range(NARROWEST, WIDEST + 1)])
-        return context.get_dummy_value()
+                start = [e.load(e.at(to, n * e.L)) if adds else e.zero for n in range(nr * rows)]
+                for n, v in enumerate(e.loop(tv, start, body)):
+                    e.store(v, e.at(to, n * e.L))
 
-    i = types.int64
-    return types.void(i, x, bases, offs, i, w, i, out, i), codegen
+            switch(b, number, [partial(emit, *shape) for shape in PRODUCTS])
+            return context.get_dummy_value()
+
+        i = types.int64
+        return types.void(i, x, i, offs, i, w, i, out, i), codegen
+
+    return intrinsic(product)
+
+
+product_tile = _product(neighbours=False, adds=False)  # rows: tiles of one frequency and vector of channels; t: channels
+add_product_tile = _product(neighbours=True, adds=True)  # rows: channels of a vector; t: tiles

@@ -22,10 +22,9 @@ from ..emit import lanes
 from ..invoke import address, invoke
 from ..jit import njit
 from ..scratch import scratch
-from ..tile import CHANNEL_GROUPS, CHANNEL_TILES, tap_tile
-from .winograd import Plan, _flat, forward, line_size, odd, row_each
+from .winograd import Plan, _flat, forward, line_size, odd
 from .winograd_loops import first_of, load, spread, store
-from .winograd_tiles import gradient_transform, weight_gradient_transform
+from .winograd_tiles import add_product_tile, gradient_transform, weight_gradient_transform
 
 TILES = 192  # in a block: at one frequency they stay in the first-level cache, and all of them in the second
 WIDEST = 8  # vectors of input channels in a task
@@ -34,13 +33,10 @@ PARTS = 6  # of the frequencies, for tasks enough whatever the number of threads
 
 
 class Shares(NamedTuple):
-    """How the product is shared out: groups of G input channels, P of them in a tile, beside 2L output channels."""
+    """How the product is shared out: chunks of vectors of input channels, beside R*L output channels."""
 
-    tile: int
-    G: int
-    P: int
-    chunks: int  # of the input channels
-    chunk: int  # groups in one
+    chunks: int
+    chunk: int  # vectors in one
     z_apart: int  # of A dy A': from frequency to frequency
     z_depth: int  # and from block to block of output channels
     s_chunk: int  # numbers of the sums of a chunk
@@ -58,14 +54,11 @@ def plan_of(dims: ConvDims, L: int) -> tuple[Plan, Shares]:
     v_apart, side = odd(rows * p.across * L, L), p.side**2
     p = p._replace(rows=rows, blocks=-(-every // rows), v_apart=v_apart, v_depth=side * v_apart,
                    v_size=p.groups * p.depth * side * v_apart)
-    G = min(4, L)
-    P = CHANNEL_GROUPS[G - 1]
     chunks = -(-p.depth // WIDEST)
-    chunk = -(-p.depth // chunks) * L // G
-    s_chunk, z_apart = -(-chunk // P) * P * G * 2 * L, odd(rows * p.across * 2 * L, L)
+    chunk = -(-p.depth // chunks)
+    s_chunk, z_apart = chunk * L * p.R * L, odd(rows * p.across * p.R * L, L)
     s_apart = odd(chunks * s_chunk, L)
-    return p, Shares(CHANNEL_TILES.index((2, P, G)), G, P, chunks, chunk, z_apart, side * z_apart, s_chunk, s_apart,
-                     side * s_apart)
+    return p, Shares(chunks, chunk, z_apart, side * z_apart, s_chunk, s_apart, side * s_apart)
 
 
 def conv_weight_grad(x: np.ndarray, y: np.ndarray, dims: ConvDims) -> np.ndarray:
@@ -77,19 +70,19 @@ def conv_weight_grad(x: np.ndarray, y: np.ndarray, dims: ConvDims) -> np.ndarray
     w, x, y = np.empty(dims.w_shape, dtype), _flat(x), _flat(y)
     v, z, sums, lines = (scratch(f"winograd {name}", size, dtype)[:size] for name, size in _buffers(p, q, L, workers).items())
     lines, out = lines.reshape(workers, -1), w.reshape(-1)
-    offs, bases = np.arange(p.rows * p.across) * L, row_each(workers, q.P)
+    offs = np.arange(p.rows * p.across) * L
     calls = np.array([address(spread, dtype, 0, 0, p, x, v, 0, lines[0], L),
                       address(spread_y, dtype, 0, 0, p, q, y, z, lines[0], L),
-                      address(combine, dtype, 0, 0, p, q, v, z, offs, sums, bases[0], L),
+                      address(combine, dtype, 0, 0, p, q, v, z, offs, sums, L),
                       address(finish_weights, dtype, 0, p, q, sums, lines[0], out, L)])
-    reduce_tiles(calls, p, q, workers, x, y, v, z, sums, lines, offs, bases, L, out)
+    reduce_tiles(calls, p, q, workers, x, y, v, z, sums, lines, offs, L, out)
     return w
 
 
 def _buffers(p: Plan, q: Shares, L: int, workers: int) -> dict[str, int]:
     """Numbers in each working array."""
     channels = p.groups * p.channel_blocks
-    line = max(line_size(p, L), (q.chunk * q.G * p.k * p.k + L) * L)
+    line = max(line_size(p, L), (q.chunk * L * p.k * p.k + L) * L)
     return {"v": p.v_size, "z": channels * q.z_depth, "gradient": channels * q.s_depth, "lines": line * workers}
 
 
@@ -100,10 +93,10 @@ def scratch_bytes(dims: ConvDims, dtype: np.dtype) -> int:
 
 
 @njit(parallel=True)
-def reduce_tiles(calls, p, q, workers, x, y, v, z, sums, lines, offs, bases, L, w):
+def reduce_tiles(calls, p, q, workers, x, y, v, z, sums, lines, offs, L, w):
     """w by `spread`, `spread_y`, `combine` and `finish_weights` (their addresses in `calls`), a block of tiles at a time."""
     columns, channels = p.groups * p.depth, p.groups * p.channel_blocks
-    units, tasks, ends = columns + 2 * channels, channels * q.chunks * PARTS, channels * q.chunks * 2
+    units, tasks, ends = columns + p.R * channels, channels * q.chunks * PARTS, channels * q.chunks * p.R
     for i in range(p.blocks):
         for k in prange(workers):
             t = int(k)
@@ -115,7 +108,7 @@ def reduce_tiles(calls, p, q, workers, x, y, v, z, sums, lines, offs, bases, L, 
         for k in prange(workers):
             t = int(k)
             for j in range(tasks * t // workers, tasks * (t + 1) // workers):
-                invoke(calls[2], (i, j, p, q, v, z, offs, sums, bases[t], L))
+                invoke(calls[2], (i, j, p, q, v, z, offs, sums, L))
     for k in prange(workers):
         t = int(k)
         for j in range(ends * t // workers, ends * (t + 1) // workers):
@@ -124,16 +117,16 @@ def reduce_tiles(calls, p, q, workers, x, y, v, z, sums, lines, offs, bases, L, 
 
 @njit
 def spread_y(i, b, p, q, y, z, line, L):
-    """Block i of the tiles of y, vector b of channels, to Z (block of 2L channels, frequency, tile, 2L)."""
+    """Block i of the tiles of y, vector b of channels, to Z (block of R*L channels, frequency, tile, R*L)."""
     m, pitch = p.m, p.line
-    o, half = divmod(b, 2)
+    o, r = divmod(b, p.R)
     g, block = divmod(o, p.channel_blocks)
-    o0, first, last = (2 * block + half) * L, i * p.rows, min((i + 1) * p.rows, p.N * p.down)
-    rows, to = min(L, p.Co - o0), o * q.z_depth + half * L
+    o0, first, last = (p.R * block + r) * L, i * p.rows, min((i + 1) * p.rows, p.N * p.down)
+    rows, to = min(L, p.Co - o0), o * q.z_depth + r * L
     if rows <= 0:  # it is multiplied, never stored; and what lies there by chance may be slow to multiply
         for f in range(p.side * p.side):
             for j in range((last - first) * p.across):
-                at = to + f * q.z_apart + j * 2 * L
+                at = to + f * q.z_apart + j * p.R * L
                 z[at:at + L] = 0
         return
     for row in range(first, last):
@@ -148,40 +141,42 @@ def spread_y(i, b, p, q, y, z, line, L):
             line[at + used * L:at + p.across * m * L] = 0
         for j in range(p.across):
             gradient_transform(p.size, line, first_of(j, m, p.dw) * L, pitch, p.dw * L, z,
-                               to + ((row - first) * p.across + j) * 2 * L, q.z_apart)
+                               to + ((row - first) * p.across + j) * p.R * L, q.z_apart)
 
 
 @njit
-def combine(i, j, p, q, v, z, offs, sums, bases, L):
-    """Task j adds block i of the tiles to the sums of a chunk of input channels and a block of output channels, (C, 2L)."""
+def combine(i, j, p, q, v, z, offs, sums, L):
+    """Task j adds block i of the tiles to the sums of a chunk of input channels and a block of output channels, (C, R*L)."""
     o, rest = divmod(j, q.chunks * PARTS)
     chunk, part = divmod(rest, PARTS)
     side = p.side * p.side
     tiles = (min((i + 1) * p.rows, p.N * p.down) - i * p.rows) * p.across
-    many = min(q.chunk, p.depth * L // q.G - chunk * q.chunk)
-    depth = o // p.channel_blocks * p.depth
+    first = chunk * q.chunk
     for f in range(side * part // PARTS, side * (part + 1) // PARTS):
-        to = o * q.s_depth + f * q.s_apart + chunk * q.s_chunk
+        to, z0 = o * q.s_depth + f * q.s_apart + chunk * q.s_chunk, o * q.z_depth + f * q.z_apart
         if i == 0:
             sums[to:to + q.s_chunk] = 0
-        for first in range(0, many, q.P):
-            for k in range(q.P):
-                c = (chunk * q.chunk + min(first + k, many - 1)) * q.G
-                bases[k] = (depth + c // L) * p.v_depth + f * p.v_apart + c % L
-            tap_tile(q.tile, v, bases, offs, 0, tiles, z, o * q.z_depth + f * q.z_apart, sums, to + first * q.G * 2 * L)
+        for c in range(first, min(first + q.chunk, p.depth)):
+            channels = min(L, p.Ci - c * L)
+            parts = (channels + p.most - 1) // p.most
+            start = (o // p.channel_blocks * p.depth + c) * p.v_depth + f * p.v_apart
+            for k in range(parts):
+                c0, c1 = channels * k // parts, channels * (k + 1) // parts
+                add_product_tile(p.products + c1 - c0 - 1, v, start + c0, offs, tiles, z, z0, sums,
+                                 to + ((c - first) * L + c0) * p.R * L)
 
 
 @njit
 def finish_weights(j, p, q, sums, line, w, L):
     """The sums of a chunk of input channels and L output channels to w: their taps, then turned."""
-    rest, half = divmod(j, 2)
+    rest, r = divmod(j, p.R)
     o, chunk = divmod(rest, q.chunks)
     g, block = divmod(o, p.channel_blocks)
-    o0, c0 = (2 * block + half) * L, chunk * q.chunk * q.G
-    valid, many = min(L, p.Co - o0), min(q.chunk * q.G, p.Ci - c0)
+    o0, c0, taps = (p.R * block + r) * L, chunk * q.chunk * L, p.k * p.k
+    valid, many = min(L, p.Co - o0), min(q.chunk * L, p.Ci - c0)
     if valid <= 0:
         return
-    taps, start = p.k * p.k, o * q.s_depth + chunk * q.s_chunk + half * L
+    start = o * q.s_depth + chunk * q.s_chunk + r * L
     for c in range(many):
-        weight_gradient_transform(p.size, sums, start + c * 2 * L, q.s_apart, line, c * taps * L, L)
+        weight_gradient_transform(p.size, sums, start + c * p.R * L, q.s_apart, line, c * taps * L, L)
     store(line, many * taps, valid, w, ((g * p.Co + o0) * p.Ci + c0) * taps, p.Ci * taps, many * taps * L, L)

@@ -26,7 +26,11 @@ from .winograd import Plan, _flat, forward, line_size, odd
 from .winograd_loops import first_of, load, spread, store
 from .winograd_tiles import add_product_tile, gradient_transform, weight_gradient_transform
 
-TILES = 192  # in a block: at one frequency they stay in the first-level cache, and all of them in the second
+TILES = 192  # in a block, at most: at one frequency they stay in the first-level cache
+CACHE = 256 * 1024  # numbers of V and Z in a block, to stay in the second
+SUMS = 1 << 20  # numbers of the sums of all segments
+SEGMENTS = (8, 4, 2)  # of the blocks: tasks enough, whatever the number of threads
+SEGMENT = 64  # tiles in one, at least
 WIDEST = 8  # vectors of input channels in a task
 LEAST_TILES = 24  # in all; below, the sums of all frequencies take longer to write than direct ones
 PARTS = 6  # of the frequencies, for tasks enough whatever the number of threads
@@ -35,30 +39,40 @@ PARTS = 6  # of the frequencies, for tasks enough whatever the number of threads
 class Shares(NamedTuple):
     """How the product is shared out: chunks of vectors of input channels, beside R*L output channels."""
 
+    segments: int  # of the blocks, each with sums of its own; 1: threads share a block
     chunks: int
     chunk: int  # vectors in one
     z_apart: int  # of A dy A': from frequency to frequency
     z_depth: int  # and from block to block of output channels
+    z_size: int
     s_chunk: int  # numbers of the sums of a chunk
     s_apart: int
     s_depth: int
+    s_size: int
 
 
 @lru_cache(maxsize=256)
 def plan_of(dims: ConvDims, L: int) -> tuple[Plan, Shares]:
-    """The plan of the forward pass in blocks of TILES, and the shares of the product."""
+    """The plan of the forward pass in blocks that stay in cache, and the shares of the product."""
     p = forward(dims, L)
-    every = p.N * p.down
-    blocks = -(-every // max(1, TILES // p.across))
-    rows = max(1, -(-every // max(1, blocks)))
-    v_apart, side = odd(rows * p.across * L, L), p.side**2
-    p = p._replace(rows=rows, blocks=-(-every // rows), v_apart=v_apart, v_depth=side * v_apart,
-                   v_size=p.groups * p.depth * side * v_apart)
+    side, every, channels = p.side**2, p.N * p.down, p.groups * p.channel_blocks
     chunks = -(-p.depth // WIDEST)
     chunk = -(-p.depth // chunks)
-    s_chunk, z_apart = chunk * L * p.R * L, odd(rows * p.across * p.R * L, L)
+    s_chunk = chunk * L * p.R * L
     s_apart = odd(chunks * s_chunk, L)
-    return p, Shares(chunks, chunk, z_apart, side * z_apart, s_chunk, s_apart, side * s_apart)
+    s_size = channels * side * s_apart
+    segments = next((n for n in SEGMENTS if n * s_size <= SUMS and every * p.across >= n * SEGMENT), 1)
+    tiles = min(TILES, CACHE // (side * (p.groups * p.depth + channels * p.R) * L)) if segments > 1 else TILES
+    blocks = -(-every // max(1, tiles // p.across))
+    if segments > 1:
+        blocks = -(-blocks // segments) * segments
+    rows = max(1, -(-every // max(1, blocks)))
+    blocks = -(-every // rows)
+    v_apart, z_apart = odd(rows * p.across * L, L), odd(rows * p.across * p.R * L, L)
+    p = p._replace(rows=rows, blocks=blocks, v_apart=v_apart, v_depth=side * v_apart,
+                   v_size=p.groups * p.depth * side * v_apart)
+    return p, Shares(max(1, min(segments, blocks)), chunks, chunk, z_apart, side * z_apart, channels * side * z_apart, s_chunk,
+                     s_apart, side * s_apart, s_size)
 
 
 def conv_weight_grad(x: np.ndarray, y: np.ndarray, dims: ConvDims) -> np.ndarray:
@@ -72,18 +86,19 @@ def conv_weight_grad(x: np.ndarray, y: np.ndarray, dims: ConvDims) -> np.ndarray
     lines, out = lines.reshape(workers, -1), w.reshape(-1)
     offs = np.arange(p.rows * p.across) * L
     calls = np.array([address(spread, dtype, 0, 0, p, x, v, 0, lines[0], L),
-                      address(spread_y, dtype, 0, 0, p, q, y, z, lines[0], L),
-                      address(combine, dtype, 0, 0, p, q, v, z, offs, sums, L),
-                      address(finish_weights, dtype, 0, p, q, sums, lines[0], out, L)])
+                      address(spread_y, dtype, 0, 0, p, q, y, z, 0, lines[0], L),
+                      address(combine, dtype, 0, 0, 0, p, q, v, 0, z, 0, offs, sums, 0, L),
+                      address(finish_weights, dtype, 0, p, q, sums, lines[0], out, L),
+                      address(join, dtype, 0, 0, q, sums)])
     reduce_tiles(calls, p, q, workers, x, y, v, z, sums, lines, offs, L, out)
     return w
 
 
 def _buffers(p: Plan, q: Shares, L: int, workers: int) -> dict[str, int]:
     """Numbers in each working array."""
-    channels = p.groups * p.channel_blocks
+    own = workers if q.segments > 1 else 1
     line = max(line_size(p, L), (q.chunk * L * p.k * p.k + L) * L)
-    return {"v": p.v_size, "z": channels * q.z_depth, "gradient": channels * q.s_depth, "lines": line * workers}
+    return {"v": p.v_size * own, "z": q.z_size * own, "gradient": q.s_size * q.segments, "lines": line * workers}
 
 
 def scratch_bytes(dims: ConvDims, dtype: np.dtype) -> int:
@@ -94,21 +109,40 @@ def scratch_bytes(dims: ConvDims, dtype: np.dtype) -> int:
 
 @njit(parallel=True)
 def reduce_tiles(calls, p, q, workers, x, y, v, z, sums, lines, offs, L, w):
-    """w by `spread`, `spread_y`, `combine` and `finish_weights` (their addresses in `calls`), a block of tiles at a time."""
+    """w by `spread`, `spread_y`, `combine`, `join` and `finish_weights` (their addresses in `calls`), a block of tiles at a time.
+
+    With few channels a thread walks segments of the blocks, whose sums meet at the end; with many, all share a block.
+    """
     columns, channels = p.groups * p.depth, p.groups * p.channel_blocks
     units, tasks, ends = columns + p.R * channels, channels * q.chunks * PARTS, channels * q.chunks * p.R
-    for i in range(p.blocks):
+    if q.segments > 1:
         for k in prange(workers):
             t = int(k)
-            for b in range(units * t // workers, units * (t + 1) // workers):
-                if b < columns:
-                    invoke(calls[0], (i, b, p, x, v, 0, lines[t], L))
-                else:
-                    invoke(calls[1], (i, b - columns, p, q, y, z, lines[t], L))
+            for s in range(q.segments * t // workers, q.segments * (t + 1) // workers):
+                start = p.blocks * s // q.segments
+                for i in range(start, p.blocks * (s + 1) // q.segments):
+                    for b in range(columns):
+                        invoke(calls[0], (i, b, p, x, v, t * p.v_size, lines[t], L))
+                    for b in range(p.R * channels):
+                        invoke(calls[1], (i, b, p, q, y, z, t * q.z_size, lines[t], L))
+                    for j in range(tasks):
+                        invoke(calls[2], (i, start, j, p, q, v, t * p.v_size, z, t * q.z_size, offs, sums, s * q.s_size, L))
         for k in prange(workers):
             t = int(k)
-            for j in range(tasks * t // workers, tasks * (t + 1) // workers):
-                invoke(calls[2], (i, j, p, q, v, z, offs, sums, L))
+            invoke(calls[4], (q.s_size * t // workers, q.s_size * (t + 1) // workers, q, sums))
+    else:
+        for i in range(p.blocks):
+            for k in prange(workers):
+                t = int(k)
+                for b in range(units * t // workers, units * (t + 1) // workers):
+                    if b < columns:
+                        invoke(calls[0], (i, b, p, x, v, 0, lines[t], L))
+                    else:
+                        invoke(calls[1], (i, b - columns, p, q, y, z, 0, lines[t], L))
+            for k in prange(workers):
+                t = int(k)
+                for j in range(tasks * t // workers, tasks * (t + 1) // workers):
+                    invoke(calls[2], (i, 0, j, p, q, v, 0, z, 0, offs, sums, 0, L))
     for k in prange(workers):
         t = int(k)
         for j in range(ends * t // workers, ends * (t + 1) // workers):
@@ -116,13 +150,13 @@ def reduce_tiles(calls, p, q, workers, x, y, v, z, sums, lines, offs, L, w):
 
 
 @njit
-def spread_y(i, b, p, q, y, z, line, L):
+def spread_y(i, b, p, q, y, z, to, line, L):
     """Block i of the tiles of y, vector b of channels, to Z (block of R*L channels, frequency, tile, R*L)."""
     m, pitch = p.m, p.line
     o, r = divmod(b, p.R)
     g, block = divmod(o, p.channel_blocks)
     o0, first, last = (p.R * block + r) * L, i * p.rows, min((i + 1) * p.rows, p.N * p.down)
-    rows, to = min(L, p.Co - o0), o * q.z_depth + r * L
+    rows, to = min(L, p.Co - o0), to + o * q.z_depth + r * L
     if rows <= 0:  # it is multiplied, never stored; and what lies there by chance may be slow to multiply
         for f in range(p.side * p.side):
             for j in range((last - first) * p.across):
@@ -145,25 +179,36 @@ def spread_y(i, b, p, q, y, z, line, L):
 
 
 @njit
-def combine(i, j, p, q, v, z, offs, sums, L):
-    """Task j adds block i of the tiles to the sums of a chunk of input channels and a block of output channels, (C, R*L)."""
+def combine(i, start, j, p, q, v, v0, z, z0, offs, sums, s0, L):
+    """Task j adds block i of the tiles to the sums of a chunk of input channels and a block of output channels, (C, R*L).
+
+    Block `start` is the first of these sums.
+    """
     o, rest = divmod(j, q.chunks * PARTS)
     chunk, part = divmod(rest, PARTS)
     side = p.side * p.side
     tiles = (min((i + 1) * p.rows, p.N * p.down) - i * p.rows) * p.across
     first = chunk * q.chunk
     for f in range(side * part // PARTS, side * (part + 1) // PARTS):
-        to, z0 = o * q.s_depth + f * q.s_apart + chunk * q.s_chunk, o * q.z_depth + f * q.z_apart
-        if i == 0:
+        to, z_at = s0 + o * q.s_depth + f * q.s_apart + chunk * q.s_chunk, z0 + o * q.z_depth + f * q.z_apart
+        if i == start:
             sums[to:to + q.s_chunk] = 0
         for c in range(first, min(first + q.chunk, p.depth)):
             channels = min(L, p.Ci - c * L)
             parts = (channels + p.most - 1) // p.most
-            start = (o // p.channel_blocks * p.depth + c) * p.v_depth + f * p.v_apart
+            v_at = v0 + (o // p.channel_blocks * p.depth + c) * p.v_depth + f * p.v_apart
             for k in range(parts):
                 c0, c1 = channels * k // parts, channels * (k + 1) // parts
-                add_product_tile(p.products + c1 - c0 - 1, v, start + c0, offs, tiles, z, z0, sums,
+                add_product_tile(p.products + c1 - c0 - 1, v, v_at + c0, offs, tiles, z, z_at, sums,
                                  to + ((c - first) * L + c0) * p.R * L)
+
+
+@njit
+def join(first, last, q, sums):
+    """Numbers first to last of the sums of every segment, added to those of segment 0 in the order of segments."""
+    for s in range(1, q.segments):
+        for i in range(first, last):
+            sums[np.uintp(i)] += sums[np.uintp(s * q.s_size + i)]
 
 
 @njit

@@ -15,7 +15,7 @@ import pytest
 import tinyconv as tc
 from tinyconv import cases
 from tinyconv.dims import ConvDims, conv_dims
-from tinyconv.kernels.conv import reference, winograd, winograd_weights
+from tinyconv.kernels.conv import reference, winograd, winograd_tiles, winograd_weights
 from tinyconv.kernels.emit import lanes
 from tinyconv.kernels.jit import config
 from tinyconv.kernels.scratch import release
@@ -42,6 +42,12 @@ EDGES = {
     "dilated": conv_dims((2, 17, 19, 23), (35, 17, 3, 3), padding=2, dilation=2),
     "dilated_unevenly": conv_dims((2, 18, 17, 26), (33, 18, 3, 3), padding=((0, 3), (4, 1)), dilation=(1, 3)),
     "dilated_down": conv_dims((1, 16, 12, 9), (8, 8, 3, 3), padding=1, dilation=(4, 1), groups=2),
+    "fives": conv_dims((3, 17, 13, 18), (35, 17, 5, 5), padding=2),
+    "fives_in_twos": conv_dims((2, 17, 6, 10), (50, 17, 5, 5)),
+    "fives_of_two_rows": conv_dims((20, 3, 6, 10), (9, 3, 5, 5)),
+    "fives_valid": conv_dims((36, 20, 12, 12), (40, 20, 5, 5)),
+    "fives_apart": conv_dims((2, 18, 17, 26), (33, 18, 5, 5), padding=((0, 7), (3, 1)), dilation=(1, 3)),
+    "few_channels": conv_dims((5, 3, 17, 20), (9, 3, 5, 5), padding=1),
     "no_image": conv_dims((0, 3, 5, 5), (2, 3, 3, 3)),
 }
 
@@ -75,19 +81,32 @@ def test_equals_the_definition_within_its_bound(op, edge, dtype):
     assert all((a == b).all() for a, b in zip(args, before)), "an operand was written to"
 
 
-def test_edges_reach_both_tiles_and_both_orders():
+def test_edges_reach_every_tile_and_order():
     plans = [plan_of(dims, lanes(4)) for dims in EDGES.values() for plan_of in (winograd.forward, winograd.input_grad)]
-    assert {(p.m, p.tiles_first) for p in plans} == {(m, first) for m in (2, 4) for first in (0, 1)}
+    assert {(p.m, p.k, p.tiles_first) for p in plans} == {(m, k, first) for m in (2, 4) for k in (3, 5) for first in (0, 1)}
     assert max(p.blocks for p in plans) > 1 and max(p.channel_blocks for p in plans) > 1
+    assert {p.R for p in plans} == {1, 2, 3}
+    assert {winograd_weights.plan_of(dims, lanes(4))[1].segments for dims in EDGES.values()} == {1, 2, 8}
+
+
+@pytest.mark.parametrize(("m", "k"), winograd_tiles.SIZES)
+def test_matrices_are_exact(m, k):
+    """In fractions: A' [(G g) * (B' d)] is the sum of g[t] * d[i + t], for every pair of unit vectors g and d."""
+    outputs, taps, data = winograd_tiles.matrices(m, k)
+    for t in range(k):
+        for j in range(m + k - 1):
+            got = [sum(a[i] * g[t] * b[j] for a, g, b in zip(outputs, taps, data)) for i in range(m)]
+            assert got == [j == i + t for i in range(m)]
 
 
 @pytest.mark.parametrize("op", MAPS)
 @pytest.mark.parametrize("channels", [64, 512])
-def test_the_bound_has_room_for_deep_layers(op, channels):
+@pytest.mark.parametrize("k", [3, 5])
+def test_the_bound_has_room_for_deep_layers(op, channels, k):
     """Long sums round more: half the bound is enough for those of 512 channels, of normal numbers."""
-    dims = conv_dims((1, channels, 8, 9), (40, channels, 3, 3), padding=1)
+    dims = conv_dims((1, channels, 8, 9), (40, channels, k, k), padding=k // 2)
     if op == "conv_input_grad":
-        dims = conv_dims((1, 40, 8, 9), (channels, 40, 3, 3), padding=1)
+        dims = conv_dims((1, 40, 8, 9), (channels, 40, k, k), padding=k // 2)
     args = operands(op, dims)
     want, largest = (getattr(reference, op)(*(f(a.astype(np.float64)) for a in args), dims) for f in (np.asarray, abs))
     error = abs(RUN[op](*args, dims) - want).max() / largest.max() / np.finfo("float32").eps
@@ -204,15 +223,15 @@ def test_chosen_where_it_pays_and_forbidden_by_a_switch(op):
 
 
 @pytest.mark.parametrize(("dims", "dtype", "why"), [
-    (cases.layers["alexnet.c1"], "float32", "3x3 kernels"),
+    (cases.layers["alexnet.c1"], "float32", "3x3 or 5x5"),
     (cases.layers["resnet.3x3s2"], "float32", "stride"),
     (cases.layers["volume"], "float32", "two dimensions"),
     (cases.layers["vgg.64"], "float64", "float64 asks for digits"),
     (cases.layers["vgg.64"], "float16", "not float16"),
     (cases.layers["depthwise"], "float32", "1 to 1 channels"),
-    (conv_dims((8, 16, 56, 56), (16, 16, 3, 3), padding=1), "float32", "512 pairs"),
-    (conv_dims((1, 512, 7, 7), (512, 512, 3, 3), padding=1), "float32", "4 tiles"),
-    (conv_dims((64, 64, 1, 64), (64, 64, 3, 3), padding=1), "float32", "hang too far over a map of 1x64"),
+    (conv_dims((8, 8, 56, 56), (8, 8, 3, 3), padding=1), "float32", "do not pay for 8 to 8 channels"),
+    (conv_dims((1, 512, 5, 5), (512, 512, 3, 3), padding=1), "float32", "9 tiles of 2x2"),
+    (conv_dims((64, 64, 1, 64), (64, 64, 3, 3), padding=1), "float32", "times as fast as the direct sum"),
 ])
 @every_map
 def test_refuses_what_it_cannot_or_should_not(op, dims, dtype, why):

@@ -65,7 +65,7 @@ LADDER = (
     Kernel("conv_input_grad", "winograd", winograd.conv_input_grad, refuse=winograd.refuse(winograd.input_grad), exact=False,
            bound=winograd.BOUND, scratch=winograd.scratch_bytes(winograd.input_grad), fuses=BIAS_RELU),
     Kernel("conv_weight_grad", "winograd", winograd_weights.conv_weight_grad,
-           refuse=winograd.refuse(winograd.forward, winograd_weights.LEAST_TILES), exact=False, bound=winograd.BOUND,
+           refuse=winograd.refuse(winograd.forward, winograd_weights.gain), exact=False, bound=winograd.BOUND,
            scratch=winograd_weights.scratch_bytes),
     # on a GPU; each refuses where there is none
     Kernel("conv", "cuda_naive", cuda_naive.conv, "cuda", cuda_plan.refuse, fuses=BIAS),

@@ -1,13 +1,14 @@
-"""Winograd's minimal filtering: 3x3 kernels at stride 1 by fewer multiplications, from tiles of x to tiles of y.
+"""Winograd's minimal filtering: 3x3 and 5x5 kernels at stride 1 by fewer multiplications, from tiles of x to tiles of y.
 
-    y tile (m, m) = A' [ sum over c  (G g G') * (B' d B) ] A      d: (m+2, m+2) of x, overlapping by 2; m = 2 or 4
+    y tile (m, m) = A' [ sum over c  (G g G') * (B' d B) ] A      d: (n, n) of x, n = m + k - 1, overlapping by k-1; m = 2 or 4
 
 With a dilation the cells of a tile lie so far apart, in x and in y.
 
-The direct sum takes 9 multiply-adds for each output and pair of channels; here they are 4 (m = 2) or 2.25 (m = 4), each
-frequency a matrix product (tiles, C) x (C, O). Blocks of tiles and of output channels are chosen to stay in the cache, where
-winograd_loops.py transforms, multiplies and transforms back; winograd_tiles.py holds the vectors it is made of.
-The input gradient is the same with the kernel turned, channels exchanged, and 2 - p for padding; the weight gradient is in
+The direct sum takes k*k multiply-adds for each output and pair of channels; here they are n*n/(m*m), for 3x3 kernels 4 (m = 2)
+or 2.25 (m = 4), for 5x5 ones 9 or 4, each frequency a matrix product (tiles, C) x (C, O). Blocks of tiles and of output
+channels are chosen to stay in the cache, where winograd_loops.py transforms, multiplies and transforms back;
+winograd_tiles.py holds the vectors it is made of.
+The input gradient is the same with the kernel turned, channels exchanged, and k-1 - p for padding; the weight gradient is in
 winograd_weights.py.
 Not exact: the transforms scale what they sum, and take it back; see BOUND. What is not finite spoils its tile.
 Source: Lavin and Gray, "Fast algorithms for convolutional neural networks" (2016).
@@ -31,15 +32,18 @@ from ..scratch import scratch
 from .winograd_loops import convolve, multiply, spread, weigh
 from .winograd_tiles import PRODUCTS, ROWS, SIZES
 
-# The rounding of a sum is some eps times what its parts grow to on the way. By the matrices a number may grow 16-fold along
-# an axis for m = 4, so a hostile tile may be off by 256 times what the direct sum is. Parts of mixed signs grow far less:
-# normal numbers came out 5 to 20 eps off, relative to the largest sum of magnitudes, for 5 to 512 channels.
+# The rounding of a sum is some eps times what its parts grow to on the way. By the matrices a part may grow 11-fold along an
+# axis for 3x3 kernels (m = 4), 14-fold for 5x5: a hostile tile may be off by 200 times what the direct sum is. Parts of mixed
+# signs grow far less: normal numbers came out 5 to 20 eps off, relative to the largest sum of magnitudes, for 5 to 512
+# channels.
 BOUND = 64.0
 KERNELS = tuple({(k, k) for _, k in SIZES})
-LEAST = 16  # channels on either side
-PAIRS = 512  # of an input and an output channel
-TILES = 8
-WORK = 3_000_000  # multiply-adds of the direct sum; below, the three transforms take as long as it does
+# What it costs, in multiply-adds of a vector: the transforms of one tile by its side, those of a vector of weights, a call;
+# and 100 multiply-adds of a product or a direct sum, memory included. Fitted to what two cores with AVX-512 took on maps of
+# 7 to 56 cells and 3 to 512 channels.
+DATA, RESULT, WEIGHTS, CALL = {4: 500, 6: 1100, 8: 2000}, {4: 500, 6: 800, 8: 800}, 400, 100_000
+PRODUCT, DIRECT = 200, 170
+GAIN = 1.1  # times faster than the direct sum, or the tiles are refused
 CACHE = 192 * 1024  # numbers of V in a block of tiles, to stay in the second-level cache beside a block of weights
 LONGEST = 96  # tiles in a block
 TASKS = 8  # blocks wanted, whatever the number of threads
@@ -88,7 +92,7 @@ class Plan(NamedTuple):
 
 
 def conv(x: np.ndarray, w: np.ndarray, dims: ConvDims, bias: np.ndarray | None = None, relu: bool = False) -> np.ndarray:
-    """Fill y by tiles: a quarter to less than a half of the multiplications, for a few more digits of rounding."""
+    """Fill y by tiles: a sixth to less than a half of the multiplications, for a few more digits of rounding."""
     return _convolve(x, w, forward(dims, lanes(x.itemsize)), dims.y_shape, bias, relu)
 
 
@@ -102,7 +106,8 @@ def conv_input_grad(y: np.ndarray, w: np.ndarray, dims: ConvDims, bias: np.ndarr
 def forward(dims: ConvDims, L: int) -> Plan:
     """The plan of conv(x, w) for vectors of L numbers."""
     Ci, Co, taps = dims.C // dims.groups, dims.O // dims.groups, prod(dims.kernel)
-    return _plan(dims, (Ci, Co), dims.input, dims.output, (-dims.padding[0][0], -dims.padding[1][0]), (taps, Ci * taps), False, L)
+    origin = -dims.padding[0][0], -dims.padding[1][0]
+    return _plan(dims, (Ci, Co), dims.input, dims.output, origin, (taps, Ci * taps), False, L)
 
 
 @lru_cache(maxsize=256)
@@ -121,19 +126,21 @@ def _plan(dims: ConvDims, channels: Ints, src: Ints, dst: Ints, origin: Ints, w_
     side = m + k - 1
     down, across = dh * -(-OH // (dh * m)), dw * -(-OW // (dw * m))
     depth, vectors = -(-Ci // L), -(-Co // L)
-    R = min(ROWS, key=lambda R: -(-vectors // R) * R)
+    R = min((3, 2), key=lambda R: -(-vectors // R) * R) if vectors > 1 else 1
     wide = R * L
     every = dims.N * down
     tiles_first = 2 * every * across < 3 * Co  # measured from 98 to 392 tiles, and 128 to 384 channels
-    most = LONGEST if tiles_first else min(LONGEST, CACHE // (side**2 * dims.groups * depth * L), max(every * across // TASKS, 20))
+    cached = CACHE // (side**2 * dims.groups * depth * L)
+    most = LONGEST if tiles_first else min(LONGEST, cached, max(every * across // TASKS, 20))
     blocks = -(-every // max(1, most // across))
     rows = max(1, -(-every // max(1, blocks)))
     v_apart, u_apart, m_apart = odd(rows * across * L, L), odd(Ci * wide, L), odd(rows * across * wide, L)
     line = (across * m + (k - 1) * dw + L) * L
     v_depth = side**2 * v_apart
-    return Plan(size, m, k, side, dims.N, dims.groups, Ci, Co, H, W, OH, OW, dh, dw, origin_h, origin_w, down, across,
-                rows, -(-every // rows), depth, -(-vectors // R), R, PRODUCTS.index((R, 1)), ROWS[R], w_in, w_out, int(flipped), int(tiles_first), line,
-                u_apart, side**2 * u_apart, v_apart, v_depth, dims.groups * depth * v_depth, m_apart, side**2 * m_apart)
+    return Plan(size, m, k, side, dims.N, dims.groups, Ci, Co, H, W, OH, OW, dh, dw, origin_h, origin_w, down, across, rows,
+                -(-every // rows), depth, -(-vectors // R), R, PRODUCTS.index((R, 1)), ROWS[R], w_in, w_out, int(flipped),
+                int(tiles_first), line, u_apart, side**2 * u_apart, v_apart, v_depth, dims.groups * depth * v_depth, m_apart,
+                side**2 * m_apart)
 
 
 def tile_size(output: Ints, kernel: int) -> int:
@@ -209,21 +216,26 @@ def takes(dims: ConvDims, dtype: np.dtype) -> str:
     return floats_only(dims, dtype)
 
 
-def refuse(plan_of: Callable[[ConvDims, int], Plan], least: int = TILES) -> Callable[[ConvDims, np.dtype], str]:
-    """The refusal of a map that wants so many tiles: what they cannot compute, and where the direct sum was as fast."""
+def gain(p: Plan, macs: int, L: int, other: dict[int, int] = RESULT, weights: int = WEIGHTS, direct: int = DIRECT) -> float:
+    """How many times faster than the direct sum the tiles are, about."""
+    tiles, vectors = p.N * p.down * p.across, -(-p.Co // L)
+    product = tiles * p.side**2 * p.Ci * p.channel_blocks * p.R * PRODUCT / 100
+    transforms = tiles * (p.depth * DATA[p.side] + vectors * other[p.side]) + p.Ci * vectors * weights
+    return macs / L * direct / 100 / (p.groups * (product + transforms) + CALL)
+
+
+def refuse(plan_of: Callable[[ConvDims, int], Plan], gain: Callable[..., float] = gain) -> Callable[[ConvDims, np.dtype], str]:
+    """The refusal of a map: what tiles cannot compute, and where the direct sum is as fast."""
     def why(dims: ConvDims, dtype: np.dtype) -> str:
         cannot = takes(dims, dtype)
         if cannot:
             return cannot
         if dtype != np.float32:
             return "it trades digits for time, and float64 asks for digits"
-        p = plan_of(dims, lanes(dtype.itemsize))
-        tiles = p.N * p.down * p.across
-        if min(p.Ci, p.Co) < LEAST or p.Ci * p.Co < PAIRS:
-            return f"its transforms do not pay for {p.Ci} to {p.Co} channels: at least {LEAST} each, and {PAIRS} pairs"
-        if tiles < least or dims.macs < WORK:
-            return f"its transforms do not pay for {tiles} tiles ({dims.macs} multiply-adds): at least {least} ({WORK})"
-        if 2 * p.k**2 * p.OH * p.OW < 3 * p.side**2 * p.down * p.across:
-            return f"tiles of {p.m}x{p.m} hang too far over a map of {p.OH}x{p.OW}"
+        p, L = plan_of(dims, lanes(dtype.itemsize)), lanes(dtype.itemsize)
+        times = gain(p, dims.macs, L)
+        if times < GAIN:
+            return (f"its transforms do not pay for {p.Ci} to {p.Co} channels and {p.N * p.down * p.across} tiles of "
+                    f"{p.m}x{p.m}: about {times:.2f} times as fast as the direct sum, and {GAIN} are wanted")
         return ""
     return why

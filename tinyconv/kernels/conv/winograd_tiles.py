@@ -27,7 +27,7 @@ from ..tile import intrinsic
 
 SIZES = ((2, 3), (4, 3), (2, 5), (4, 5))  # (m, k), outputs and taps a side; transforms are chosen by their place here
 POINTS = tuple(map(Fraction, ("0", "1", "-1", "2", "-2", "1/2", "-1/2")))
-ROWS = {2: 12, 3: 8} if host.REGISTERS >= 32 else {2: 6, 3: 4}  # R vectors: as many rows as sums fit the registers
+ROWS = {1: 14, 2: 12, 3: 8} if host.REGISTERS >= 32 else {1: 8, 2: 6, 3: 4}  # R vectors: as many rows as sums fit the registers
 PRODUCTS = tuple((R, rows + 1) for R, most in ROWS.items() for rows in range(most))  # (R, rows)
 Matrix = list[list[Fraction]]
 

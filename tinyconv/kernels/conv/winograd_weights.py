@@ -4,13 +4,13 @@
 
 Where the forward pass sums over channels at every frequency, this sums over tiles: a matrix product (C, tiles) x (tiles, O).
 Rows of tiles are taken in blocks, as many as their transforms stay in cache for; the sums of all frequencies lie in memory
-between blocks, and are transformed to w at the end. What is multiplied: 4 (m = 2) or 2.25 (m = 4) for each output, not 9.
+between blocks, and are transformed to w at the end. What is multiplied: as much as there.
 Source: Lavin and Gray, "Fast algorithms for convolutional neural networks" (2016).
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import numba
@@ -22,6 +22,7 @@ from ..emit import lanes
 from ..invoke import address, invoke
 from ..jit import njit
 from ..scratch import scratch
+from . import winograd
 from .winograd import Plan, _flat, forward, line_size, odd
 from .winograd_loops import first_of, load, spread, store
 from .winograd_tiles import add_product_tile, gradient_transform, weight_gradient_transform
@@ -32,8 +33,8 @@ SUMS = 1 << 20  # numbers of the sums of all segments
 SEGMENTS = (8, 4, 2)  # of the blocks: tasks enough, whatever the number of threads
 SEGMENT = 64  # tiles in one, at least
 WIDEST = 8  # vectors of input channels in a task
-LEAST_TILES = 24  # in all; below, the sums of all frequencies take longer to write than direct ones
 PARTS = 6  # of the frequencies, for tasks enough whatever the number of threads
+gain = partial(winograd.gain, other={4: 400, 6: 800, 8: 1400}, weights=1600, direct=200)
 
 
 class Shares(NamedTuple):
@@ -109,7 +110,7 @@ def scratch_bytes(dims: ConvDims, dtype: np.dtype) -> int:
 
 @njit(parallel=True)
 def reduce_tiles(calls, p, q, workers, x, y, v, z, sums, lines, offs, L, w):
-    """w by `spread`, `spread_y`, `combine`, `join` and `finish_weights` (their addresses in `calls`), a block of tiles at a time.
+    """w by `spread`, `spread_y`, `combine`, `join`, `finish_weights` (their addresses in `calls`), a block of tiles at a time.
 
     With few channels a thread walks segments of the blocks, whose sums meet at the end; with many, all share a block.
     """

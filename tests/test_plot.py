@@ -45,6 +45,11 @@ def test_learning_curve_holds_the_history(drawn):
         assert list(a.get_ydata()) == train and list(b.get_ydata()) == validation
 
 
+def test_learning_curve_is_named_by_what_it_holds(drawn):
+    plot.learning_curve(HISTORY, "unused.png", "", "squared error", "variance not explained, %")
+    assert [axes.get_title(loc="left") for axes in drawn[0].axes] == ["loss (squared error)", "variance not explained, %"]
+
+
 def test_filters_hold_the_weights_on_one_scale(drawn):
     weight = np.random.default_rng(0).standard_normal((6, 1, 5, 4)).astype(np.float32)
     plot.filters(weight, "unused.png")

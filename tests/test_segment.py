@@ -4,6 +4,7 @@ import json
 import re
 import sys
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from tinyconv.train import (
     OBJECTIVES,
     PROBLEMS,
     Data,
+    Run,
     TrainError,
     configure,
     fit,
@@ -27,6 +29,7 @@ from tinyconv.train import (
     new_model,
     pixel_accuracy,
 )
+from tinyconv.train.loop import Tally
 from tinyconv.train.objective import confusion
 
 ROOM = sys.modules["tinyconv.data.scenes"]  # the file: its function has the same name
@@ -103,6 +106,36 @@ def test_figures_by_hand():
     assert mean_iou(counts) == pytest.approx((2 / 3 + 1 / 3 + 1 / 2) / 3) and pixel_accuracy(counts) == pytest.approx(4 / 6)
 
 
+def test_the_tally_of_batches_is_the_mean_iou_of_them_all():
+    """What `right` counts of two batches, added up, is what one confusion matrix of both gives."""
+    truth, goal = np.random.default_rng(0).integers(0, 4, (6, 3, 5)), OBJECTIVES["segment"]
+    truth[truth == 2], truth[:, 1] = 0, VOID  # a class that does not occur, and pixels that do not count
+    logits = np.random.default_rng(1).standard_normal((6, 4, 3, 5)).astype(np.float32)
+    logits[:, 2] = -9
+    tally = Tally()
+    for batch in (slice(0, 4), slice(4, 6)):
+        tally.add(0.0, 4, goal.right(logits[batch], None, truth[batch]), 0.0)
+    tally.settle()
+    assert tally.accuracy == pytest.approx(mean_iou(confusion(truth, logits.argmax(1), 4)), rel=1e-15)
+    assert goal.told(tally.accuracy) == f"{tally.accuracy:.3f}"
+
+
+def test_a_run_that_was_stopped_within_an_epoch_ends_with_the_same_figures(tmp_path):
+    """The counts of the classes are part of the checkpoint."""
+    config = configure(data="scenes", epochs=1, batch_size=16, validation=8)
+
+    def network():
+        tc.manual_seed(0)
+        return FCN(1, 11, width=4, depth=2)
+
+    whole = fit(network(), few(), config)
+    part = fit(network(), few(), config, store=Run.create(config, tmp_path / "run"), stop=lambda: True)
+    assert part.tally.samples == 16 and not part.history
+    again = fit(network(), few(), config, store=Run.open(tmp_path / "run"))
+    a, b = (replace(t.history[0], seconds=0.0) for t in (whole, again))
+    assert a == b and 0 < a.accuracy < 1
+
+
 def test_void_pixels_carry_no_gradient():
     y = tc.tensor(np.random.default_rng(0).standard_normal((2, 4, 3, 3)), requires_grad=True)
     labels = np.random.default_rng(1).integers(0, 4, (2, 3, 3))
@@ -143,9 +176,9 @@ def test_the_score_counts_pixels():
 
     score = OBJECTIVES["segment"].score(Knows(), (images, labels), data.problem.transform)
     counted = labels != VOID
-    assert score.accuracy == pytest.approx((labels == 0).sum() / counted.sum())
+    assert score.pixels == pytest.approx((labels == 0).sum() / counted.sum())
     seen = len(np.unique(labels[counted]))
-    assert score.mean_iou == pytest.approx(score.accuracy / seen) and len(score.wrong) == len(images)
+    assert score.accuracy == pytest.approx(score.pixels / seen) and len(score.wrong) == len(images)
 
 
 def test_tasks_that_the_data_are_not_for_are_told():
@@ -175,12 +208,14 @@ def test_a_run_leaves_pictures_and_figures(tmp_path, monkeypatch, capsys):
     assert ended("train", "--data", "scenes", "--model", "fcn", "--epochs", "1", "--validation", "8", "--out", "run") == 0
     outcome = json.loads((tmp_path / "run" / "metrics.json").read_text())["test"]
     counts = np.array(outcome["confusion"])
-    assert outcome["mean_iou"] == pytest.approx(mean_iou(counts)) and counts.shape == (11, 11)
+    assert outcome["accuracy"] == pytest.approx(mean_iou(counts)) and counts.shape == (11, 11)
+    assert outcome["pixels"] == pytest.approx(pixel_accuracy(counts))
     assert (tmp_path / "run" / "segmentation.png").read_bytes().startswith(b"\x89PNG")
     text = capsys.readouterr().out
-    assert re.search(rf"held-out mean IoU +{outcome['mean_iou']:.3f} \(\d", text) and "tinyconv evaluate run" in text
+    assert re.search(r"^epoch +loss +mean IoU +validation.*\n +1/1 +\d\.\d+ +0\.\d{3} +0\.\d{3} ", text, re.M)
+    assert re.search(rf"held-out mean IoU +{outcome['accuracy']:.3f} \(\d", text) and "tinyconv evaluate run" in text
     assert ended("evaluate", "run") == 0
-    assert f"mean IoU {outcome['mean_iou']:.3f}" in capsys.readouterr().out
+    assert f"mean IoU {outcome['accuracy']:.3f}" in capsys.readouterr().out
     assert ended("predict", "run", "image.png") == 2
     assert "predict takes one that reads images" in capsys.readouterr().err
 

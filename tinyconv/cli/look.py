@@ -101,7 +101,7 @@ def _classes(out: Console, problem: Problem, shares: np.ndarray) -> None:
 def told(score: Score) -> tuple[str, str, str]:
     """The figure that a network is judged by: its name, itself and more words about it."""
     if isinstance(score, PixelScore):
-        return "mean IoU", f"{score.mean_iou:.3f}", f"{100 * score.accuracy:.2f} % of the pixels of {score.count:,} scenes"
+        return "mean IoU", f"{score.accuracy:.3f}", f"{100 * score.pixels:.2f} % of the pixels of {score.count:,} scenes"
     if isinstance(score, ImageScore):
         return "variance explained", f"{100 * score.accuracy:.2f} %", f"squared error {score.loss:.4f} a pixel"
     return "accuracy", f"{100 * score.accuracy:.2f} %", f"{len(score.wrong)} of {score.count:,} misread"

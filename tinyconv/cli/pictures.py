@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import plot
 from ..train import (
+    OBJECTIVES,
     Problem,
     Run,
     TrainError,
@@ -22,6 +23,7 @@ from ..train import (
     predict,
     read_config,
     saliency,
+    task_of,
     use_threads,
     worst,
 )
@@ -90,7 +92,7 @@ def lr_test(flags: dict[str, Any], file: Path | None, low: float, high: float, s
     else:
         screen.print(f"the loss falls fastest at [bold]{chosen:.2g}[/]: try --lr {chosen:.2g}")
     plot.range_test(found.rates, found.losses, found.smooth, chosen, _told(out),
-                    f"{name}: the loss as the learning rate grows")
+                    f"{name}: the loss as the learning rate grows", OBJECTIVES[task_of(config)].loss_is)
 
 
 def _told(path: Path) -> Path:

@@ -9,7 +9,7 @@ from pathlib import Path
 from textwrap import fill
 from typing import Any
 
-from ..train import RECIPES, Config, Run, TrainError
+from ..train import OBJECTIVES, RECIPES, Config, Run, TrainError, task_of
 from .screen import console, note
 
 HEAD = ("epochs", "validation", "test", "s/epoch", "parameters")
@@ -55,8 +55,9 @@ def _numbers(run: Run) -> list[str]:
         return [f"0/{run.config.epochs}", "-", "-", "-", "-"]
     best = max(e["validation_accuracy"] for e in epochs)
     test, seconds = outcome["test"], sum(e["seconds"] for e in epochs) / len(epochs)
-    return [f"{len(epochs)}/{run.config.epochs}", f"{100 * best:.2f} %", f"{100 * test['accuracy']:.2f} %" if test else "-",
-            f"{seconds:.1f}", f"{outcome['parameters']:,}"]
+    told = OBJECTIVES[task_of(run.config)].told
+    return [f"{len(epochs)}/{run.config.epochs}", told(best), told(test["accuracy"]) if test else "-", f"{seconds:.1f}",
+            f"{outcome['parameters']:,}"]
 
 
 def _told(config: Config) -> str:

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..train import Epoch, Training, Watch
 
-COLUMNS = "epoch       loss   accuracy   validation   images/s      time"
+COLUMNS = "epoch       loss  {:>9}   validation   images/s      time"
 REFRESH = 0.1  # seconds between two looks of the bar
 
 
@@ -51,7 +51,7 @@ class Screen(Watch):
 
         if jit.FOLDER and not any(jit.FOLDER.rglob("*.nbi")):
             self.out.print("The first run compiles its kernels for this machine, which takes a moment.\n", style="dim")
-        self.out.print(COLUMNS, style="bold")
+        self.out.print(COLUMNS.format(training.objective.accuracy_is), style="bold")
         for line in training.history:
             self._print(line, training, training.loader.samples / line.seconds)
         self.bar.update(self.task, total=training.config.epochs * len(training.loader), refresh=True)
@@ -71,7 +71,7 @@ class Screen(Watch):
         steps = -(-tally.samples // training.config.batch_size)
         self.bar.update(
             self.task, completed=done * per_epoch + steps, description=f"epoch {done + 1}/{training.config.epochs}",
-            now=f"loss {tally.loss / tally.samples:.3f}  {100 * tally.accuracy:5.1f} %  "
+            now=f"loss {tally.loss / tally.samples:.3f}  {training.objective.told(tally.accuracy)}  "
                 f"{self.rate:,.0f} img/s", refresh=True)
 
     def epoch(self, training: Training) -> None:
@@ -83,6 +83,6 @@ class Screen(Watch):
         self.bar.update(self.task, description="stopping", now="after this batch; Ctrl-C again: at once", refresh=True)
 
     def _print(self, line: Epoch, training: Training, rate: float) -> None:
-        number = f"{line.epoch}/{training.config.epochs}"
-        self.out.print(f"{number:>5}  {line.loss:9.4f}   {100 * line.accuracy:6.2f} %     "
-                       f"{100 * line.validation_accuracy:6.2f} %   {rate:8,.0f}   {line.seconds:5.1f} s")
+        number, told = f"{line.epoch}/{training.config.epochs}", training.objective.told
+        self.out.print(f"{number:>5}  {line.loss:9.4f}   {told(line.accuracy):>8}     {told(line.validation_accuracy):>8}   "
+                       f"{rate:8,.0f}   {line.seconds:5.1f} s")

@@ -102,8 +102,9 @@ def _draw(run: Run, training: Training, score: Score | None) -> None:
     if weight.ndim == 2:  # a linear layer sees the pixels in a row: (O, C*H*W)
         weight = weight.reshape(-1, *run.problem.image)
     title = name if score is None else f"{name}: {told(score)[0]} {told(score)[1]} on {score.count:,} held-out images"
+    goal = training.objective
     try:
-        plot.learning_curve(training.history, run.path / "learning_curve.png", title)
+        plot.learning_curve(training.history, run.path / "learning_curve.png", title, goal.loss_is, goal.lacking)
         plot.filters(weight, run.path / "filters.png", f"{name}: what the first layer looks for")
         _examples(run, training)
     except plot.PlotError as error:
@@ -132,7 +133,7 @@ def _conclude(out: Console, run: Run, training: Training, score: Score | None, s
         table.add_row(f"held-out {name}", f"[bold]{figure}[/] ({words})")
     if training.history:
         best = training.best
-        table.add_row("best epoch", f"{best.epoch}, validation {100 * best.validation_accuracy:.2f} %")
+        table.add_row("best epoch", f"{best.epoch}, validation {training.objective.told(best.validation_accuracy)}")
         if training.done and (last := len(training.history)) < training.config.epochs:
             table.add_row("stopped early", f"after epoch {last} of {training.config.epochs}: {last - best.epoch} without a "
                                            "better one")

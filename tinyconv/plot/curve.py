@@ -26,8 +26,11 @@ class Line(Protocol):
     def validation_accuracy(self) -> float: ...
 
 
-def learning_curve(history: Sequence[Line], path: str | Path, title: str = "") -> None:
+def learning_curve(history: Sequence[Line], path: str | Path, title: str = "", loss: str = "cross entropy",
+                   lacking: str = "misread, %") -> None:
     """Draw loss and error rate over the epochs, for the training batches and the validation samples.
+
+    loss: what the loss is. lacking: what 1 - accuracy is, in percent.
 
     Raises: ValueError for an empty history, PlotError where matplotlib is not installed, DataError where `path` cannot
     be written.
@@ -37,8 +40,8 @@ def learning_curve(history: Sequence[Line], path: str | Path, title: str = "") -
     figure = new_figure(8, 3.6)
     left, right = figure.subplots(1, 2)
     epochs = [e.epoch for e in history]
-    _panel(left, "loss (cross entropy)", epochs, [e.loss for e in history], [e.validation_loss for e in history])
-    _panel(right, "misread, %", epochs, [100 * (1 - e.accuracy) for e in history],
+    _panel(left, f"loss ({loss})", epochs, [e.loss for e in history], [e.validation_loss for e in history])
+    _panel(right, lacking, epochs, [100 * (1 - e.accuracy) for e in history],
            [100 * (1 - e.validation_accuracy) for e in history])
     right.set_yscale("symlog", linthresh=1, linscale=0.5)  # the last percent is what takes the time; 0 has its place too
     most = 100 * (1 - min(min(e.accuracy, e.validation_accuracy) for e in history))

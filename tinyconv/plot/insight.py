@@ -123,10 +123,10 @@ def saliency_maps(images: np.ndarray, maps: np.ndarray, captions: Sequence[str],
 
 
 def range_test(rates: np.ndarray, losses: np.ndarray, smooth: np.ndarray, chosen: float | None, path: str | Path,
-               title: str = "") -> None:
+               title: str = "", loss: str = "cross entropy") -> None:
     """Draw the loss of each step over its learning rate, the smoothed one on top, and a line at the rate to begin with.
 
-    rates, losses, smooth: (steps,). Raises: PlotError without matplotlib, DataError for an unwritable path.
+    rates, losses, smooth: (steps,). loss: what it is. Raises: PlotError without matplotlib, DataError for an unwritable path.
     """
     figure = new_figure(6.4, 3.8)
     axes = figure.add_subplot()
@@ -139,7 +139,7 @@ def range_test(rates: np.ndarray, losses: np.ndarray, smooth: np.ndarray, chosen
     low, high = float(smooth.min()), float(smooth[0])
     axes.set_ylim(max(0.0, low - 0.3 * (high - low)), high + 0.7 * (high - low) if high > low else None)
     axes.set_xlabel("learning rate", fontsize=9, color=INK)
-    axes.set_title("loss (cross entropy)", fontsize=10, loc="left", color=INK)
+    axes.set_title(f"loss ({loss})", fontsize=10, loc="left", color=INK)
     axes.legend(frameon=False, fontsize=9, labelcolor=INK)
     _finish(figure, title, path)
 

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..data import Loader
+from ..device import to_host
 from ..nn import Module
 from ..random import get_rng_state, set_rng_state
 from ..tensor import Tensor, from_numpy
@@ -35,7 +36,7 @@ LOOK = 50  # steps on a GPU between two looks at the loss: one that is no number
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """A line of the metrics. loss and accuracy: means over the batches as they were learnt from, augmented."""
+    """A line of the metrics. loss and accuracy, as objective.py has them: over the batches as they were learnt from."""
 
     epoch: int
     lr: float
@@ -57,14 +58,15 @@ class Tally:
 
     samples: int = 0
     loss: Any = 0.0
-    right: Any = 0  # of `judged`: images, or what else the objective counts
+    right: Any = 0  # of `judged`: images, or what else the objective counts, class by class where it is an array
     judged: Any = 0
     seconds: float = 0.0
 
     @property
     def accuracy(self) -> float:
-        """The share that was right, 0 to 1."""
-        return float(self.right) / float(self.judged)
+        """The share that was right, 0 to 1; of several classes the mean over those that occurred."""
+        right, judged = np.asarray(_settled(self.right)), np.asarray(_settled(self.judged))
+        return float((right[judged > 0] / judged[judged > 0]).mean())
 
     def add(self, loss: Any, samples: int, right: tuple[Any, Any], seconds: float) -> None:
         """Count one batch in: its mean loss, and how much of how much was right. What is on a GPU is added up there."""
@@ -77,8 +79,13 @@ class Tally:
     def settle(self) -> None:
         """Have the sums as numbers; for those on a GPU, wait."""
         began = time.perf_counter()
-        self.loss, self.right, self.judged = float(self.loss), float(self.right), float(self.judged)
+        self.loss, self.right, self.judged = float(self.loss), _settled(self.right), _settled(self.judged)
         self.seconds += time.perf_counter() - began
+
+
+def _settled(total: Any) -> Any:
+    """A sum on the host: a float, or an array of them."""
+    return float(total) if np.ndim(total) == 0 else to_host(total).astype(np.float64)
 
 
 class Watch:

@@ -1,10 +1,10 @@
-"""What a network is trained for, by its task: the loss that falls, the share that is right, and how it is judged.
+"""What a network is trained for, by its task: the loss that falls, and the accuracy, 0 to 1, that it is judged by.
 
     classify      cross entropy of a class for each image             accuracy: images read right
-    segment       cross entropy of a class for each pixel             accuracy: pixels read right; void ones never count
+    segment       cross entropy of a class for each pixel             accuracy: mean IoU; void pixels never count
     reconstruct   mean squared error to the image itself              accuracy: the share of the variance that is explained
 
-Read next: loop.py, which follows it.
+The best epoch is the one of the best accuracy. Read next: loop.py, which follows it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..data.scenes import VOID
+from ..device import like
 from ..nn import Module
 from ..nn.functional import cross_entropy, mse_loss
 from ..tensor import Tensor, from_numpy
@@ -33,13 +34,13 @@ class PixelScore(Score):
 
     @property
     def accuracy(self) -> float:
-        """The share of the pixels that was read right."""
-        return pixel_accuracy(self.confusion)
+        """Mean IoU: over the classes, the mean of what the prediction and the truth share of what either claims."""
+        return mean_iou(self.confusion)
 
     @property
-    def mean_iou(self) -> float:
-        """The mean over the classes of what the prediction and the truth share of what either claims."""
-        return mean_iou(self.confusion)
+    def pixels(self) -> float:
+        """The share of the pixels that was read right."""
+        return pixel_accuracy(self.confusion)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,14 +55,22 @@ class ImageScore(Score):
 
 
 class Classify:
-    """A class of each image: labels (N,)."""
+    """A class of each image: labels (N,). How loss, accuracy and what it lacks are called: in words, short and long."""
+
+    loss_is = "cross entropy"
+    accuracy_is = "accuracy"
+    lacking = "misread, %"
+
+    def told(self, accuracy: float) -> str:
+        """The accuracy as it is printed."""
+        return f"{100 * accuracy:.2f} %"
 
     def loss(self, y: Tensor, x: Tensor, t: Tensor, smoothing: float) -> Tensor:
         """Of the output y for the images x, as the network saw them, and their labels."""
         return cross_entropy(y, t, label_smoothing=smoothing)
 
     def right(self, y: Any, x: Any, t: Any) -> tuple[Any, Any]:
-        """How much of a batch is right, and of how much; of arrays on a GPU they stay there."""
+        """How much of a batch is right, and of how much, class by class where that is judged; on a GPU they stay there."""
         return (y.argmax(1) == t).sum(), len(t)
 
     def score(self, model: Module, samples: Pair, transform: Transform) -> Score:
@@ -72,11 +81,20 @@ class Classify:
 class Segment(Classify):
     """A class of each pixel: logits (N, classes, H, W), labels (N, H, W) with VOID where neither class is right."""
 
+    accuracy_is = "mean IoU"
+    lacking = "1 - mean IoU, %"
+
+    def told(self, accuracy: float) -> str:
+        return f"{accuracy:.3f}"
+
     def loss(self, y: Tensor, x: Tensor, t: Tensor, smoothing: float) -> Tensor:
         return cross_entropy(y, t, ignore_index=VOID, label_smoothing=smoothing)
 
     def right(self, y: Any, x: Any, t: Any) -> tuple[Any, Any]:
-        return (y.argmax(1) == t).sum(), (t != VOID).sum()
+        each = like(y, np.arange(y.shape[1]).reshape(-1, 1, 1, 1))  # (classes, 1, 1, 1) against (N, H, W)
+        true, given = t == each, (y.argmax(1) == each) & (t != VOID)
+        both = (true & given).sum((1, 2, 3))
+        return both, true.sum((1, 2, 3)) + given.sum((1, 2, 3)) - both
 
     def score(self, model: Module, samples: Pair, transform: Transform) -> PixelScore:
         images, labels = samples
@@ -90,6 +108,10 @@ class Segment(Classify):
 
 class Reconstruct(Classify):
     """The image itself, as it was put in: y (N, C, H, W); labels play no part."""
+
+    loss_is = "squared error"
+    accuracy_is = "explained"
+    lacking = "variance not explained, %"
 
     def loss(self, y: Tensor, x: Tensor, t: Tensor, smoothing: float) -> Tensor:
         return mse_loss(y, x)

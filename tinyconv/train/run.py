@@ -115,11 +115,12 @@ class Run:
 
     def write_metrics(self, training: Training, score: Score | None = None) -> None:
         """Write metrics.csv and metrics.json; score: that of the finished run on the test samples."""
-        more = {"mean_iou": score.mean_iou, "confusion": score.confusion.tolist()} if isinstance(score, PixelScore) else {}
+        more = {"pixels": score.pixels, "confusion": score.confusion.tolist()} if isinstance(score, PixelScore) else {}
         outcome: dict[str, Any] = {
             "config": asdict(self.config),
             "parameters": sum(p.numel() for p in training.model.parameters()),
             "finished": training.done,
+            "accuracy_is": training.objective.accuracy_is,
             "best_epoch": training.best.epoch if training.history else None,
             "test": None if score is None else {"accuracy": score.accuracy, "loss": score.loss, "count": score.count,
                                                 "wrong": score.wrong.tolist(), **more},

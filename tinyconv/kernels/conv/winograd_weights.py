@@ -86,12 +86,15 @@ def conv_weight_grad(x: np.ndarray, y: np.ndarray, dims: ConvDims) -> np.ndarray
     v, z, sums, lines = (scratch(f"winograd {name}", size, dtype)[:size] for name, size in _buffers(p, q, L, workers).items())
     lines, out = lines.reshape(workers, -1), w.reshape(-1)
     offs = np.arange(p.rows * p.across) * L
-    calls = np.array([address(spread, dtype, 0, 0, p, x, v, 0, lines[0], L),
-                      address(spread_y, dtype, 0, 0, p, q, y, z, 0, lines[0], L),
-                      address(combine, dtype, 0, 0, 0, p, q, v, 0, z, 0, offs, sums, 0, L),
-                      address(finish_weights, dtype, 0, p, q, sums, lines[0], out, L),
-                      address(join, dtype, 0, 0, q, sums)])
-    reduce_tiles(calls, p, q, workers, x, y, v, z, sums, lines, offs, L, out)
+    steps = 3 if q.segments > 1 else 2 * p.blocks + 1
+    calls = np.empty(6, np.int64)
+    calls[:] = (address(share, dtype, 0, steps, 0, workers, calls, p, q, x, y, v, z, sums, lines, offs, L, out),
+                address(spread, dtype, 0, 0, p, x, v, 0, lines[0], L),
+                address(spread_y, dtype, 0, 0, p, q, y, z, 0, lines[0], L),
+                address(combine, dtype, 0, 0, 0, p, q, v, 0, z, 0, offs, sums, 0, L),
+                address(join, dtype, 0, 0, q, sums),
+                address(finish_weights, dtype, 0, p, q, sums, lines[0], out, L))
+    reduce_tiles(calls, p, q, steps, workers, x, y, v, z, sums, lines, offs, L, out)
     return w
 
 
@@ -109,45 +112,46 @@ def scratch_bytes(dims: ConvDims, dtype: np.dtype) -> int:
 
 
 @njit(parallel=True)
-def reduce_tiles(calls, p, q, workers, x, y, v, z, sums, lines, offs, L, w):
-    """w by `spread`, `spread_y`, `combine`, `join`, `finish_weights` (their addresses in `calls`), a block of tiles at a time.
+def reduce_tiles(calls, p, q, steps, workers, x, y, v, z, sums, lines, offs, L, w):
+    """w by so many steps of `share` (calls[0]), each by all threads."""
+    for step in range(steps):
+        for t in prange(workers):
+            invoke(calls[0], (step, steps, int(t), workers, calls, p, q, x, y, v, z, sums, lines, offs, L, w))
 
-    With few channels a thread walks segments of the blocks, whose sums meet at the end; with many, all share a block.
+
+@njit
+def share(step, steps, t, workers, calls, p, q, x, y, v, z, sums, lines, offs, L, w):
+    """What thread t does of w, by `spread`, `spread_y`, `combine`, `join`, `finish_weights` (calls[1] to [5]).
+
+    With few channels a thread walks segments of the blocks, whose sums meet in step 1; with many, the threads share a block:
+    an even step transforms it, an odd one adds it to the sums. The last step is the transform to w.
     """
-    columns, channels = p.groups * p.depth, p.groups * p.channel_blocks
+    columns, channels, line = p.groups * p.depth, p.groups * p.channel_blocks, lines[t]
     units, tasks, ends = columns + p.R * channels, channels * q.chunks * PARTS, channels * q.chunks * p.R
-    if q.segments > 1:
-        for k in prange(workers):
-            t = int(k)
-            for s in range(q.segments * t // workers, q.segments * (t + 1) // workers):
-                start = p.blocks * s // q.segments
-                for i in range(start, p.blocks * (s + 1) // q.segments):
-                    for b in range(columns):
-                        invoke(calls[0], (i, b, p, x, v, t * p.v_size, lines[t], L))
-                    for b in range(p.R * channels):
-                        invoke(calls[1], (i, b, p, q, y, z, t * q.z_size, lines[t], L))
-                    for j in range(tasks):
-                        invoke(calls[2], (i, start, j, p, q, v, t * p.v_size, z, t * q.z_size, offs, sums, s * q.s_size, L))
-        for k in prange(workers):
-            t = int(k)
-            invoke(calls[4], (q.s_size * t // workers, q.s_size * (t + 1) // workers, q, sums))
-    else:
-        for i in range(p.blocks):
-            for k in prange(workers):
-                t = int(k)
-                for b in range(units * t // workers, units * (t + 1) // workers):
-                    if b < columns:
-                        invoke(calls[0], (i, b, p, x, v, 0, lines[t], L))
-                    else:
-                        invoke(calls[1], (i, b - columns, p, q, y, z, 0, lines[t], L))
-            for k in prange(workers):
-                t = int(k)
-                for j in range(tasks * t // workers, tasks * (t + 1) // workers):
-                    invoke(calls[2], (i, 0, j, p, q, v, 0, z, 0, offs, sums, 0, L))
-    for k in prange(workers):
-        t = int(k)
+    if step == steps - 1:
         for j in range(ends * t // workers, ends * (t + 1) // workers):
-            invoke(calls[3], (j, p, q, sums, lines[t], w, L))
+            invoke(calls[5], (j, p, q, sums, line, w, L))
+    elif q.segments > 1 and step == 0:
+        for s in range(q.segments * t // workers, q.segments * (t + 1) // workers):
+            start = p.blocks * s // q.segments
+            for i in range(start, p.blocks * (s + 1) // q.segments):
+                for b in range(columns):
+                    invoke(calls[1], (i, b, p, x, v, t * p.v_size, line, L))
+                for b in range(p.R * channels):
+                    invoke(calls[2], (i, b, p, q, y, z, t * q.z_size, line, L))
+                for j in range(tasks):
+                    invoke(calls[3], (i, start, j, p, q, v, t * p.v_size, z, t * q.z_size, offs, sums, s * q.s_size, L))
+    elif q.segments > 1:
+        invoke(calls[4], (q.s_size * t // workers, q.s_size * (t + 1) // workers, q, sums))
+    elif step % 2 == 0:
+        for b in range(units * t // workers, units * (t + 1) // workers):
+            if b < columns:
+                invoke(calls[1], (step // 2, b, p, x, v, 0, line, L))
+            else:
+                invoke(calls[2], (step // 2, b - columns, p, q, y, z, 0, line, L))
+    else:
+        for j in range(tasks * t // workers, tasks * (t + 1) // workers):
+            invoke(calls[3], (step // 2, 0, j, p, q, v, 0, z, 0, offs, sums, 0, L))
 
 
 @njit

@@ -48,6 +48,9 @@ EDGES = {
     "fives_valid": conv_dims((36, 20, 12, 12), (40, 20, 5, 5)),
     "fives_apart": conv_dims((2, 18, 17, 26), (33, 18, 5, 5), padding=((0, 7), (3, 1)), dilation=(1, 3)),
     "few_channels": conv_dims((5, 3, 17, 20), (9, 3, 5, 5), padding=1),
+    "adds_up": conv_dims((36, 34, 9, 11), (46, 17, 5, 5), groups=2),
+    "adds_up_padded": conv_dims((24, 17, 8, 7), (35, 17, 5, 5), padding=((1, 0), (0, 1))),
+    "adds_up_threes": conv_dims((40, 17, 6, 6), (35, 17, 3, 3)),
     "no_image": conv_dims((0, 3, 5, 5), (2, 3, 3, 3)),
 }
 
@@ -86,7 +89,8 @@ def test_edges_reach_every_tile_and_order():
     assert {(p.m, p.k, p.tiles_first) for p in plans} == {(m, k, first) for m in (2, 4) for k in (3, 5) for first in (0, 1)}
     assert max(p.blocks for p in plans) > 1 and max(p.channel_blocks for p in plans) > 1
     assert {p.R for p in plans} == {1, 2, 3}
-    assert {winograd_weights.plan_of(dims, lanes(4))[1].segments for dims in EDGES.values()} == {1, 2, 8}
+    assert {(p.k, p.adds) for p in plans} == {(k, adds) for k in (3, 5) for adds in (0, 1)}
+    assert {winograd_weights.plan_of(dims, lanes(4))[2].segments for dims in EDGES.values()} == {1, 2, 8}
 
 
 @pytest.mark.parametrize(("m", "k"), winograd_tiles.SIZES)
@@ -122,6 +126,16 @@ def test_bias_and_relu_are_fused(edge):
     within("conv", [x, w], dims, winograd.conv(x, w, dims, bias=bias), column)
     within("conv", [x, w], dims, winograd.conv(x, w, dims, bias=np.repeat(bias, 2)[::2], relu=True), column, 0.0)
     within("conv", [x, w], dims, winograd.conv(x, w, dims, relu=True), 0.0, 0.0)
+
+
+@every_edge
+def test_bias_and_relu_are_fused_into_the_input_gradient(edge):
+    dims = EDGES[edge]
+    y, w = operands("conv_input_grad", dims)
+    bias = np.random.default_rng(4).standard_normal(dims.C).astype("float32")
+    column = bias.reshape(-1, 1, 1)
+    within("conv_input_grad", [y, w], dims, winograd.conv_input_grad(y, w, dims, bias=bias), column)
+    within("conv_input_grad", [y, w], dims, winograd.conv_input_grad(y, w, dims, bias=bias, relu=True), column, 0.0)
 
 
 @every_map
@@ -185,7 +199,7 @@ def test_what_is_not_finite_spoils_its_channel_of_a_weight_gradient(bad):
 def test_weight_gradients_of_many_channels_and_blocks():
     """More input channels than a task takes, more tiles than a block: every kind of remainder."""
     dims = conv_dims((3, 150, 31, 38), (33, 150, 3, 3), padding=1)
-    p, q = winograd_weights.plan_of(dims, lanes(4))
+    p, _, q = winograd_weights.plan_of(dims, lanes(4))
     assert p.blocks > 1 and q.chunks > 1
     args = operands("conv_weight_grad", dims)
     within("conv_weight_grad", args, dims, winograd_weights.conv_weight_grad(*args, dims))

@@ -8,8 +8,9 @@ The direct sum takes k*k multiply-adds for each output and pair of channels; her
 or 2.25 (m = 4), for 5x5 ones 9 or 4, each frequency a matrix product (tiles, C) x (C, O). Blocks of tiles and of output
 channels are chosen to stay in the cache, where winograd_loops.py transforms, multiplies and transforms back;
 winograd_tiles.py holds the vectors it is made of.
-The input gradient is the same with the kernel turned, channels exchanged, and k-1 - p for padding; the weight gradient is in
-winograd_weights.py.
+The input gradient is the same with the kernel turned, channels exchanged, and k-1 - p for padding. Where that pads a small
+map to twice its cells, it is the adjoint instead: dx tile (n, n) = B [(G g G') * (A dy A')] B', overlapping tiles added up.
+The weight gradient is in winograd_weights.py.
 Not exact: the transforms scale what they sum, and take it back; see BOUND. What is not finite spoils its tile.
 Source: Lavin and Gray, "Fast algorithms for convolutional neural networks" (2016).
 """
@@ -42,6 +43,7 @@ KERNELS = tuple({(k, k) for _, k in SIZES})
 # and 100 multiply-adds of a product or a direct sum, memory included. Fitted to what two cores with AVX-512 took on maps of
 # 7 to 56 cells and 3 to 512 channels.
 DATA, RESULT, WEIGHTS, CALL = {4: 500, 6: 1100, 8: 2000}, {4: 500, 6: 800, 8: 800}, 400, 100_000
+GRADIENT, ADD = {4: 400, 6: 800, 8: 1400}, {4: 600, 6: 1300, 8: 2400}  # where tiles do not overlap in the source, but add up
 PRODUCT, DIRECT = 200, 170
 GAIN = 1.1  # times faster than the direct sum, or the tiles are refused
 CACHE = 192 * 1024  # numbers of V in a block of tiles, to stay in the second-level cache beside a block of weights
@@ -55,7 +57,9 @@ class Plan(NamedTuple):
     size: int  # of the tile, in SIZES
     m: int
     k: int
-    side: int  # m + k - 1
+    side: int  # n = m + k - 1
+    cells: int  # of the source in a tile, a side: n, or m where tiles do not overlap in the source
+    adds: int  # n cells of the destination, which overlap
     N: int
     groups: int
     Ci: int
@@ -66,7 +70,7 @@ class Plan(NamedTuple):
     OW: int
     dh: int  # dilation: the outputs of a tile lie so far apart
     dw: int
-    origin_h: int  # where the first tile starts in the source
+    origin_h: int  # where the first tile of n cells starts, in the source or (adds) in the destination
     origin_w: int
     down: int  # tiles in an image
     across: int
@@ -98,7 +102,7 @@ def conv(x: np.ndarray, w: np.ndarray, dims: ConvDims, bias: np.ndarray | None =
 
 def conv_input_grad(y: np.ndarray, w: np.ndarray, dims: ConvDims, bias: np.ndarray | None = None,
                     relu: bool = False) -> np.ndarray:
-    """Fill x: the same over y, with the kernel turned and its channels exchanged."""
+    """Fill x: the same over y, with the kernel turned and its channels exchanged; or by overlapping tiles of x."""
     return _convolve(y, w, input_grad(dims, lanes(y.itemsize)), dims.x_shape, bias, relu)
 
 
@@ -107,40 +111,57 @@ def forward(dims: ConvDims, L: int) -> Plan:
     """The plan of conv(x, w) for vectors of L numbers."""
     Ci, Co, taps = dims.C // dims.groups, dims.O // dims.groups, prod(dims.kernel)
     origin = -dims.padding[0][0], -dims.padding[1][0]
-    return _plan(dims, (Ci, Co), dims.input, dims.output, origin, (taps, Ci * taps), False, L)
+    return _plan(dims, (Ci, Co), dims.input, dims.output, dims.output, origin, (taps, Ci * taps), L)
 
 
 @lru_cache(maxsize=256)
 def input_grad(dims: ConvDims, L: int) -> Plan:
-    """The plan of conv_input_grad(y, w): i = o + k*d - p backwards is o = i + (K-1 - k)*d + p - (K-1)*d."""
+    """The plan of conv_input_grad(y, w): tiles of x, or tiles of y where those are fewer and whole images fit a block.
+
+    i = o + k*d - p backwards is o = i + (K-1 - k)*d + p - (K-1)*d.
+    """
     Ci, Co, taps = dims.O // dims.groups, dims.C // dims.groups, prod(dims.kernel)
     origin = tuple(p - (k - 1) * d for (p, _), k, d in zip(dims.padding, dims.kernel, dims.dilation))
-    return _plan(dims, (Ci, Co), dims.output, dims.input, origin, (Co * taps, taps), True, L)
+    over_x = _plan(dims, (Ci, Co), dims.output, dims.input, dims.input, origin, (Co * taps, taps), L, flipped=True)
+    if dims.dilation != (1, 1):
+        return over_x
+    origin = -dims.padding[0][0], -dims.padding[1][0]
+    over_y = _plan(dims, (Ci, Co), dims.output, dims.input, dims.output, origin, (Co * taps, taps), L, adds=True)
+    tiles, reach = over_y.down * over_y.across, over_y.k - 1
+    covered = (over_y.down * over_y.m + reach + origin[0] >= dims.input[0]
+               and over_y.across * over_y.m + reach + origin[1] >= dims.input[1])
+    fewer = 4 * tiles <= 3 * over_x.down * over_x.across
+    return over_y if covered and fewer and tiles <= LONGEST and over_y.blocks > 1 else over_x
 
 
-def _plan(dims: ConvDims, channels: Ints, src: Ints, dst: Ints, origin: Ints, w_steps: Ints, flipped: bool, L: int) -> Plan:
+def _plan(dims: ConvDims, channels: Ints, src: Ints, dst: Ints, tiled: Ints, origin: Ints, w_steps: Ints, L: int,
+          flipped: bool = False, adds: bool = False) -> Plan:
     (Ci, Co), (H, W), (OH, OW), (origin_h, origin_w), (w_in, w_out) = channels, src, dst, origin, w_steps
     dh, dw = dims.dilation
-    size = tile_size((-(-OH // dh), -(-OW // dw)), dims.kernel[0])
+    size = tile_size((-(-tiled[0] // dh), -(-tiled[1] // dw)), dims.kernel[0])
     m, k = SIZES[size]
     side = m + k - 1
-    down, across = dh * -(-OH // (dh * m)), dw * -(-OW // (dw * m))
+    down, across = dh * -(-tiled[0] // (dh * m)), dw * -(-tiled[1] // (dw * m))
     depth, vectors = -(-Ci // L), -(-Co // L)
     R = min((3, 2), key=lambda R: -(-vectors // R) * R) if vectors > 1 else 1
     wide = R * L
     every = dims.N * down
-    tiles_first = 2 * every * across < 3 * Co  # measured from 98 to 392 tiles, and 128 to 384 channels
+    tiles_first = not adds and 2 * every * across < 3 * Co  # measured from 98 to 392 tiles, and 128 to 384 channels
     cached = CACHE // (side**2 * dims.groups * depth * L)
     most = LONGEST if tiles_first else min(LONGEST, cached, max(every * across // TASKS, 20))
-    blocks = -(-every // max(1, most // across))
-    rows = max(1, -(-every // max(1, blocks)))
+    rows = _shared(every, most // across) if not adds else _shared(dims.N, most // (down * across)) * down
     v_apart, u_apart, m_apart = odd(rows * across * L, L), odd(Ci * wide, L), odd(rows * across * wide, L)
     line = (across * m + (k - 1) * dw + L) * L
     v_depth = side**2 * v_apart
-    return Plan(size, m, k, side, dims.N, dims.groups, Ci, Co, H, W, OH, OW, dh, dw, origin_h, origin_w, down, across, rows,
-                -(-every // rows), depth, -(-vectors // R), R, PRODUCTS.index((R, 1)), ROWS[R], w_in, w_out, int(flipped),
-                int(tiles_first), line, u_apart, side**2 * u_apart, v_apart, v_depth, dims.groups * depth * v_depth, m_apart,
-                side**2 * m_apart)
+    return Plan(size, m, k, side, m if adds else side, int(adds), dims.N, dims.groups, Ci, Co, H, W, OH, OW, dh, dw, origin_h,
+                origin_w, down, across, rows, -(-every // rows), depth, -(-vectors // R), R, PRODUCTS.index((R, 1)), ROWS[R],
+                w_in, w_out, int(flipped), int(tiles_first), line, u_apart, side**2 * u_apart, v_apart, v_depth,
+                dims.groups * depth * v_depth, m_apart, side**2 * m_apart)
+
+
+def _shared(every: int, most: int) -> int:
+    """How many of `every` there are in each of the fewest equal blocks of at most `most`; at least one."""
+    return max(1, -(-every // max(1, -(-every // max(1, most)))))
 
 
 def tile_size(output: Ints, kernel: int) -> int:
@@ -166,7 +187,7 @@ def _buffers(plan: Plan, L: int, workers: int) -> dict[str, int]:
 
 def line_size(plan: Plan, L: int) -> int:
     """Numbers of one thread for the lines it turns: of x, of y, or the taps of w."""
-    return max(plan.side * plan.line, (plan.m * (plan.OW + plan.m) + L) * L, (plan.k**2 + L) * L)
+    return max((plan.side * plan.line // L + L) * L, (plan.m * (plan.OW + plan.m) + L) * L, (plan.k**2 + L) * L)
 
 
 def _convolve(x: np.ndarray, w: np.ndarray, plan: Plan, shape: tuple[int, ...], bias: np.ndarray | None,
@@ -218,15 +239,22 @@ def takes(dims: ConvDims, dtype: np.dtype) -> str:
     return floats_only(dims, dtype)
 
 
-def gain(p: Plan, macs: int, L: int, other: dict[int, int] = RESULT, weights: int = WEIGHTS, direct: int = DIRECT) -> float:
-    """How many times faster than the direct sum the tiles are, about."""
+def gain(p: Plan, macs: int, L: int) -> float:
+    """How many times faster than the direct sum a map is, about."""
+    data, result = (GRADIENT, ADD) if p.adds else (DATA, RESULT)
+    return ratio(p, macs, L, data[p.side], result[p.side], WEIGHTS, DIRECT)
+
+
+def ratio(p: Plan, macs: int, L: int, data: int, other: int, weights: int, direct: int) -> float:
+    """The direct sum's cost over that of transforms and product."""
     tiles, vectors = p.N * p.down * p.across, -(-p.Co // L)
     product = tiles * p.side**2 * p.Ci * p.channel_blocks * p.R * PRODUCT / 100
-    transforms = tiles * (p.depth * DATA[p.side] + vectors * other[p.side]) + p.Ci * vectors * weights
+    transforms = tiles * (p.depth * data + vectors * other) + p.Ci * vectors * weights
     return macs / L * direct / 100 / (p.groups * (product + transforms) + CALL)
 
 
-def refuse(plan_of: Callable[[ConvDims, int], Plan], gain: Callable[..., float] = gain) -> Callable[[ConvDims, np.dtype], str]:
+def refuse(plan_of: Callable[[ConvDims, int], Plan],
+           gain: Callable[[Plan, int, int], float] = gain) -> Callable[[ConvDims, np.dtype], str]:
     """The refusal of a map: what tiles cannot compute, and where the direct sum is as fast."""
     def why(dims: ConvDims, dtype: np.dtype) -> str:
         cannot = takes(dims, dtype)

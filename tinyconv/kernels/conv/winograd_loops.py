@@ -10,12 +10,13 @@ made whole by one thread, in an order that the shape alone decides.
 
 from __future__ import annotations
 
+import numpy as np
 from numba import prange
 
 from ..invoke import invoke
 from ..jit import njit
 from ..tile import copy, turn
-from .winograd_tiles import data_transform, product_tile, result_transform, weight_transform
+from .winograd_tiles import add_transform, data_transform, gradient_transform, product_tile, result_transform, weight_transform
 
 
 @njit(parallel=True)
@@ -83,16 +84,26 @@ def first_of(tile, m, d):
 
 @njit
 def spread(i, b, p, x, v, to, line, L):
-    """Block i of the tiles, vector b of channels, to V: its lines are turned and padded, then transformed tile by tile."""
-    m, pitch, lap = p.m, p.line, (p.k - 1) * p.dw
-    left, start = max(0, -p.origin_w), max(0, p.origin_w)
+    """Block i of the tiles, vector b of channels, to V: its lines are turned and padded, then transformed tile by tile.
+
+    A tile has p.cells a side: n, that overlap (V), or m, side by side (Z).
+    """
+    m, pitch, lap = p.m, p.line, (p.cells - p.m) * p.dw
+    up, along = (0, 0) if p.cells == m else (p.origin_h, p.origin_w)
+    left, start = max(0, -along), max(0, along)
     right = min(p.W - start, p.across * m + lap - left)  # columns that are read
     g, c = divmod(b, p.depth)
     c0, rows = g * p.Ci + c * L, min(L, p.Ci - c * L)
-    for row in range(i * p.rows, min((i + 1) * p.rows, p.N * p.down)):
+    first, last = i * p.rows, min((i + 1) * p.rows, p.N * p.down)
+    if rows <= 0:  # it is multiplied, never stored; and what lies there by chance may be slow to multiply
+        for f in range(p.side * p.side):
+            at = to + b * p.v_depth + f * p.v_apart
+            v[at:at + (last - first) * p.across * L] = 0
+        return
+    for row in range(first, last):
         n, ti = divmod(row, p.down)
-        for a in range(p.side):
-            h, at, used = first_of(ti, m, p.dh) + a * p.dh + p.origin_h, a * pitch, 0
+        for a in range(p.cells):
+            h, at, used = first_of(ti, m, p.dh) + a * p.dh + up, a * pitch, 0
             if 0 <= h < p.H and right > 0:
                 base = ((n * p.groups * p.Ci + c0) * p.H + h) * p.W + start
                 for j in range(0, right, L):
@@ -101,8 +112,11 @@ def spread(i, b, p, x, v, to, line, L):
                 used = left + right
             line[at + used * L:at + (p.across * m + lap) * L] = 0
         for j in range(p.across):
-            data_transform(p.size, line, first_of(j, m, p.dw) * L, pitch, p.dw * L, v,
-                           to + b * p.v_depth + ((row - i * p.rows) * p.across + j) * L, p.v_apart)
+            at, f0 = first_of(j, m, p.dw) * L, to + b * p.v_depth + ((row - first) * p.across + j) * L
+            if p.cells == m:
+                gradient_transform(p.size, line, at, pitch, p.dw * L, v, f0, p.v_apart)
+            else:
+                data_transform(p.size, line, at, pitch, p.dw * L, v, f0, p.v_apart)
 
 
 @njit
@@ -127,8 +141,11 @@ def multiply(i, o, p, v, v0, u, u0, sums, line, offs, bias, relu, L, y):
         for part in range(parts):
             t0, t1 = tiles * part // parts, tiles * (part + 1) // parts
             product_tile(p.products + t1 - t0 - 1, v, start + f * p.v_apart + t0 * L, offs, p.Ci, u, u0 + f * p.u_apart,
-                         sums, f * p.m_apart + t0 * p.R * L)
-    finish(first, last, o, p, sums, line, bias, relu, L, y)
+                         L, p.R * L, sums, f * p.m_apart + t0 * p.R * L)
+    if p.adds:
+        add_up(first, last, o, p, sums, line, bias, relu, L, y)
+    else:
+        finish(first, last, o, p, sums, line, bias, relu, L, y)
 
 
 @njit
@@ -155,6 +172,41 @@ def finish(first, last, o, p, sums, line, bias, relu, L, y):
                 if top + a * p.dh < p.OH:
                     store(line[a * p.OW * L:], p.OW, valid, y, (plane * p.OH + top + a * p.dh) * p.OW, p.OH * p.OW,
                           (p.m - a) * p.OW * L, L)
+
+
+@njit
+def add_up(first, last, o, p, sums, line, bias, relu, L, x):
+    """The sums of whole images, rows first to last of the tiles, to x, with bias and relu: their tiles of n cells overlap.
+
+    A row of tiles is added to n lines; the upper m are then done, the others move up and wait for the next row.
+    """
+    g, block = divmod(o, p.channel_blocks)
+    wide, lap, left = p.across * p.m + p.k - 1, p.k - 1, -p.origin_w
+    for r in range(p.R):
+        o0 = (p.R * block + r) * L
+        valid = min(L, p.Co - o0)
+        if valid <= 0:
+            break
+        for row in range(first, last):
+            n, ti = divmod(row, p.down)
+            fresh = lap if ti else 0  # lines that hold nothing yet
+            for j in range(fresh * wide, p.side * wide):
+                copy(bias, (o * p.R + r) * L, line, j * L, L)
+            for j in range(p.across):
+                s0 = (((row - first) * p.across + j) * p.R + r) * L
+                add_transform(p.size, sums, s0, p.m_apart, line, j * p.m * L, wide * L, L)
+            done, top = p.side if ti == p.down - 1 else p.m, ti * p.m + p.origin_h
+            if relu:
+                for j in range(done * wide * L):
+                    number = line[np.uintp(j)]
+                    line[np.uintp(j)] = 0 if number < 0 else number
+            start, stop, plane = max(0, -top), min(done, p.OH - top), n * p.groups * p.Co + g * p.Co + o0
+            together = stop - start if left == 0 and wide == p.OW else 1  # lines that are neighbours in x, too
+            for a in range(start, stop, max(1, together)):
+                at = (a * wide + left) * L
+                store(line[at:], together * p.OW, valid, x, (plane * p.OH + top + a) * p.OW, p.OH * p.OW,
+                      p.side * wide * L - at, L)
+            copy(line, p.m * wide * L, line, 0, lap * wide * L)
 
 
 @njit

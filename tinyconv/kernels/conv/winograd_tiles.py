@@ -1,7 +1,7 @@
 """The transforms of winograd.py and its product, emitted as vectors: one vector is L channels of one position.
 
     V = B' d B        U = G g G'        y = A' (U * V) A        d: (n, n) of x, g: (k, k) of w, y: (m, m), n = m + k - 1
-    Z = A dy A'       dg = G' (Z * V summed over tiles) G       for the weight gradient
+    Z = A dy A'       dg = G' (Z * V summed over tiles) G       dd = B (U * Z) B'      for the gradients
 
 Along an axis a tile of y is the product of two polynomials, known from its values at n points: at infinity and at 0, 1, -1,
 2, -2, 1/2, -1/2, as many as it takes. G evaluates the taps, A' and B' are what interpolation makes of it turned over. At a
@@ -227,24 +227,49 @@ def result_transform(typingctx, size, src, s0, apart, bias, b0, relu, dst, d0, r
     return types.void(i, src, i, i, bias, i, i, dst, i, i, i, i), codegen
 
 
+@intrinsic
+def add_transform(typingctx, size, src, s0, apart, dst, d0, row, step):
+    """B M B' of one tile from src[s0 + f*apart : + L], added to dst[d0 + i*row + j*step : + L], i, j < n."""
+    def codegen(context, b, sig, args):
+        number, sv, s0v, apartv, dv, d0v, rowv, stepv = args
+        e = Emitter(context, b, src)
+        sp, dp = e.pointer(src, sv, s0v), e.pointer(dst, dv, d0v)
+
+        def emit(m, k, outputs, taps, data):
+            n = len(data)
+            sums = [e.load(e.at(sp, b.mul(apartv, ir.Constant(I64, f)))) for f in range(n * n)]
+            for i, line in enumerate(twice(Vectors(e).from_points, data, [sums[i * n:][:n] for i in range(n)])):
+                for j, v in enumerate(line):
+                    to = e.at(dp, b.add(b.mul(rowv, ir.Constant(I64, i)), b.mul(stepv, ir.Constant(I64, j))))
+                    e.store(b.fadd(e.load(to), v), to)
+
+        switch(b, number, sizes(emit))
+        return context.get_dummy_value()
+
+    i = types.int64
+    return types.void(i, src, i, i, dst, i, i, i), codegen
+
+
 def _product(neighbours: bool, adds: bool) -> Any:
     """The product (rows, T) x (T, R*L) of a tile, (R, rows) = PRODUCTS[shape]; its sums stay in registers.
 
-        out[s0 + i*R*L : + R*L]  =  or +=  sum over t < T of x[x0 + offs[t] + i*step] * w[w0 + t*R*L : + R*L],   i < rows
+        out[s0 + (i*R + r)*L : + L]  =  or +=  sum over t < T of x[x0 + offs[t] + i*step] * w[w0 + r*apart + t*after : + L]
 
-    Rows are neighbours in x (step = 1) or vectors (step = L).
+    Rows i are neighbours in x (step = 1) or vectors (step = L).
     """
-    def product(typingctx, shape, x, x0, offs, T, w, w0, out, s0):
+    def product(typingctx, shape, x, x0, offs, T, w, w0, apart, after, out, s0):
         def codegen(context, b, sig, args):
-            number, xv, x0v, offv, tv, wv, w0v, outv, s0v = args
+            number, xv, x0v, offv, tv, wv, w0v, apartv, afterv, outv, s0v = args
             e = Emitter(context, b, x)
             xp, op, wp, to = (e.pointer(a, v, at) for a, v, at in (
                 (x, xv, x0v), (offs, offv, ir.Constant(I64, 0)), (w, wv, w0v), (out, outv, s0v)))
 
             def emit(nr, rows):
+                vectors = [e.at(wp, b.mul(apartv, ir.Constant(I64, r))) for r in range(nr)]
+
                 def body(t, acc):
-                    here, row, new = e.at(xp, b.load(e.at(op, t))), e.at(wp, b.mul(t, ir.Constant(I64, nr * e.L))), []
-                    ws = [e.load(e.at(row, r * e.L)) for r in range(nr)]
+                    here, along, new = e.at(xp, b.load(e.at(op, t))), b.mul(t, afterv), []
+                    ws = [e.load(e.at(vector, along)) for vector in vectors]
                     for i in range(rows):
                         s = e.broadcast(b.load(e.at(here, i if neighbours else i * e.L)))
                         new += [e.fma(s, w, acc[i * nr + r]) for r, w in enumerate(ws)]
@@ -258,7 +283,7 @@ def _product(neighbours: bool, adds: bool) -> Any:
             return context.get_dummy_value()
 
         i = types.int64
-        return types.void(i, x, i, offs, i, w, i, out, i), codegen
+        return types.void(i, x, i, offs, i, w, i, i, i, out, i), codegen
 
     return intrinsic(product)
 

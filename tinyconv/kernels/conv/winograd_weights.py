@@ -10,7 +10,7 @@ Source: Lavin and Gray, "Fast algorithms for convolutional neural networks" (201
 
 from __future__ import annotations
 
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import NamedTuple
 
 import numba
@@ -24,8 +24,8 @@ from ..jit import njit
 from ..scratch import scratch
 from . import winograd
 from .winograd import Plan, _flat, forward, line_size, odd
-from .winograd_loops import first_of, load, spread, store
-from .winograd_tiles import add_product_tile, gradient_transform, weight_gradient_transform
+from .winograd_loops import spread, store
+from .winograd_tiles import add_product_tile, weight_gradient_transform
 
 TILES = 192  # in a block, at most: at one frequency they stay in the first-level cache
 CACHE = 256 * 1024  # numbers of V and Z in a block, to stay in the second
@@ -34,7 +34,6 @@ SEGMENTS = (8, 4, 2)  # of the blocks: tasks enough, whatever the number of thre
 SEGMENT = 64  # tiles in one, at least
 WIDEST = 8  # vectors of input channels in a task
 PARTS = 6  # of the frequencies, for tasks enough whatever the number of threads
-gain = partial(winograd.gain, other={4: 400, 6: 800, 8: 1400}, weights=1600, direct=200)
 
 
 class Shares(NamedTuple):
@@ -43,9 +42,6 @@ class Shares(NamedTuple):
     segments: int  # of the blocks, each with sums of its own; 1: threads share a block
     chunks: int
     chunk: int  # vectors in one
-    z_apart: int  # of A dy A': from frequency to frequency
-    z_depth: int  # and from block to block of output channels
-    z_size: int
     s_chunk: int  # numbers of the sums of a chunk
     s_apart: int
     s_depth: int
@@ -53,8 +49,8 @@ class Shares(NamedTuple):
 
 
 @lru_cache(maxsize=256)
-def plan_of(dims: ConvDims, L: int) -> tuple[Plan, Shares]:
-    """The plan of the forward pass in blocks that stay in cache, and the shares of the product."""
+def plan_of(dims: ConvDims, L: int) -> tuple[Plan, Plan, Shares]:
+    """The plan of the forward pass in blocks that stay in cache, that of the tiles of y, and the shares of the product."""
     p = forward(dims, L)
     side, every, channels = p.side**2, p.N * p.down, p.groups * p.channel_blocks
     chunks = -(-p.depth // WIDEST)
@@ -69,11 +65,17 @@ def plan_of(dims: ConvDims, L: int) -> tuple[Plan, Shares]:
         blocks = -(-blocks // segments) * segments
     rows = max(1, -(-every // max(1, blocks)))
     blocks = -(-every // rows)
-    v_apart, z_apart = odd(rows * p.across * L, L), odd(rows * p.across * p.R * L, L)
+    v_apart = odd(rows * p.across * L, L)
     p = p._replace(rows=rows, blocks=blocks, v_apart=v_apart, v_depth=side * v_apart,
                    v_size=p.groups * p.depth * side * v_apart)
-    return p, Shares(max(1, min(segments, blocks)), chunks, chunk, z_apart, side * z_apart, channels * side * z_apart, s_chunk,
-                     s_apart, side * s_apart, s_size)
+    over_y = p._replace(cells=p.m, Ci=p.Co, H=p.OH, W=p.OW, depth=p.R * p.channel_blocks,
+                        v_size=p.R * channels * side * v_apart)
+    return p, over_y, Shares(max(1, min(segments, blocks)), chunks, chunk, s_chunk, s_apart, side * s_apart, s_size)
+
+
+def gain(p: Plan, macs: int, L: int) -> float:
+    """How many times faster than the direct sum the tiles are, about."""
+    return winograd.ratio(p, macs, L, winograd.DATA[p.side], winograd.GRADIENT[p.side], weights=1600, direct=200)
 
 
 def conv_weight_grad(x: np.ndarray, y: np.ndarray, dims: ConvDims) -> np.ndarray:
@@ -81,28 +83,28 @@ def conv_weight_grad(x: np.ndarray, y: np.ndarray, dims: ConvDims) -> np.ndarray
     dtype, L, workers = x.dtype, lanes(x.itemsize), numba.get_num_threads()
     if not dims.N:
         return np.zeros(dims.w_shape, dtype)
-    p, q = plan_of(dims, L)
+    p, over_y, q = plan_of(dims, L)
     w, x, y = np.empty(dims.w_shape, dtype), _flat(x), _flat(y)
-    v, z, sums, lines = (scratch(f"winograd {name}", size, dtype)[:size] for name, size in _buffers(p, q, L, workers).items())
+    v, z, sums, lines = (scratch(f"winograd {name}", size, dtype)[:size]
+                         for name, size in _buffers(p, over_y, q, L, workers).items())
     lines, out = lines.reshape(workers, -1), w.reshape(-1)
     offs = np.arange(p.rows * p.across) * L
     steps = 3 if q.segments > 1 else 2 * p.blocks + 1
-    calls = np.empty(6, np.int64)
-    calls[:] = (address(share, dtype, 0, steps, 0, workers, calls, p, q, x, y, v, z, sums, lines, offs, L, out),
+    calls = np.empty(5, np.int64)
+    calls[:] = (address(share, dtype, 0, steps, 0, workers, calls, p, over_y, q, x, y, v, z, sums, lines, offs, L, out),
                 address(spread, dtype, 0, 0, p, x, v, 0, lines[0], L),
-                address(spread_y, dtype, 0, 0, p, q, y, z, 0, lines[0], L),
                 address(combine, dtype, 0, 0, 0, p, q, v, 0, z, 0, offs, sums, 0, L),
                 address(join, dtype, 0, 0, q, sums),
                 address(finish_weights, dtype, 0, p, q, sums, lines[0], out, L))
-    reduce_tiles(calls, p, q, steps, workers, x, y, v, z, sums, lines, offs, L, out)
+    reduce_tiles(calls, p, over_y, q, steps, workers, x, y, v, z, sums, lines, offs, L, out)
     return w
 
 
-def _buffers(p: Plan, q: Shares, L: int, workers: int) -> dict[str, int]:
+def _buffers(p: Plan, over_y: Plan, q: Shares, L: int, workers: int) -> dict[str, int]:
     """Numbers in each working array."""
     own = workers if q.segments > 1 else 1
     line = max(line_size(p, L), (q.chunk * L * p.k * p.k + L) * L)
-    return {"v": p.v_size * own, "z": q.z_size * own, "gradient": q.s_size * q.segments, "lines": line * workers}
+    return {"v": p.v_size * own, "z": over_y.v_size * own, "gradient": q.s_size * q.segments, "lines": line * workers}
 
 
 def scratch_bytes(dims: ConvDims, dtype: np.dtype) -> int:
@@ -112,16 +114,16 @@ def scratch_bytes(dims: ConvDims, dtype: np.dtype) -> int:
 
 
 @njit(parallel=True)
-def reduce_tiles(calls, p, q, steps, workers, x, y, v, z, sums, lines, offs, L, w):
+def reduce_tiles(calls, p, over_y, q, steps, workers, x, y, v, z, sums, lines, offs, L, w):
     """w by so many steps of `share` (calls[0]), each by all threads."""
     for step in range(steps):
         for t in prange(workers):
-            invoke(calls[0], (step, steps, int(t), workers, calls, p, q, x, y, v, z, sums, lines, offs, L, w))
+            invoke(calls[0], (step, steps, int(t), workers, calls, p, over_y, q, x, y, v, z, sums, lines, offs, L, w))
 
 
 @njit
-def share(step, steps, t, workers, calls, p, q, x, y, v, z, sums, lines, offs, L, w):
-    """What thread t does of w, by `spread`, `spread_y`, `combine`, `join`, `finish_weights` (calls[1] to [5]).
+def share(step, steps, t, workers, calls, p, over_y, q, x, y, v, z, sums, lines, offs, L, w):
+    """What thread t does of w, by `spread`, `combine`, `join`, `finish_weights` (calls[1] to [4]).
 
     With few channels a thread walks segments of the blocks, whose sums meet in step 1; with many, the threads share a block:
     an even step transforms it, an odd one adds it to the sums. The last step is the transform to w.
@@ -130,7 +132,7 @@ def share(step, steps, t, workers, calls, p, q, x, y, v, z, sums, lines, offs, L
     units, tasks, ends = columns + p.R * channels, channels * q.chunks * PARTS, channels * q.chunks * p.R
     if step == steps - 1:
         for j in range(ends * t // workers, ends * (t + 1) // workers):
-            invoke(calls[5], (j, p, q, sums, line, w, L))
+            invoke(calls[4], (j, p, q, sums, line, w, L))
     elif q.segments > 1 and step == 0:
         for s in range(q.segments * t // workers, q.segments * (t + 1) // workers):
             start = p.blocks * s // q.segments
@@ -138,49 +140,20 @@ def share(step, steps, t, workers, calls, p, q, x, y, v, z, sums, lines, offs, L
                 for b in range(columns):
                     invoke(calls[1], (i, b, p, x, v, t * p.v_size, line, L))
                 for b in range(p.R * channels):
-                    invoke(calls[2], (i, b, p, q, y, z, t * q.z_size, line, L))
+                    invoke(calls[1], (i, b, over_y, y, z, t * over_y.v_size, line, L))
                 for j in range(tasks):
-                    invoke(calls[3], (i, start, j, p, q, v, t * p.v_size, z, t * q.z_size, offs, sums, s * q.s_size, L))
+                    invoke(calls[2], (i, start, j, p, q, v, t * p.v_size, z, t * over_y.v_size, offs, sums, s * q.s_size, L))
     elif q.segments > 1:
-        invoke(calls[4], (q.s_size * t // workers, q.s_size * (t + 1) // workers, q, sums))
+        invoke(calls[3], (q.s_size * t // workers, q.s_size * (t + 1) // workers, q, sums))
     elif step % 2 == 0:
         for b in range(units * t // workers, units * (t + 1) // workers):
             if b < columns:
                 invoke(calls[1], (step // 2, b, p, x, v, 0, line, L))
             else:
-                invoke(calls[2], (step // 2, b - columns, p, q, y, z, 0, line, L))
+                invoke(calls[1], (step // 2, b - columns, over_y, y, z, 0, line, L))
     else:
         for j in range(tasks * t // workers, tasks * (t + 1) // workers):
-            invoke(calls[3], (step // 2, 0, j, p, q, v, 0, z, 0, offs, sums, 0, L))
-
-
-@njit
-def spread_y(i, b, p, q, y, z, to, line, L):
-    """Block i of the tiles of y, vector b of channels, to Z (block of R*L channels, frequency, tile, R*L)."""
-    m, pitch = p.m, p.line
-    o, r = divmod(b, p.R)
-    g, block = divmod(o, p.channel_blocks)
-    o0, first, last = (p.R * block + r) * L, i * p.rows, min((i + 1) * p.rows, p.N * p.down)
-    rows, to = min(L, p.Co - o0), to + o * q.z_depth + r * L
-    if rows <= 0:  # it is multiplied, never stored; and what lies there by chance may be slow to multiply
-        for f in range(p.side * p.side):
-            for j in range((last - first) * p.across):
-                at = to + f * q.z_apart + j * p.R * L
-                z[at:at + L] = 0
-        return
-    for row in range(first, last):
-        n, ti = divmod(row, p.down)
-        for a in range(m):
-            h, at, used = first_of(ti, m, p.dh) + a * p.dh, a * pitch, 0
-            if h < p.OH:
-                base = ((n * p.groups * p.Co + g * p.Co + o0) * p.OH + h) * p.OW
-                for j in range(0, p.OW, L):
-                    load(y, base + j, p.OH * p.OW, rows, min(L, p.OW - j), line, at + j * L, L)
-                used = p.OW
-            line[at + used * L:at + p.across * m * L] = 0
-        for j in range(p.across):
-            gradient_transform(p.size, line, first_of(j, m, p.dw) * L, pitch, p.dw * L, z,
-                               to + ((row - first) * p.across + j) * p.R * L, q.z_apart)
+            invoke(calls[2], (step // 2, 0, j, p, q, v, 0, z, 0, offs, sums, 0, L))
 
 
 @njit
@@ -195,7 +168,7 @@ def combine(i, start, j, p, q, v, v0, z, z0, offs, sums, s0, L):
     tiles = (min((i + 1) * p.rows, p.N * p.down) - i * p.rows) * p.across
     first = chunk * q.chunk
     for f in range(side * part // PARTS, side * (part + 1) // PARTS):
-        to, z_at = s0 + o * q.s_depth + f * q.s_apart + chunk * q.s_chunk, z0 + o * q.z_depth + f * q.z_apart
+        to, z_at = s0 + o * q.s_depth + f * q.s_apart + chunk * q.s_chunk, z0 + o * p.R * p.v_depth + f * p.v_apart
         if i == start:
             sums[to:to + q.s_chunk] = 0
         for c in range(first, min(first + q.chunk, p.depth)):
@@ -204,7 +177,7 @@ def combine(i, start, j, p, q, v, v0, z, z0, offs, sums, s0, L):
             v_at = v0 + (o // p.channel_blocks * p.depth + c) * p.v_depth + f * p.v_apart
             for k in range(parts):
                 c0, c1 = channels * k // parts, channels * (k + 1) // parts
-                add_product_tile(p.products + c1 - c0 - 1, v, v_at + c0, offs, tiles, z, z_at, sums,
+                add_product_tile(p.products + c1 - c0 - 1, v, v_at + c0, offs, tiles, z, z_at, p.v_depth, L, sums,
                                  to + ((c - first) * L + c0) * p.R * L)
 
 

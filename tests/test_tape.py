@@ -72,6 +72,26 @@ def test_gradients_of_two_leaves_share_no_memory():
     assert gb.tolist() == [1.0, 1.0]
 
 
+@pytest.mark.parametrize("kind", ["fresh", "kept", "its array kept", "viewed", "given twice", "a view"])
+def test_a_gradient_is_copied_only_where_someone_else_holds_it(kind):
+    made, held = [], []
+
+    def rules(needs, g, out, *operands):
+        array = np.full(4, 3.0)[:3] if kind == "a view" else np.full(3, 3.0)
+        dx = tc.Tensor.wrap(array)
+        made.append(array.ctypes.data)
+        held.extend({"kept": [dx], "its array kept": [array], "viewed": [array[1:]]}.get(kind, []))
+        return [dx, dx if kind == "given twice" else None]
+
+    a, b = leaf(1.0, 2.0, 3.0), leaf(1.0, 2.0, 3.0)
+    Op("made", lambda x, y: x + y, rules)(a, b).sum().backward()
+    assert (a.grad.data.ctypes.data == made[0]) == (kind == "fresh")
+    a.grad.mul_(10.0)
+    assert a.grad.tolist() == [30.0] * 3
+    assert all(np.all(np.asarray(h) == 3.0) for h in held)
+    assert b.grad is None or b.grad.tolist() == [3.0] * 3
+
+
 def test_a_cotangent_that_requires_a_gradient_does_not_leak_out():
     x, v = leaf(1.0), leaf(2.0)
     (g,) = grad(x + 0.0, x, v)

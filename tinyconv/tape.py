@@ -15,6 +15,8 @@ from functools import partial
 from heapq import heappop, heappush
 from itertools import count
 from operator import attrgetter
+from sys import getrefcount
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from .mode import Watch, current, recording, watches
@@ -96,12 +98,12 @@ def _walk(outputs: Sequence[Tensor], cotangents: Sequence[Tensor], inputs: Seque
         if node.op is not None:
             heappush(waiting, (-node.age, node))
 
-    def settle(node: Node, g: Tensor) -> None:
+    def settle(node: Node, g: Tensor, unshared: bool = False) -> None:
         if wanted is None:
             if node.keeps_grad:
-                node.grad = _own(g, create_graph) if node.grad is None else node.grad + g
+                node.grad = _own(g, create_graph, unshared) if node.grad is None else node.grad + g
         elif node in wanted:
-            found[node] = _own(g, create_graph)
+            found[node] = _own(g, create_graph, unshared)
 
     with recording(create_graph):
         for t, g in zip(outputs, cotangents, strict=True):
@@ -117,7 +119,8 @@ def _walk(outputs: Sequence[Tensor], cotangents: Sequence[Tensor], inputs: Seque
                 if not retain_graph:
                     node.saved, node.out, node.meta = FREED, None, None
         while grads:
-            settle(*grads.popitem())
+            node, g, holders = _last(grads)
+            settle(node, g, holders == ALONE)
     return [] if inputs is None else [None if t.node is None else found.get(t.node) for t in inputs]
 
 
@@ -183,11 +186,20 @@ def _leading_to(wanted: set[Node], start: Iterable[Node]) -> set[Node]:
     return live
 
 
-def _own(g: Tensor, create_graph: bool) -> Tensor:
+def _own(g: Tensor, create_graph: bool, unshared: bool) -> Tensor:
     """A gradient that no other tensor shares, so that it may be scaled in place (rules such as add's pass g on as it is).
 
     A recorded one may be shared: the tape refuses to have it written to.
     """
     if create_graph and g.node is not None:
         return g if g.node.op is not None else g.clone()
-    return g.wrap(g.data.copy())
+    return g if unshared and g.node is None and g.data.base is None else g.wrap(g.data.copy())
+
+
+def _last(grads: dict[Any, Any]) -> tuple[Any, Any, tuple[int, int]]:
+    """Take a node and its gradient out; and how many references there are to that and to its array."""
+    node, g = grads.popitem()
+    return node, g, (getrefcount(g), getrefcount(g.data))
+
+
+ALONE = _last({None: SimpleNamespace(data=object())})[2]  # for what nobody else holds; a view holds the array it looks at

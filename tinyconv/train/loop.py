@@ -124,8 +124,9 @@ class Training:
         self.objective = OBJECTIVES[task_of(config)]
         self.device = device_of_model(model)
         self.forward_backward = self._forward_backward if not config.graph else Recorded(self._forward_backward)
+        # scaling a batch of 10 takes 40 us, to have a thread do it 220 us of a step: they take turns at the interpreter
         self.loader = Loader(*data.train, batch_size=config.batch_size, shuffle=True, seed=config.seed,
-                             transform=training_transform(data.problem, config))
+                             transform=training_transform(data.problem, config), prefetch=2 * (config.augment != "none"))
         self.optimiser = make_optimiser(model, config)
         self.schedule = make_schedule(self.optimiser, config, len(self.loader))
         self.history: list[Epoch] = []

@@ -97,7 +97,7 @@ class ChannelTile:
     def __init__(self, e: Emitter, shape: tuple[int, int, int], xp: Any, table: Any, op: Any, T: Any, wp: Any) -> None:
         self.e, self.shape, self.xp, self.table, self.op, self.T, self.wp = e, shape, xp, table, op, T, wp
 
-    def run(self, first: list) -> list:
+    def run(self, first: list, ahead: int = 0) -> list:
         e, b, (nr, np_, ng) = self.e, self.e.b, self.shape
         groups = [e.at(self.xp, b.load(e.at(self.table, p))) for p in range(np_)]
 
@@ -111,7 +111,8 @@ class ChannelTile:
                 for g in range(ng):
                     s = e.broadcast(b.load(e.at(here, g)))
                     new += [e.fma(s, ws[r], acc[(p * ng + g) * nr + r]) for r in range(nr)]
-            e.prefetch(e.at(here, AHEAD))
+            if ahead:
+                e.prefetch(e.at(here, ahead))
             return new
 
         return e.loop(self.T, first, body)
@@ -141,7 +142,7 @@ def channel_tile(typingctx, size, x, bases, offs, o0, T, w, w0, out, at, step, v
         def emit(nr, np_, ng):
             start = e.at(wp, b.mul(tv, ir.Constant(I64, nr * e.L)))
             first = [e.load(e.at(start, r * e.L)) for r in range(nr)]
-            sums = ChannelTile(e, (nr, np_, ng), *ends).run(first * (np_ * ng))
+            sums = ChannelTile(e, (nr, np_, ng), *ends).run(first * (np_ * ng), AHEAD)
             sums = [b.select(b.fcmp_ordered("<", v, floor), floor, v) for v in sums]
             to = [e.at(yp, b.load(e.at(at_, p))) for p in range(np_)]
             rows = 1 << (ng - 1).bit_length()  # a power of two, of which ng are meant

@@ -50,17 +50,19 @@ def conv_weight_grad(x: np.ndarray, y: np.ndarray, dims: ConvDims) -> np.ndarray
         return np.zeros(dims.w_shape, dtype)
     L = lanes(dtype.itemsize)
     plan = weight_grad(dims, L)
+    rows = weight_rows(plan)
     w, x, y = np.empty(dims.w_shape, dtype), _flat(x), _flat(y)
-    packed = scratch("packed", plan.y_size, dtype)
-    src = scratch("padded", plan.src_size, dtype)[:plan.src_size] if plan.src_size else x
-    bases, sums = _rows("bases", len(plan.tasks), 2 * BASES, np.dtype(np.int64)), scratch("sums", plan.sums_size, dtype)
-    turned, out = _rows("turned", len(plan.gathers), L * L, dtype), w.reshape(-1)
-    pack = address(pack_operand, dtype, 0, dims.N, x, src, plan.pads, y, packed, plan.packs, plan.strides, L)
-    args = src, y, packed, plan.xo, plan.yo, plan.table, plan.tasks, plan.chunks, plan.strides, plan.keep, L, bases, sums
+    packed = _rows("packed", rows if plan.kinds == (0,) else 1, plan.y_size, dtype)
+    src = scratch("padded", size, dtype)[:size] if (size := plan.src_size * (rows if plan.slot else 1)) else x
+    bases, sums = _rows("bases", rows, 2 * BASES, np.dtype(np.int64)), scratch("sums", plan.sums_size, dtype)
+    turned, out = _rows("turned", len(plan.pieces), L * L, dtype), w.reshape(-1)
+    pack = address(pack_operand, dtype, 0, dims.N, x, src, plan.pads, y, packed[0], plan.strides, L)
+    args = (x, src, plan.pads, y, packed[0], plan.xo, plan.yo, plan.table, plan.tasks, plan.chunks, plan.blocks, plan.strides,
+            plan.keep, L, bases[0], sums)
     runs = _addresses(dtype, (run_taps, run_dots), plan.kinds, args)
-    last = address(gather, dtype, 0, sums, plan.gathers, plan.table, plan.strides, L, turned, out)
-    correlate_weights(pack, runs, last, dims.N, x, src, plan.pads, y, packed, plan.packs, plan.xo, plan.yo, plan.table,
-                      plan.tasks, plan.chunks, plan.gathers, plan.strides, plan.keep, L, bases, sums, turned, out)
+    last = address(gather, dtype, 0, sums, plan.blocks, plan.pieces, plan.table, plan.strides, L, turned, out)
+    correlate_weights(pack, runs, last, dims.N, x, src, plan.pads, y, packed, plan.xo, plan.yo, plan.table, plan.tasks,
+                      plan.chunks, plan.blocks, plan.pieces, plan.strides, plan.keep, L, bases, sums, turned, out)
     return w
 
 
@@ -93,8 +95,9 @@ def scratch_bytes(plan_of: Callable[[ConvDims, int], Any]) -> Callable[[ConvDims
     def count(dims: ConvDims, dtype: np.dtype) -> int:
         plan, L = plan_of(dims, lanes(dtype.itemsize)), lanes(dtype.itemsize)
         if isinstance(plan, WeightPlan):
-            rows = len(plan.tasks)
-            numbers = plan.src_size + plan.y_size + plan.sums_size + len(plan.gathers) * L * L
+            rows = weight_rows(plan)
+            numbers = plan.src_size * (rows if plan.slot else 1) + plan.y_size * (rows if plan.kinds == (0,) else 1)
+            numbers += plan.sums_size + len(plan.pieces) * L * L
         else:
             rows = plan_rows(plan)
             numbers = plan.src_size * (rows if plan.slot else 1) + plan.w_size + rows * plan.sums + len(plan.packs) * L * L
@@ -105,6 +108,11 @@ def scratch_bytes(plan_of: Callable[[ConvDims, int], Any]) -> Callable[[ConvDims
 def plan_rows(plan: Plan) -> int:
     """How many tables and sums are needed: one for each task, or for each thread where threads pad for themselves."""
     return numba.get_num_threads() if plan.slot else max(len(plan.tasks), 1)
+
+
+def weight_rows(plan: WeightPlan) -> int:
+    """How many threads have tasks."""
+    return min(numba.get_num_threads(), len(plan.tasks))
 
 
 def refuse(dims: ConvDims, dtype: np.dtype) -> str:

@@ -1,6 +1,7 @@
-"""The compiled driver of simd.py for weight gradients: it packs, walks the tasks of a plan, and adds up their slices.
+"""The compiled driver of simd.py for weight gradients: it walks the tasks of a plan and adds up their slices.
 
 A slice is a part of the positions, cut by the shape alone, so the order of every sum is the same for any number of threads.
+A task packs the positions of y that it is about to sum, and pads the image of x that they lie in: both are then in its cache.
 """
 
 from __future__ import annotations
@@ -14,124 +15,147 @@ from .simd_loops import BASES, CHANNEL_G, CHANNEL_P, CHANNEL_R, pack_images, pad
 
 DOT = len(CHANNEL_TILES)
 DOT_K, DOT_P = (tuple(c) for c in zip(*DOT_TILES))
+HELD = 2 * BASES - 1  # of a thread's table of bases: the image that lies padded in its slot
 
 
 @njit(parallel=True)
-def correlate_weights(pack, runs, gather, N, x, src, pads, y, packed, packs, xo, yo, table, tasks, chunks, gathers, strides,
+def correlate_weights(pack, runs, gather, N, x, src, pads, y, packed, xo, yo, table, tasks, chunks, blocks, pieces, strides,
                       keep, L, bases, sums, turned, w):
-    """w = the sum of simd_weights.py: `pack` x and y, `runs`, for each design, the tasks, and `gather` their sums."""
-    for i in prange(pads[0] + packs.shape[0] * N):
-        invoke(pack, (int(i), N, x, src, pads, y, packed, packs, strides, L))
-    for i in prange(tasks.shape[0]):
-        j = int(i)
-        invoke(runs[int(tasks[j, 0] >= DOT)], (j, src, y, packed, xo, yo, table, tasks, chunks, strides, keep, L, bases, sums))
-    for i in prange(gathers.shape[0]):
-        invoke(gather, (int(i), sums, gathers, table, strides, L, turned, w))
+    """w = the sum of simd_weights.py: `pack` what tasks share, `runs`, for each design, the tasks, and `gather` their sums."""
+    workers, slot = bases.shape[0], strides[8]
+    for i in prange(pads[0]):
+        invoke(pack, (int(i), N, x, src, pads, y, packed[0], strides, L))
+    for i in prange(workers):
+        k = int(i)
+        padded = src[k * slot:k * slot + slot] if slot > 0 else src
+        bases[k, HELD] = -1
+        for j in range(tasks.shape[0] * k // workers, tasks.shape[0] * (k + 1) // workers):
+            invoke(runs[int(blocks[0, 4] >= DOT)], (j, x, padded, pads, y, packed[k % packed.shape[0]], xo, yo, table,
+                                                    tasks, chunks, blocks, strides, keep, L, bases[k], sums))
+    for i in prange(pieces.shape[0]):
+        invoke(gather, (int(i), sums, blocks, pieces, table, strides, L, turned, w))
 
 
 @njit
-def pack_operand(i, N, x, src, pads, y, packed, packs, strides, L):
-    """A block of channels of an image of y, or a plane of x; by images, L planes of either side by side."""
-    blocks = packs.shape[0]
-    if pads[6] == 0:
-        C, O, plane, positions = pads[11], strides[7], pads[3], strides[2] // L
-        planes = pads[0] // (C + O) * C
-        if i < planes:
-            n, c = divmod(i, C)
-            pack_images(x, (n * L * C + c) * plane, C * plane, min(L, N - n * L), plane, src, i * plane * L, L)
-        else:
-            n, o = divmod(i - planes, O)
-            pack_images(y, (n * L * O + o) * positions, O * positions, min(L, N - n * L), positions, packed,
-                        (i - planes) * positions * L, L)
-    elif i < blocks * N:
-        pack_image(y, packed, packs[i // N], strides, i % N, L)
+def pack_operand(i, N, x, src, pads, y, packed, strides, L):
+    """A plane of x with zeros around it; by images, L planes of either operand side by side."""
+    if pads[6] > 0:
+        pad_plane(x, src, pads, L, i)
+        return
+    C, O, plane, positions = pads[11], strides[7], pads[3], strides[2] // L
+    planes = pads[0] // (C + O) * C
+    if i < planes:
+        n, c = divmod(i, C)
+        pack_images(x, (n * L * C + c) * plane, C * plane, min(L, N - n * L), plane, src, i * plane * L, L)
     else:
-        pad_plane(x, src, pads, L, i - blocks * N)
+        n, o = divmod(i - planes, O)
+        pack_images(y, (n * L * O + o) * positions, O * positions, min(L, N - n * L), positions, packed,
+                    (i - planes) * positions * L, L)
 
 
 @njit
-def pack_image(y, packed, pack, strides, n, L):
-    """A block of channels of image n as (positions, width), channels innermost; absent channels hold zeros or copies."""
-    start, valid, width, positions = pack[0] + n * strides[1], pack[1], pack[2], strides[2]
-    to = pack[3] + n * positions * width
-    for o in range(0, width, L):
-        p0, rows = 0, min(L, valid - o)
-        while p0 + L <= positions:
-            turn(y, start + o * positions + p0, positions, rows, packed, to + p0 * width + o, width)
-            p0 += L
-        for p in range(p0, positions):
-            for i in range(min(L, width - o)):
-                packed[to + p * width + o + i] = y[start + (o + i) * positions + p] if i < rows else 0
+def pack_positions(y, packed, start, valid, width, strides, first, T, L):
+    """T positions of a block of channels as (T, width), from position `first` of the image at `start` on, into the next images
+    where T goes beyond; absent channels hold copies or zeros."""
+    positions, to = strides[2], 0
+    while T > 0:
+        many = min(T, positions - first)
+        for o in range(0, width, L):
+            rows = min(L, valid - o)
+            for p in range(0, many, L):
+                if many >= L:
+                    p = min(p, many - L)
+                    turn(y, start + o * positions + first + p, positions, rows, packed, to + p * width + o, width)
+                    continue
+                for q in range(many):
+                    for i in range(min(L, width - o)):
+                        packed[to + q * width + o + i] = y[start + (o + i) * positions + first + q] if i < rows else 0
+        T, first, start, to = T - many, 0, start + strides[1], to + many * width
 
 
 @njit
-def run_taps(i, src, y, packed, xo, yo, table, tasks, chunks, strides, keep, L, all_bases, sums):
+def run_taps(i, x, src, pads, y, packed, xo, yo, table, tasks, chunks, blocks, strides, keep, L, bases, sums):
     """A task by channels; its sums lie in `sums` between the chunks of positions."""
-    task, bases = tasks[i], all_bases[i]
-    size, y0, lo, hi, origin, to = task[0], task[1], task[2], task[3], task[4], task[5]
-    P, G, width = CHANNEL_P[size], CHANNEL_G[size], CHANNEL_R[size] * L
-    sums[to:to + (hi - lo) * G * width] = 0
-    for c in range(task[6], task[7]):
+    task = tasks[i]
+    b0, b1, lo, hi, part = task[0], task[1], task[2], task[3], task[4]
+    for b in range(b0, b1):
+        each = blocks[b, 6]
+        to = blocks[b, 0] + (part * strides[5] + lo) * each
+        sums[to:to + (hi - lo) * each] = 0
+    for c in range(task[5], task[6]):
         n, o0, T = chunks[c, 0], chunks[c, 1], chunks[c, 2]
-        for first in range(lo, hi, P):
-            for p in range(P):
-                bases[p] = n * strides[0] + origin + table[min(first + p, table.shape[0] - 1), 0]
-            w0, here = y0 + (n * strides[2] + o0) * width, to + (first - lo) * G * width
-            tap_tile(size, src, bases, xo, o0, T, packed, w0, sums, here)
+        if strides[8] > 0 and bases[HELD] != n:
+            for plane in range(n * pads[11], (n + 1) * pads[11]):
+                pad_plane(x, src, pads, L, plane)
+            bases[HELD] = n
+        for b in range(b0, b1):
+            o, valid, width, size, origin, each = blocks[b, 1], blocks[b, 2], blocks[b, 3], blocks[b, 4], blocks[b, 5], blocks[b, 6]
+            P = CHANNEL_P[size]
+            pack_positions(y, packed, n * strides[1] + o * strides[2], valid, width, strides, o0, T, L)
+            to = blocks[b, 0] + part * strides[5] * each
+            for first in range(lo, hi, P):
+                for p in range(P):
+                    bases[p] = n * strides[0] + origin + table[min(first + p, table.shape[0] - 1), 0]
+                tap_tile(size, src, bases, xo, o0, T, packed, 0, sums, to + first * each)
 
 
 @njit
-def run_dots(i, src, y, packed, xo, yo, table, tasks, chunks, strides, keep, L, all_bases, sums):
+def run_dots(i, x, src, pads, y, packed, xo, yo, table, tasks, chunks, blocks, strides, keep, L, bases, sums):
     """A task by rows or images; its sums, vectors still, lie in `sums` between the chunks of positions."""
-    task, bases = tasks[i], all_bases[i]
-    size, y0, lo, hi, origin, to = task[0] - DOT, task[1], task[2], task[3], task[4], task[5]
-    K, P = DOT_K[size], DOT_P[size]
-    at, rows = bases[BASES:], y
+    task, at, rows = tasks[i], bases[BASES:], y
     if strides[6] > 1:
         rows = packed
-    sums[to:to + (hi - lo) * K * L] = 0
-    for c in range(task[6], task[7]):
-        n = chunks[c, 0]
-        for k in range(K):
-            at[k] = n * strides[1] + y0 + min(k, task[8] - 1) * strides[2]
-        for first in range(lo, hi, P):
-            for p in range(P):
-                bases[p] = n * strides[0] + origin + table[min(first + p, table.shape[0] - 1), 0]
-            dot_tile(size, src, bases, xo, rows, at, yo, chunks[c, 1], chunks[c, 2], chunks[c, 3], chunks[c, 4], keep, sums,
-                     to + (first - lo) * K * L)
+    lo, hi = task[2], task[3]
+    for b in range(task[0], task[1]):
+        o, valid, K, size, origin, each = blocks[b, 1], blocks[b, 2], blocks[b, 3], blocks[b, 4] - DOT, blocks[b, 5], blocks[b, 6]
+        P = DOT_P[size]
+        to = blocks[b, 0] + task[4] * strides[5] * each
+        sums[to + lo * each:to + hi * each] = 0
+        for c in range(task[5], task[6]):
+            n = chunks[c, 0]
+            for k in range(K):
+                at[k] = n * strides[1] + (o + min(k, valid - 1)) * strides[2]
+            for first in range(lo, hi, P):
+                for p in range(P):
+                    bases[p] = n * strides[0] + origin + table[min(first + p, table.shape[0] - 1), 0]
+                dot_tile(size, src, bases, xo, rows, at, yo, chunks[c, 1], chunks[c, 2], chunks[c, 3], chunks[c, 4], keep, sums,
+                         to + first * each)
 
 
 @njit
-def gather(i, sums, blocks, table, strides, L, all_turned, w):
-    """The sums of a block of channels, slice by slice, to rows of w."""
-    block, turned = blocks[i], all_turned[i]
-    start, o0, valid, width, tile = block[0], block[1], block[2], block[3], block[4]
+def gather(i, sums, blocks, pieces, table, strides, L, all_turned, w):
+    """The sums of some groups of taps of a block of channels, slice by slice, to rows of w."""
+    block, lo, hi, turned = blocks[pieces[i, 0]], pieces[i, 1], pieces[i, 2], all_turned[i]
+    start, o0, valid, width, tile, each = block[0], block[1], block[2], block[3], block[4], block[6]
     row, slices, taps = strides[3], strides[4], strides[5]
     if tile >= DOT:
-        gather_lanes(sums, block, table, strides, L, w)
+        gather_lanes(sums, block, lo, hi, table, strides, L, w)
         return
-    G, many = CHANNEL_G[tile], table.shape[0]
-    if slices == 1 and many * G == row:  # (taps, channels) turned over, L by L
-        for t in range(0, row, L):
+    total = sums[start + lo * each:start + hi * each]
+    for s in range(1, slices):
+        part = sums[start + (s * taps + lo) * each:start + (s * taps + hi) * each]
+        for j in range(total.size):
+            total[j] += part[j]
+    G = CHANNEL_G[tile]
+    if table.shape[0] * G == row:  # (taps, channels) turned over, L by L
+        for t in range(lo * G, hi * G, L):
             for o in range(0, valid, L):
-                turn(sums, start + t * width + o, width, min(L, row - t), turned, 0, L)
+                many = min(L, hi * G - t)
+                turn(sums, start + t * width + o, width, many, turned, 0, L)
                 for j in range(min(L, valid - o)):
-                    copy(turned, j * L, w, (o0 + o + j) * row + t, min(L, row - t))
+                    copy(turned, j * L, w, (o0 + o + j) * row + t, many)
         return
-    for g in range(many):
+    for g in range(lo, hi):
         for j in range(G):
             for o in range(valid):
-                v = sums[start + (g * G + j) * width + o]
-                for s in range(1, slices):
-                    v += sums[start + (s * taps * G + g * G + j) * width + o]
-                w[(o0 + o) * row + table[g, 1] + j] = v
+                w[(o0 + o) * row + table[g, 1] + j] = sums[start + (g * G + j) * width + o]
 
 
 @njit
-def gather_lanes(sums, block, table, strides, L, w):
+def gather_lanes(sums, block, lo, hi, table, strides, L, w):
     """The same by rows: (slices, tiles, channels, taps of a tile, lanes)."""
     start, o0, valid, K, P = block[0], block[1], block[2], block[3], DOT_P[block[4] - DOT]
-    for g in range(table.shape[0]):
+    for g in range(lo, hi):
         for o in range(valid):
             v = sums[0] * 0
             for i in range(strides[4]):

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import product
+from itertools import pairwise, product
 from math import prod
 
 import numpy as np
@@ -25,27 +25,34 @@ from .simd_plan import TASKS, Layout, Phase, neighbours, three_axes
 DOT = len(CHANNEL_TILES)  # tiles are numbered: first the channel tiles, then the dot tiles
 DEPTH, ROW_DEPTH = 224, 64  # positions summed, or vectors of them, before a task moves on to other taps: they stay in cache
 
-SMALL = 16384  # sums that stay in the first two levels of cache and are cheap to add up
+SMALL = 160 * 1024  # sums that stay in the second-level cache beside what they are summed from, and are cheap to add up
+SMALL_DOTS = 16384  # the same where every sum is a vector
+PIECE = 4096  # sums that are brought to w at a time
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WeightPlan:
     """Tables of one weight-gradient problem; offsets count numbers, not bytes."""
 
-    pads: np.ndarray  # as in Plan
-    src_size: int
-    packs: np.ndarray  # by channels, for every block of them: first in y, valid, width, to
-    y_size: int
+    pads: np.ndarray  # as in Plan; no planes where a thread pads an image for itself
+    src_size: int  # numbers in the padded copy of x (of an image where there is a slot), 0 where it is read in place
+    y_size: int  # numbers of y packed at a time: by channels, by every thread
     xo: np.ndarray  # for every position (by rows: vector) of a few images: offset in the padded x
     yo: np.ndarray  # by rows: and in y
     table: np.ndarray  # for every group of neighbouring taps: offset in the padded x, in a row of w, length
-    tasks: np.ndarray  # size of tile, y from, groups from, to, origin in x, to in sums, chunks from, to, channels
+    tasks: np.ndarray  # blocks of channels from, to, groups of taps from, to, slice, chunks from, to
     chunks: np.ndarray  # image, first in xo, how many; by rows, the same of the vectors that end a row
-    gathers: np.ndarray  # for every block of channels: sums from, first channel, valid, width; by rows, tile
+    blocks: np.ndarray  # for every block of channels: sums from, first channel, valid, width, tile, origin in x, sums a group
+    pieces: np.ndarray  # block, groups from, to: what is brought to w at a time
     sums_size: int
-    strides: np.ndarray  # image to image of x, y, channel to channel of y; a row of w, slices, taps of one, images, O
+    strides: np.ndarray  # image to image of x, y, channel to channel of y; a row of w, slices, groups of one, images, O, slot
     kinds: tuple[int, ...]  # 0 by channels, 1 by rows
     keep: int  # by rows: lanes of a vector that ends a row
+
+    @property
+    def slot(self) -> int:
+        """Numbers that a thread keeps for an image that it pads itself; 0 where all images are padded first."""
+        return int(self.strides[8])
 
 
 class _Source:
@@ -115,16 +122,15 @@ def _by_channels(dims: ConvDims, G: int, L: int) -> WeightPlan:
               for n in range(0, dims.N, images) for p in range(0, positions, deep)]
     full, rest = divmod(Co, 2 * L)
     widths = [2 * L] * (full + (rest > L)) + [L] * (0 < rest <= L)
-    packs, blocks, y_size = [], [], 0
+    blocks = []
     for g in range(dims.groups):
         o = g * Co
         for width in widths:
-            valid = min(width, (g + 1) * Co - o)
-            packs.append((o * positions, valid, width, y_size))
-            blocks.append((CHANNEL_TILES.index((width // L, P, G)), y_size, g * src.Ci * src.plane, o, valid, width, G * width))
-            y_size += dims.N * positions * width
+            valid, tile = min(width, (g + 1) * Co - o), CHANNEL_TILES.index((width // L, P, G))
+            blocks.append((o, valid, width, tile, g * src.Ci * src.plane, G * width))
             o += width
-    return _weight_plan(dims, src, P, table, chunks, blocks, packs, y_size, xo, xo[:0], 0)
+    y_size = max(chunk[2] for chunk in chunks) * widths[0]
+    return _weight_plan(dims, src, P, table, chunks, blocks, y_size, xo, xo[:0], 0)
 
 
 def _by_rows(dims: ConvDims, tile: int, L: int) -> WeightPlan:
@@ -145,9 +151,9 @@ def _by_rows(dims: ConvDims, tile: int, L: int) -> WeightPlan:
         for r in range(0, rows, deep):
             many = min(deep, (dims.N - n if images > 1 else 1) * rows - r)
             chunks.append((n, r * whole, many * whole, images * rows * whole + r * cut, many * cut))
-    blocks = [(DOT + tile, o * positions, g * src.Ci * src.plane, o, min(K, (g + 1) * Co - o), K, K * L)
+    blocks = [(o, min(K, (g + 1) * Co - o), K, DOT + tile, g * src.Ci * src.plane, K * L)
               for g in range(dims.groups) for o in range(g * Co, (g + 1) * Co, K)]
-    return _weight_plan(dims, src, P, table, chunks, blocks, [], 0, xo, yo, out[2] % L)
+    return _weight_plan(dims, src, P, table, chunks, blocks, 0, xo, yo, out[2] % L)
 
 
 def _by_images(dims: ConvDims, tile: int, L: int) -> WeightPlan:
@@ -163,35 +169,39 @@ def _by_images(dims: ConvDims, tile: int, L: int) -> WeightPlan:
         for p in range(0, positions, deep):
             many = min(deep, positions - p)
             chunks.append((n, p, many, 0, 0) if n < whole else (n, 0, 0, p, many))
-    blocks = [(DOT + tile, o * positions * L, g * src.Ci * src.plane * L, o, min(K, (g + 1) * Co - o), K, K * L)
+    blocks = [(o, min(K, (g + 1) * Co - o), K, DOT + tile, g * src.Ci * src.plane * L, K * L)
               for g in range(dims.groups) for o in range(g * Co, (g + 1) * Co, K)]
     src.pads[0], src.pads[3], src.pads[6] = -(-dims.N // L) * (dims.C + dims.O), src.plane, 0
     src.size, y_size = -(-dims.N // L) * src.image * L, -(-dims.N // L) * dims.O * positions * L
-    return _weight_plan(dims, src, P, table, chunks, blocks, [], y_size, xo, np.arange(positions) * L, dims.N % L, L)
+    return _weight_plan(dims, src, P, table, chunks, blocks, y_size, xo, np.arange(positions) * L, dims.N % L, L)
 
 
-def _weight_plan(dims: ConvDims, src: _Source, P: int, table: np.ndarray, chunks: list, blocks: list, packs: list,
-                 y_size: int, xo: np.ndarray, yo: np.ndarray, keep: int, side_by_side: int = 1) -> WeightPlan:
-    """Tasks: blocks of channels x parts of the taps x slices of the positions, whose sums are added up in order."""
-    tiles, positions = -(-len(table) // P), prod(src.out)
+def _weight_plan(dims: ConvDims, src: _Source, P: int, table: np.ndarray, chunks: list, blocks: list, y_size: int,
+                 xo: np.ndarray, yo: np.ndarray, keep: int, side_by_side: int = 1) -> WeightPlan:
+    """Tasks: slices of the positions, whose sums are added up in order; where there are too many sums, blocks of channels x
+    parts of the taps x fewer slices. A slice reads its positions once, a part all of them."""
+    tiles, positions, kind = -(-len(table) // P), prod(src.out), int(blocks[0][3] >= DOT)
     wanted = -(-TASKS // len(blocks))
-    small = tiles * P * sum(block[-1] for block in blocks) <= SMALL
-    slices = max(1, min(len(chunks), wanted)) if small else 1  # a slice reads its positions once, a part all of them
-    parts = min(tiles, -(-wanted // slices))
+    small = tiles * P * sum(block[-1] for block in blocks) <= (SMALL_DOTS if kind else SMALL)
+    whole = small and not kind and len(chunks) >= TASKS  # a slice is a task, all channels of it
+    slices = TASKS if whole else max(1, min(len(chunks), wanted)) if small else 1
+    parts = 1 if whole else min(tiles, -(-wanted // slices))
     if not small:
         slices = max(1, min(len(chunks), wanted // parts))
-    gathers, tasks, sums_size = [], [], 0
-    for tile, y_from, origin, o, valid, width, each in blocks:
-        gathers.append((sums_size, o, valid, width, tile))
-        for i in range(slices):
-            span = [len(chunks) * (i + e) // slices for e in (0, 1)]
-            for j in range(parts):
-                part = [tiles * (j + e) // parts * P for e in (0, 1)]
-                tasks.append((j, i, tile, y_from, *part, origin, sums_size + (i * tiles * P + part[0]) * each, *span, valid))
+    rows, pieces, tasks, sums_size = [], [], [], 0
+    for b, (o, valid, width, tile, origin, each) in enumerate(blocks):
+        rows.append((sums_size, o, valid, width, tile, origin, each))
         sums_size += slices * tiles * P * each
-    tasks.sort(key=lambda task: task[:2])
-    strides = (src.image * side_by_side, dims.O * positions * side_by_side, positions * side_by_side,
-               src.Ci * prod(src.kernel), slices, tiles * P, side_by_side, dims.O)
-    return WeightPlan(src.pads, src.size, np.array(packs, np.int64).reshape(-1, 4), y_size, xo, yo, table,
-                      np.array([task[2:] for task in tasks]), np.array(chunks, np.int64).reshape(-1, 5), np.array(gathers),
-                      sums_size, np.array(strides), (int(blocks[0][0] >= DOT),), keep)
+        many = -(-len(table) * each // PIECE)
+        pieces += [(b, len(table) * i // many, len(table) * (i + 1) // many) for i in range(many)]
+    spans = [(len(chunks) * i // slices, len(chunks) * (i + 1) // slices) for i in range(slices)]
+    cuts = [tiles * j // parts * P for j in range(parts + 1)]
+    together = [(0, len(blocks))] if whole else [(b, b + 1) for b in range(len(blocks))]
+    tasks = [(*some, *part, i, *span) for part in pairwise(cuts) for i, span in enumerate(spans) for some in together]
+    slot = src.image if whole and src.size and 2 * dims.N >= TASKS else 0
+    if slot:  # an image is padded where it is used
+        src.pads[0] = src.pads[12] = 0
+    strides = (src.image * side_by_side * (not slot), dims.O * positions * side_by_side, positions * side_by_side,
+               src.Ci * prod(src.kernel), slices, tiles * P, side_by_side, dims.O, slot)
+    return WeightPlan(src.pads, slot or src.size, y_size, xo, yo, table, np.array(tasks), np.array(chunks, np.int64).reshape(-1, 5),
+                      np.array(rows), np.array(pieces), sums_size, np.array(strides), (kind,), keep)

@@ -7,7 +7,7 @@ Along an axis a tile of y is the product of two polynomials, known from its valu
 2, -2, 1/2, -1/2, as many as it takes. G evaluates the taps, A' and B' are what interpolation makes of it turned over. At a
 pair of points p and -p the even powers agree and the odd ones differ in sign, so their rows cost little more than one.
 Source: Lavin and Gray, "Fast algorithms for convolutional neural networks" (2016), section 4; for the matrices of any size,
-Blahut, "Fast Algorithms for Signal Processing" (2010), section 5.
+Blahut, "Fast Algorithms for Signal Processing" (2010), chapter 5.
 """
 
 from __future__ import annotations

@@ -5,6 +5,9 @@ The small cases of test_kernels_conv.py are all too small for the rung, so its f
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import tracemalloc
 from dataclasses import replace
 
@@ -252,3 +255,37 @@ def test_refuses_what_it_cannot_or_should_not(op, dims, dtype, why):
     kernel = next(k for k in kernels(op) if k.algorithm == "winograd")
     assert why in kernel.refuse(dims, np.dtype(dtype))
     assert choose(op, dims, np.dtype(dtype)).algorithm != "winograd"
+
+
+GUARDED = """
+import sys
+from tinyconv.kernels.conv import winograd, winograd_weights
+sys.path.insert(0, sys.argv[1])
+import test_kernels_winograd as t
+from guarded import Guarded, guarded, kept
+for op in t.MAPS:  # compiled while np is NumPy
+    t.RUN[op](*t.operands(op, t.EDGES["fives"]), t.EDGES["fives"])
+for module in (winograd, winograd_weights):
+    module.np = Guarded()
+    module.scratch = lambda name, size, dtype: guarded(size, dtype, at_end)
+for at_end in (True, False):
+    for dims in t.EDGES.values():
+        for op in t.MAPS:
+            args = []
+            for a in t.operands(op, dims):
+                args.append(guarded(a.shape, a.dtype, at_end))
+                args[-1][...] = a
+            t.within(op, args, dims, t.RUN[op](*args, dims))
+        kept.clear()
+print("untouched")
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="guard pages are set by mprotect, which this system lacks")
+def test_nothing_outside_an_array_is_touched(tmp_path):
+    """Every operand, result and buffer lies against pages that may not be read or written: a step outside is a crash."""
+    script, here = tmp_path / "guarded.py", os.path.dirname(__file__)
+    script.write_text(GUARDED)
+    done = subprocess.run([sys.executable, str(script), here], capture_output=True, text=True,
+                          env={**os.environ, "PYTHONPATH": os.pathsep.join([os.path.dirname(here), *sys.path])})
+    assert done.returncode == 0 and "untouched" in done.stdout, f"exit {done.returncode}: {done.stderr[-2000:]}"

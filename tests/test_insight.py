@@ -12,6 +12,7 @@ from tinyconv.plot import insight
 from tinyconv.train import (
     LrRange,
     TrainError,
+    abridged,
     configure,
     confusion,
     layer_maps,
@@ -22,6 +23,7 @@ from tinyconv.train import (
     saliency,
     worst,
 )
+from tinyconv.train.insight import Maps
 from tinyconv.train.lr_range import centred
 
 SCALE = normalise(scale=16)
@@ -67,6 +69,17 @@ def test_layer_maps_are_what_each_operation_gave(model, images):
     assert (found[1].maps == np.maximum(found[0].maps, 0)).all()
     pooled = found[2].maps.reshape(32, 4, 2, 4, 2).max((2, 4))
     assert (found[3].maps == pooled).all()
+
+
+def test_of_many_layers_those_are_kept_that_convolutions_end_in():
+    names = ["batch_norm in", "conv a", "batch_norm b", "relu", "conv c", "conv d", "add", "relu"]
+    found = [Maps(name, np.full((1, 2, 2), i)) for i, name in enumerate(names)]
+    assert abridged(found, 8) is found
+    kept = abridged(found, 7)
+    assert [m.name for m in kept] == ["batch_norm in", "conv a to relu", "conv c", "conv d to relu"]
+    assert [int(m.maps[0, 0, 0]) for m in kept] == [0, 3, 4, 7]  # each the last before the next convolution
+    assert [m.name for m in abridged(found, 3)] == ["batch_norm in", "conv c", "conv d to relu"]
+    assert [m.name for m in abridged(found, 1)] == ["batch_norm in"]
 
 
 def test_the_saliency_of_a_linear_model_is_the_row_of_its_weights(images):

@@ -216,8 +216,27 @@ def test_a_run_leaves_pictures_and_figures(tmp_path, monkeypatch, capsys):
     assert re.search(rf"held-out mean IoU +{outcome['accuracy']:.3f} \(\d", text) and "tinyconv evaluate run" in text
     assert ended("evaluate", "run") == 0
     assert f"mean IoU {outcome['accuracy']:.3f}" in capsys.readouterr().out
+    assert ended("pictures", "run") == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "run/confusion.png", "run/mistakes.png", "run/layers.png", "saliency.png is not drawn: fcn gives a class of each pixel"]
     assert ended("predict", "run", "image.png") == 2
     assert "predict takes one that reads images" in capsys.readouterr().err
+
+
+def test_an_autoencoder_shows_the_images_that_it_makes_least_of(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert ended("train", "--model", "autoencoder", "--epochs", "1", "--augment", "none", "--out", "run") == 0
+    text = capsys.readouterr().out
+    assert re.search(r"^epoch +loss +explained +validation", text, re.M) and (tmp_path / "run/reconstructions.png").exists()
+    drawn = {}
+    monkeypatch.setattr("tinyconv.plot.sheet", lambda rows, path, *names: drawn.update({path.name: rows}))
+    assert ended("pictures", "run") == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "run/mistakes.png", "run/layers.png", "saliency.png is not drawn: autoencoder gives the image itself"]
+    seen, made = drawn["mistakes.png"]
+    model, x = Run.open(tmp_path / "run").model().eval(), digits(train=False)[0] / np.float32(16)
+    errors = ((x - model(tc.from_numpy(x)).numpy()) ** 2).sum((1, 2, 3))
+    np.testing.assert_allclose(((seen - made) ** 2).sum((1, 2, 3)), np.sort(errors)[::-1][:8], rtol=1e-4)
 
 
 def ended(*args):

@@ -103,7 +103,7 @@ def reproduce(
 
 @app.command()
 def dcgan(
-    data: Annotated[str, Option(help="digits, mnist or fashion-mnist.")] = "mnist",
+    data: Annotated[str, Option(help="digits, mnist, fashion-mnist or scenes.")] = "mnist",
     epochs: Annotated[int, Option(help="Passes over the training samples.")] = 5,
     batch_size: Annotated[int, Option(help="Images to a step of each network.")] = 64,
     lr: Annotated[float, Option(help="Learning rate of both.")] = 2e-4,

@@ -8,11 +8,14 @@ from typing import Any
 import numpy as np
 
 from .. import plot
+from ..data.scenes import VOID
+from ..models import TASKS
 from ..train import (
     OBJECTIVES,
     Problem,
     Run,
     TrainError,
+    abridged,
     configure,
     confusion,
     layer_maps,
@@ -27,37 +30,69 @@ from ..train import (
     use_threads,
     worst,
 )
+from ..train.objective import confusion as pixel_confusion
 from ..train.picture import read_picture
+from ..train.score import forward
 from .screen import console
 
-MISTAKES = 24
+MISTAKES, SCENES = 24, 8
 IMAGES = 10  # of which the saliency is drawn
+ROWS = 20  # of layers.png
 
 
 def pictures(path: Path, images: list[Path], best: bool, out: Path | None, data_dir: Path | None, device: str) -> None:
     """Draw confusion.png, mistakes.png, layers.png and saliency.png, and print their paths; of given images the last two.
 
+    Where no class of an image is read, the saliency is left out, and where no class at all is, the confusion.
     Raises: TrainError for a run or an image that cannot be read, PlotError without matplotlib.
     """
     run, folder = Run.open(path), out or path
     use_threads(run.config.threads)
-    model, problem = on_device(run.model(best), device), run.problem
+    model, problem, task = on_device(run.model(best), device), run.problem, task_of(run.config)
     given = np.concatenate([read_picture(image, problem) for image in images[:IMAGES]]) if images else None
     folder.mkdir(parents=True, exist_ok=True)
     if given is None:
         samples, labels = load(run.config, data_dir).test
-        _mistakes(run.name, predict(model, samples, problem.transform), samples, labels, problem, folder)
-        given = samples[[int((labels == n).argmax()) for n in range(len(problem.classes))][:IMAGES]]
-    found = layer_maps(model, given[0], problem.transform)
-    salient, read = saliency(model, given, problem.transform)
-    names = [problem.classes[n] for n in read]
-    if found:
-        plot.layer_maps(given[0], found, _told(folder / "layers.png"),
-                        f"{run.name}: the maps of its layers, for an image read as {names[0]}")
+        given = samples[:1]
+        if task == "classify":
+            _mistakes(run.name, predict(model, samples, problem.transform), samples, labels, problem, folder)
+            given = samples[[int((labels == n).argmax()) for n in range(len(problem.classes))][:IMAGES]]
+        elif task == "segment":
+            _worst_scenes(run, forward(model, samples, problem.transform).argmax(1), samples, labels, folder)
+        else:
+            _worst_made(run, forward(model, samples, problem.transform), samples, folder)
+    if found := layer_maps(model, given[0], problem.transform):
+        shown = abridged(found, ROWS)
+        part = f", {len(shown)} of {len(found)}" if len(shown) < len(found) else ""
+        plot.layer_maps(given[0], shown, _told(folder / "layers.png"), f"{run.name}: the maps of its layers{part}")
     else:
         console().print(f"layers.png is not drawn: no layer of {run.config.model} makes maps")
-    plot.saliency_maps(given, salient, [f"read: {name}" for name in names], _told(folder / "saliency.png"),
+    if task != "classify":
+        console().print(f"saliency.png is not drawn: {run.config.model} gives {TASKS[task]}")
+        return
+    salient, read = saliency(model, given, problem.transform)
+    plot.saliency_maps(given, salient, [f"read: {problem.classes[n]}" for n in read], _told(folder / "saliency.png"),
                        f"{run.name}: the pixels that its answers hang on")
+
+
+def _worst_scenes(run: Run, found: np.ndarray, images: np.ndarray, labels: np.ndarray, folder: Path) -> None:
+    """The confusion of the pixels, and the scenes that most of them are misread of, the truth and what was found."""
+    wrong = (found != labels) & (labels != VOID)
+    share = 100 * wrong.sum() / (labels != VOID).sum()
+    plot.confusion_matrix(pixel_confusion(labels, found, len(run.problem.classes)), run.problem.classes,
+                          _told(folder / "confusion.png"),
+                          f"{run.name}: {share:.2f} % of the pixels of {len(images):,} scenes misread")
+    chosen = wrong.sum((1, 2)).argsort(kind="stable")[::-1][:SCENES]
+    seen = run.problem.transform(images[chosen], np.random.default_rng(0))
+    plot.segmentation(seen, labels[chosen], found[chosen], _told(folder / "mistakes.png"), f"{run.name}: its worst mistakes")
+
+
+def _worst_made(run: Run, made: np.ndarray, images: np.ndarray, folder: Path) -> None:
+    """The images that what was made of them is farthest from."""
+    seen = run.problem.transform(images, np.random.default_rng(0))
+    chosen = ((made - seen) ** 2).sum((1, 2, 3)).argsort(kind="stable")[::-1][:SCENES]
+    plot.sheet([seen[chosen], made[chosen]], _told(folder / "mistakes.png"), ("image", "made"),
+               f"{run.name}: its worst mistakes")
 
 
 def _mistakes(name: str, p: np.ndarray, images: np.ndarray, labels: np.ndarray, problem: Problem, folder: Path) -> None:

@@ -8,7 +8,7 @@ Read next: loop.py.
 """
 
 from .config import RECIPES, Config, TrainError, configure, read_config
-from .insight import confusion, layer_maps, saliency, worst
+from .insight import abridged, confusion, layer_maps, saliency, worst
 from .loop import Epoch, Training, Watch, fit
 from .lr_range import LrRange, lr_range
 from .objective import OBJECTIVES, ImageScore, PixelScore, iou, mean_iou, pixel_accuracy
@@ -19,7 +19,7 @@ from .threads import use_threads
 
 __all__ = [
     "OBJECTIVES", "PROBLEMS", "RECIPES", "Config", "Data", "Epoch", "ImageScore", "LrRange", "PixelScore", "Problem", "Run",
-    "Score", "TrainError", "Training", "Watch", "configure", "confusion", "evaluate", "fit", "iou", "layer_maps", "load",
-    "lr_range", "mean_iou", "new_model", "on_device", "pixel_accuracy", "predict", "read_config", "saliency", "task_of",
+    "Score", "TrainError", "Training", "Watch", "abridged", "configure", "confusion", "evaluate", "fit", "iou", "layer_maps",
+    "load", "lr_range", "mean_iou", "new_model", "on_device", "pixel_accuracy", "predict", "read_config", "saliency", "task_of",
     "use_threads", "vote", "worst",
 ]

@@ -76,6 +76,21 @@ def layer_maps(model: Module, image: np.ndarray, transform: Transform) -> list[M
     return look.found
 
 
+def abridged(found: list[Maps], most: int) -> list[Maps]:
+    """At most `most` of the results of `layer_maps`, in their order; all of them where they are no more.
+
+    Of more, the one that each convolution's normalisation, activation and pooling end in; of too many of these, evenly.
+    """
+    if len(found) <= most:
+        return found
+    starts = [i for i, layer in enumerate(found) if i == 0 or layer.name.startswith("conv")]
+    ends = [i - 1 for i in starts[1:]] + [len(found) - 1]
+    whole = [Maps(found[i].name if i == j else f"{found[i].name} to {found[j].name.split()[0]}", found[j].maps)
+             for i, j in zip(starts, ends)]
+    at = np.linspace(0, len(whole) - 1, min(most, len(whole))).round().astype(int)
+    return [whole[i] for i in at]
+
+
 def saliency(model: Module, images: np.ndarray, transform: Transform) -> tuple[np.ndarray, np.ndarray]:
     """Which pixels the answer hangs on: |d logit of the class read / d pixel|, the largest of the channels, and that class.
 

@@ -10,7 +10,8 @@ import pytest
 import tinyconv as tc
 from tinyconv import cases
 from tinyconv.autograd import grad, gradcheck, gradgradcheck
-from tinyconv.ops.conv import channel_sum, conv_bias_op, conv_input_grad_op, conv_op, conv_weight_grad_op
+from tinyconv.ops.conv import conv_bias_op, conv_input_grad_op, conv_op, conv_weight_grad_op
+from tinyconv.ops.rectify import channel_sum
 
 REFERENCE = "reference"
 SMALL = [name for name, d in cases.small.items() if d.macs <= 6000]

@@ -12,7 +12,7 @@ import tinyconv
 HOUSE = Path(tinyconv.__file__).parent
 
 # each room, and the rooms that it may import from; DESIGN's table, with what each room needs spelled out
-KERNELS = {"dims", "mode", "memory", "registry", "kernels"}
+KERNELS = {"blas", "dims", "mode", "memory", "registry", "kernels"}
 TAPE = {"mode", "tape", "tensor"}
 OPS = {"blas", "device", "dims", "registry", "forms", "random", "ops"} | TAPE
 NETS = OPS | {"autograd", "nn", "optim"}

@@ -40,6 +40,11 @@ def unfold(x: np.ndarray, dims: ConvDims) -> np.ndarray:
     return np.zeros((dims.N, dims.C * int(np.prod(dims.kernel)), int(np.prod(dims.output))), x.dtype)
 
 
+def linear(x: np.ndarray, w: np.ndarray, dims: tuple[int, int, int], **options: Any) -> np.ndarray:
+    """y (N, O)"""
+    return np.zeros((dims[0], dims[2]), x.dtype)
+
+
 def norm(x: np.ndarray, w: np.ndarray, b: np.ndarray, dims: NormDims, eps: float, *options: Any) -> tuple:
     """y of the shape of x, mean and variance (S,)"""
     return np.zeros(x.shape, x.dtype), np.zeros(dims.S, x.dtype), np.zeros(dims.S, x.dtype)
@@ -48,5 +53,6 @@ def norm(x: np.ndarray, w: np.ndarray, b: np.ndarray, dims: NormDims, eps: float
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "conv": conv, "conv_input_grad": fill_x, "pool_scatter": fill_x, "avg_pool_adjoint": fill_x, "fold": fill_x,
     "max_pool": choose_cells, "median_pool": choose_cells, "avg_pool": pool, "lp_pool": pool, "unfold": unfold, "norm": norm,
+    "linear": linear,
 }
 HOLLOWS = {op: Kernel(op, HOLLOW, fn, fuses=frozenset({"bias", "relu"}), automatic=False) for op, fn in FUNCTIONS.items()}

@@ -54,8 +54,8 @@ class _Listed(Module):
 class Sequential(_Listed):
     """Modules applied in turn: Sequential(a, b, c)(x) = c(b(a(x))). An OrderedDict or dict of modules gives them names.
 
-    A ReLU is done in the same pass as a convolution, batch norm or max pooling before it, and after a max pooling that
-    follows it: the same function, with fewer walks through memory.
+    A ReLU is done in the same pass as a convolution, linear layer, batch norm or max pooling before it, and after a max
+    pooling that follows it: the same function, with fewer walks through memory.
     Indexing gives a module, a slice another Sequential of the same modules.
     """
 

@@ -21,6 +21,8 @@ class Linear(Module):
     Both start uniform on [-b, b] with b = 1/sqrt(in_features), as in PyTorch.
     """
 
+    fuses_relu = True
+
     def __init__(self, in_features: int, out_features: int, bias: bool = True, *, dtype: Any = None):
         if in_features < 1 or out_features < 1:
             raise ValueError(f"Linear wants at least one feature on each side, got {in_features} and {out_features}")
@@ -36,8 +38,8 @@ class Linear(Module):
             bound = 1 / math.sqrt(self.in_features)
             init.uniform_(self.bias, -bound, bound, generator)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return linear(x, self.weight, self.bias)
+    def forward(self, x: Tensor, *, relu: bool = False) -> Tensor:
+        return linear(x, self.weight, self.bias, relu=relu)
 
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"

@@ -21,7 +21,7 @@ from ..registry import choose
 from ..tensor import Op, Tensor
 from . import pointwise
 from .dtypes import align_dtypes
-from .rectify import channel_sum, finish, rectified
+from .rectify import bias_rule, finish, rectified
 
 
 def _fill(name: str) -> Any:
@@ -51,15 +51,10 @@ def _store(name: str, relu: bool = False) -> Any:
     return fill
 
 
-def _bias_rule(g: Tensor, out: Any, p: Any, q: Any, b: Any, **meta: Any) -> Tensor:
-    """b <- channel_sum(g)"""
-    return channel_sum(g)
-
-
 # a map, its bias, and relu in one pass of the kernel: the rules are those of its parts
-conv_bias_op = Op("conv", _store("conv"), [*conv_op.rules, _bias_rule], keeps="x")
+conv_bias_op = Op("conv", _store("conv"), [*conv_op.rules, bias_rule], keeps="x")
 conv_relu_op = Op("conv_relu", _store("conv", relu=True), rectified(conv_op.rules), keeps="xy")
-conv_transpose_bias_op = Op("conv_input_grad", _store("conv_input_grad"), [*conv_input_grad_op.rules, _bias_rule], keeps="x")
+conv_transpose_bias_op = Op("conv_input_grad", _store("conv_input_grad"), [*conv_input_grad_op.rules, bias_rule], keeps="x")
 conv_transpose_relu_op = Op("conv_transpose_relu", _store("conv_input_grad", relu=True), rectified(conv_input_grad_op.rules),
                             keeps="xy")
 

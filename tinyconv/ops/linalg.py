@@ -7,16 +7,21 @@ Read next: conv.py, the same rule with a sliding window.
 
 from __future__ import annotations
 
+from functools import partial
 from math import prod
 from typing import Any
 
 import numpy as np
 
 from .. import blas
+from ..device import kind
 from ..forms import trilinear
+from ..registry import choose
 from ..tensor import Op, Tensor
 from .dtypes import align_dtypes, as_tensor
 from .pointwise import expand_to
+from .pointwise import relu as relu_of
+from .rectify import bias_rule, finish, rectified
 from .reduce import sum as sum_over
 from .shape import permute, reshape, unsqueeze
 
@@ -32,21 +37,26 @@ matmul_op, _, _ = trilinear(
     w=lambda x, y: blas.matmul(_t(x), y),  # (K, M) (M, N)
 )
 
+
+def _fill(name: str, a: Any, b: Any, dims: tuple[int, int, int]) -> Any:
+    """The slot of a linear layer of sizes (N, I, O) that this map fills, by the kernel that the registry picks."""
+    return choose(name, dims, a.dtype, kind(a)).fn(a, b, dims)
+
+
+def _store(x: Any, w: Any, b: Any = None, relu: bool = False) -> Any:
+    """x w^T plus a bias, and relu of it: in the kernel's own store, where it has that."""
+    dims = (*x.shape, len(w))
+    kernel = choose("linear", dims, x.dtype, kind(x))
+    if "relu" in kernel.fuses:
+        return kernel.fn(x, w, dims, bias=b, relu=relu)
+    return finish(kernel.fn(x, w, dims), b, relu)
+
+
 linear_op, _, _ = trilinear(
-    "linear",
-    y=lambda x, w: blas.matmul(x, w.T),  # (N, I) (I, O)
-    x=lambda y, w: blas.matmul(y, w),  # (N, O) (O, I)
-    w=lambda x, y: blas.matmul(y.T, x),  # (O, N) (N, I)
-)
-
-
-def _affine(x: Any, w: Any, b: Any) -> Any:
-    y = blas.matmul(x, w.T)
-    y += b
-    return y
-
-
-linear_bias_op = Op("linear", _affine, [*linear_op.rules, lambda g, y, x, w, b: sum_over(g, 0)], keeps="x")
+    "linear", y=_store, x=lambda y, w: _fill("linear_input_grad", y, w, (len(y), *w.shape[::-1])),
+    w=lambda x, y: _fill("linear_weight_grad", x, y, (*x.shape, y.shape[1])))
+linear_bias_op = Op("linear", _store, [*linear_op.rules, bias_rule], keeps="x")
+linear_relu_op = Op("linear_relu", partial(_store, relu=True), rectified(linear_op.rules), keeps="xy")
 
 
 def matmul(a: Tensor, b: Tensor) -> Tensor:
@@ -76,8 +86,11 @@ def matmul(a: Tensor, b: Tensor) -> Tensor:
     return matmul_op(a, b)
 
 
-def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """x weight^T + bias: x (..., in), weight (out, in), bias (out,). Raises ValueError with the shapes."""
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, relu: bool = False) -> Tensor:
+    """x weight^T + bias: x (..., in), weight (out, in), bias (out,). relu: the larger of that and 0, in the same pass.
+
+    Raises: ValueError with the shapes.
+    """
     if weight.ndim != 2 or x.ndim < 1 or x.shape[-1] != weight.shape[1]:
         raise ValueError(f"linear wants x (..., in_features) and weight (out_features, in_features), got {x.shape} "
                          f"and {weight.shape}")
@@ -87,8 +100,12 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         x, weight, *rest = align_dtypes(x, weight, *(() if bias is None else (bias,)))
         bias = rest[0] if rest else None
     if x.ndim != 2:
-        return reshape(linear(reshape(x, prod(x.shape[:-1]), x.shape[-1]), weight, bias), *x.shape[:-1], weight.shape[0])
-    return linear_op(x, weight) if bias is None else linear_bias_op(x, weight, bias)
+        flat = reshape(x, prod(x.shape[:-1]), x.shape[-1])
+        return reshape(linear(flat, weight, bias, relu=relu), *x.shape[:-1], weight.shape[0])
+    if bias is None:
+        y = linear_op(x, weight)
+        return relu_of(y) if relu else y
+    return (linear_relu_op if relu else linear_bias_op)(x, weight, bias)
 
 
 def einsum(equation: str, *operands: Tensor) -> Tensor:

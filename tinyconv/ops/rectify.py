@@ -30,6 +30,11 @@ def channel_sum(g: Tensor) -> Tensor:
     return channel_sum_op(g, shape=g.data.shape)
 
 
+def bias_rule(g: Tensor, out: Any, p: Any, q: Any, b: Any, **meta: Any) -> Tensor:
+    """b <- channel_sum(g)"""
+    return channel_sum(g)
+
+
 def let_through(g: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """The cotangent of what y = relu(. + b) was made from, and that of b."""
     if is_grad_enabled():

@@ -24,7 +24,7 @@ from ..geometry import floats_only
 from ..invoke import address
 from ..scratch import scratch
 from .simd_images import forward_images, input_grad_images
-from .simd_loops import BASES, correlate, correlate_planes, pack_item, run_channels, run_images, run_rows
+from .simd_loops import BASES, correlate, correlate_units, pack_item, run_channels, run_images, run_rows
 from .simd_plan import Plan, forward_plan, input_grad_plan
 from .simd_weight_loops import correlate_weights, gather, pack_operand, run_dots, run_taps
 from .simd_weights import WeightPlan, weight_grad_plan
@@ -81,12 +81,15 @@ def _correlate(x: np.ndarray, w: np.ndarray, plan: Plan, shape: tuple[int, ...],
     bases, sums = _rows("bases", n, 2 * BASES, np.dtype(np.int64)), _rows("sums", n, plan.sums, dtype)
     turned, out = _rows("turned", len(plan.packs), L * L, dtype), dst.reshape(-1)
     b = packed[:0] if bias is None else _flat(bias)
-    pack = address(pack_item, dtype, 0, x, src, plan.pads, w, b, packed, plan.packs, plan.in_w, plan.strides, L, turned)
+    pack = address(pack_item, dtype, 0, 0, x, src, plan.pads, w, b, packed, plan.packs, plan.in_w, plan.strides, L, turned)
     args = src, packed, plan.offs, plan.order, plan.table, plan.tasks, plan.strides, int(relu), L, bases[0], sums[0], out
     runs = _addresses(dtype, (run_rows, run_channels, run_images), plan.kinds, args)
-    drive = correlate_planes if plan.slot else correlate
-    drive(pack, runs, x, src, plan.pads, w, b, packed, plan.packs, plan.in_w, plan.offs, plan.order, plan.table, plan.tasks,
-          plan.strides, int(relu), L, bases, sums, turned, out)
+    head = pack, runs, x, src, plan.pads, w, b, packed, plan.packs, plan.in_w, plan.offs, plan.order, plan.table, plan.tasks
+    tail = plan.strides, int(relu), L, bases, sums, turned, out
+    if plan.slot:
+        correlate_units(*head, plan.units, *tail)
+    else:
+        correlate(*head, *tail)
     return dst
 
 

@@ -24,7 +24,7 @@ def correlate(pack, runs, x, src, pads, w, bias, packed, packs, taps, offs, orde
               turned, dst):
     """dst = the sum of simd_plan.py: `pack` the source and the weights, then `runs`, for each kind of tile, the tasks."""
     for i in prange(pads[0] + packs.shape[0]):
-        invoke(pack, (int(i), x, src, pads, w, bias, packed, packs, taps, strides, L, turned))
+        invoke(pack, (int(i), 0, x, src, pads, w, bias, packed, packs, taps, strides, L, turned))
     for i in prange(tasks.shape[0]):
         j = int(i)
         kind = (tasks[j, 0] >= CHANNEL) + (tasks[j, 0] >= IMAGES)
@@ -32,32 +32,32 @@ def correlate(pack, runs, x, src, pads, w, bias, packed, packs, taps, offs, orde
 
 
 @njit(parallel=True)
-def correlate_planes(pack, runs, x, src, pads, w, bias, packed, packs, taps, offs, order, table, tasks, strides, relu, L, bases,
-                     sums, turned, dst):
-    """The same where a task reads one plane: the thread that reads it pads it, in a slot of its own, and it is in its cache."""
+def correlate_units(pack, runs, x, src, pads, w, bias, packed, packs, taps, offs, order, table, tasks, units, strides, relu, L,
+                    bases, sums, turned, dst):
+    """The same where the thread that reads a plane, or a band of rows, pads it, in a slot of its own: it is in its cache."""
     blocks, slot, workers = packs.shape[0], strides[5], bases.shape[0]
     for i in prange(blocks):
-        invoke(pack, (int(i), x, src, pads, w, bias, packed, packs, taps, strides, L, turned))
+        invoke(pack, (int(i), 0, x, src, pads, w, bias, packed, packs, taps, strides, L, turned))
     for i in prange(workers):
-        k, plane, each = int(i), -1, tasks.shape[0] // pads[0]
+        k = int(i)
         mine = src[k * slot:(k + 1) * slot]
-        mine[:] = 0
-        for j in range(tasks.shape[0] * k // workers, tasks.shape[0] * (k + 1) // workers):
-            if j // each != plane:
-                plane = j // each
-                invoke(pack, (blocks + plane, x, mine, pads, w, bias, packed, packs, taps, strides, L, turned))
-            kind = (tasks[j, 0] >= CHANNEL) + (tasks[j, 0] >= IMAGES)
-            invoke(runs[kind], (j, mine, packed, offs, order, table, tasks, strides, relu, L, bases[k], sums[k], dst))
+        mine[strides[6]:] = 0  # tiles may read, and drop, a little past the last plane
+        for u in range(units.shape[0] * k // workers, units.shape[0] * (k + 1) // workers):
+            for plane in range(units[u, 0], units[u, 0] + units[u, 1]):
+                invoke(pack, (blocks + plane, units[u, 2], x, mine, pads, w, bias, packed, packs, taps, strides, L, turned))
+            for j in range(units[u, 3], units[u, 4]):
+                kind = (tasks[j, 0] >= CHANNEL) + (tasks[j, 0] >= IMAGES)
+                invoke(runs[kind], (j, mine, packed, offs, order, table, tasks, strides, relu, L, bases[k], sums[k], dst))
 
 
 @njit
-def pack_item(i, x, src, pads, w, bias, packed, packs, taps, strides, L, turned):
-    """A block of weights, or a plane of the source: with zeros around it, or with L images side by side."""
+def pack_item(i, row, x, src, pads, w, bias, packed, packs, taps, strides, L, turned):
+    """A block of weights, or a plane of the source: with zeros around it (from a padded row on), or with L images side by side."""
     blocks = packs.shape[0]
     if i < blocks:
         pack_weights(w, bias, packed, packs[i], taps, L, turned[i])
     elif pads[6] > 0:
-        pad_plane(x, src, pads, L, i - blocks)
+        pad_plane(x, src, pads, L, i - blocks, row)
     else:
         block, c = divmod(i - blocks, strides[4])
         pack_images(x, (block * L * strides[4] + c) * pads[3], strides[4] * pads[3], min(L, strides[3] - block * L), pads[3],
@@ -78,17 +78,18 @@ def pack_images(x, start, apart, rows, positions, dst, to, L):
 
 
 @njit
-def pad_plane(x, src, pads, L, i):
-    """Plane i of x into src with zeros around it; column j of the padded width goes to (j % m, j // m)."""
-    D, H, W, Dp, Hp, m, row = pads[1], pads[2], pads[3], pads[4], pads[5], pads[6], pads[7]
+def pad_plane(x, src, pads, L, i, row):
+    """Plane i of x into src with zeros around it, from padded row `row` on; column j of the padded width goes to
+    (j % m, j // m)."""
+    D, H, W, Dp, Hp, m, width = pads[1], pads[2], pads[3], pads[4], pads[5], pads[6], pads[7]
     d0, h0, w0 = pads[8], pads[9], pads[10]
     n, c = divmod(i, pads[11])
-    start, step, pitch = n * pads[12] + c * pads[13], pads[15], m * row
-    if i + 1 == pads[0]:
+    start, step, pitch = n * pads[12] + c * pads[13], pads[15], m * width
+    if i + 1 == pads[0] and pads[12] > 0:
         src[pads[0] // pads[11] * pads[12]:] = 0  # tiles may read, and drop, a little past the last plane
     for d in range(Dp):
-        for h in range(Hp):
-            b = start + d * pads[14] + h * step
+        for q in range(Hp):
+            h, b = row + q, start + d * pads[14] + q * step
             if d < d0 or d >= d0 + D or h < h0 or h >= h0 + H:
                 for j in range(b, b + pitch):
                     src[j] = 0
@@ -97,13 +98,13 @@ def pad_plane(x, src, pads, L, i):
             if m == 1:
                 for j in range(b, b + w0):
                     src[j] = 0
-                for j in range(b + w0 + W, b + row):
+                for j in range(b + w0 + W, b + width):
                     src[j] = 0
                 copy(x, a, src, b + w0, W)
             else:
                 for j in range(b, b + pitch):
                     src[j] = 0
-                split_row(x, a, W, src, b, m, row, w0, L)
+                split_row(x, a, W, src, b, m, width, w0, L)
 
 
 @njit

@@ -43,7 +43,8 @@ class Plan:
     order: np.ndarray  # and its row of the packed weights
     table: np.ndarray  # for every group of neighbours: offset in the source, in the destination, length
     tasks: np.ndarray  # rows of TASK_COLUMNS
-    strides: np.ndarray  # image to image of the source, of the destination, channel to channel of it; images, channels; slot
+    units: np.ndarray  # where threads pad for themselves: planes from, how many, padded row from, tasks from, to
+    strides: np.ndarray  # image to image of the source, of the destination, channel to channel of it; images, channels; slot, used
     sums: int  # numbers that a task needs for itself
     cost: float  # cycles by a count of issue slots
     kinds: tuple[int, ...]  # of the tiles of the tasks
@@ -51,7 +52,7 @@ class Plan:
 
     @property
     def slot(self) -> int:
-        """Numbers that a thread keeps for a plane that it pads itself; 0 where all planes are padded first."""
+        """Numbers that a thread keeps for what it pads itself; 0 where all planes are padded first."""
         return int(self.strides[5])
 
 
@@ -61,6 +62,24 @@ class Phase:
     rows: np.ndarray  # (offset in the source, offset in the destination) of every row
     length: int
     step: int  # from neighbour to neighbour in the destination
+    first: int = 0  # number of its first row, among those that Bands cuts
+
+
+@dataclass(frozen=True, slots=True)
+class Bands:
+    """Rows cut into bands of `each`, from number `first` on: the band from row b on reads `height` padded rows of the source,
+    from b*step + shift on. A thread pads a band, and does all that reads it while it is in the second-level cache."""
+
+    first: int
+    many: int
+    each: int
+    height: int
+    step: int
+    shift: int
+
+    def start(self, band: int) -> int:
+        """The first padded row that a band reads."""
+        return (self.first + band * self.each) * self.step + self.shift
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +108,30 @@ class Layout:
         return [planes, *size, *self.padded[:2], self.m, self.row, *before, self.channels, *self.steps]
 
 
+def _bands(dims: ConvDims, channels: int, width: int, span: tuple[int, int], step: int, shift: int, reach: int) -> Bands | None:
+    """Bands of rows span[0] ... span[1] - 1, each of which reads `reach` + 1 padded rows: as few as fill the threads and stay
+    in cache. None where that would pad many rows twice."""
+    rows = span[1] - span[0]
+    for many in range(-(-TASKS // max(dims.N, 1)), rows + 1):
+        each = -(-rows // many)
+        height = (each - 1) * step + reach + 1
+        if channels * height * width <= 2 * CHUNK:
+            many = -(-rows // each)
+            return Bands(span[0], many, each, height, step, shift) if many * height <= 1.3 * (rows * step + reach) else None
+    return None
+
+
 def forward_plan(dims: ConvDims, L: int) -> Plan:
     """Tables of conv(x, w) for vectors of L numbers."""
     size, kernel, out, s, pad, d = three_axes(dims)
     m, padded = s[2], tuple(i + lo + hi for i, (lo, hi) in zip(size, pad))
-    layout = Layout(dims.C, padded, m, (m > 1 or padded != size or gathers(dims)) and dims.C >= MIX * dims.groups)
+    copied = m > 1 or padded != size or gathers(dims)
+    bands = None
+    if copied and out[0] == padded[0] == 1 and dims.C > dims.groups:
+        bands = _bands(dims, dims.C, padded[2] + m, (0, out[1]), s[1], 0, (kernel[1] - 1) * d[1])
+    if bands:
+        padded = 1, bands.height, padded[2]
+    layout = Layout(dims.C, padded, m, copied and dims.C >= MIX * dims.groups)
     row, pitch = layout.row, layout.steps[2:]
     taps = [(index, a * d[0] * pitch[0] + b * d[1] * pitch[1] + c * d[2] % m * row + c * d[2] // m)
             for index, (a, b, c) in enumerate(product(*map(range, kernel)))]
@@ -102,7 +140,7 @@ def forward_plan(dims: ConvDims, L: int) -> Plan:
     pads = layout.pads(dims.N * dims.C, size, tuple(lo for lo, _ in pad))
     channels = (dims.C // dims.groups, dims.O // dims.groups)
     w_steps = (prod(kernel), channels[0] * prod(kernel))
-    return _plan(dims, channels, w_steps, layout, pads, [Phase(taps, rows, out[2], 1)], prod(out), L)
+    return _plan(dims, channels, w_steps, layout, pads, [Phase(taps, rows, out[2], 1)], prod(out), L, bands=bands)
 
 
 def input_grad_plan(dims: ConvDims, L: int) -> Plan:
@@ -112,7 +150,15 @@ def input_grad_plan(dims: ConvDims, L: int) -> Plan:
     lo = [max([0, *(max(e) - m0 for _, e, _, m0, _ in axis if e)]) for axis in axes]
     hi = [max([0, *(m0 + n - 1 - min(e) - (o - 1) for _, e, _, m0, n in axis if e)]) for axis, o in zip(axes, out)]
     padded = tuple(o + a + b for o, a, b in zip(out, lo, hi))
-    layout = Layout(dims.O, padded, 1, (padded != out or gathers(dims)) and dims.O >= MIX * dims.groups)
+    copied, bands = padded != out or gathers(dims), None
+    ends = [(max(e), min(e), m0, m0 + n) for _, e, _, m0, n in axes[1] if e]
+    if copied and size[0] == padded[0] == 1 and dims.O > dims.groups and ends:
+        high, low = max(e for e, *_ in ends), min(e for _, e, *_ in ends)
+        span = min(m for *_, m, _ in ends), max(m for *_, m in ends)
+        bands = _bands(dims, dims.O, padded[2], span, 1, lo[1] - high, high - low)
+    if bands:
+        padded = 1, bands.height, padded[2]
+    layout = Layout(dims.O, padded, 1, copied and dims.O >= MIX * dims.groups)
     pitch = layout.steps[2:]
     phases, partial = [], False
     for at in product(*axes):
@@ -124,11 +170,11 @@ def input_grad_plan(dims: ConvDims, L: int) -> Plan:
                 for a, b, c in product(range(len(kd)), range(len(kh)), range(len(kw)))][::-1]  # memory is walked upwards
         rows = [((md + a + lo[0]) * pitch[0] + (mh + b + lo[1]) * pitch[1] + mw + lo[2],
                  ((i_d + a * s[0]) * size[1] + ih + b * s[1]) * size[2] + iw) for a in range(nd) for b in range(nh)]
-        phases.append(Phase(taps, np.array(rows).reshape(-1, 2), nw, s[2]))
+        phases.append(Phase(taps, np.array(rows).reshape(-1, 2), nw, s[2], mh))
     pads = layout.pads(dims.N * dims.O, out, tuple(lo))
     channels = (dims.O // dims.groups, dims.C // dims.groups)
     w_steps = (channels[1] * prod(kernel), prod(kernel))
-    return _plan(dims, channels, w_steps, layout, pads, phases, prod(size), L, partial)
+    return _plan(dims, channels, w_steps, layout, pads, phases, prod(size), L, partial, bands)
 
 
 def _axis_phases(size: int, kernel: int, s: int, p: int, d: int) -> list[tuple[list[int], list[int], int, int, int]]:
@@ -163,17 +209,20 @@ def three_axes(dims: ConvDims) -> tuple:
 
 
 def _plan(dims: ConvDims, channels: Ints, w_steps: Ints, layout: Layout, pads: list[int], phases: list[Phase], dst_plane: int,
-          L: int, partial: bool = False) -> Plan:
-    """Tasks and tables: phases x groups x blocks of output channels x chunks of positions."""
+          L: int, partial: bool = False, bands: Bands | None = None) -> Plan:
+    """Tasks and tables: phases x groups x blocks of output channels x chunks of positions, or bands of rows."""
     (Ci, Co), (w_in, w_out) = channels, w_steps
-    image, channel, _, _ = layout.steps
-    plane = image // layout.channels
+    image, channel, _, pitch = layout.steps
+    plane, used = image // layout.channels, image
     chunks = max(-(-dims.N * Ci * plane // CHUNK), -(-TASKS // (len(phases) * dims.groups * -(-Co // (2 * L)))))
     # where a task reads one channel only, its thread pads the plane: 1.4 ms of a depthwise layer became 1.15
     alone = Ci == len(phases) == 1 and pads[0] >= TASKS and (layout.m > 1 or layout.padded != tuple(pads[1:4]))
     if alone:
-        image, channel = 0, 0
+        image, channel, bands, used = 0, 0, None, plane
         pads[12:14] = 0, 0
+    elif bands:  # 1.1 ms of padding beside 5 of multiplying became 0.5
+        image = pads[12] = 0
+    parts = dims.N * bands.many if bands else pads[0] if alone else 0
     taps, table = [np.empty((0, 3), int)], [np.empty((0, 3), int)]
     packs: list[tuple[int, ...]] = []
     tasks: list[tuple[int, ...]] = []
@@ -188,8 +237,12 @@ def _plan(dims: ConvDims, channels: Ints, w_steps: Ints, layout: Layout, pads: l
         c = np.arange(Ci)[:, None]
         taps.append(np.stack([(c * channel + off).ravel(), (c * w_in + k).ravel(), np.arange(T)], 1))
         table.append(neighbours(phase, across))
-        count = dims.N * len(table[-1])
-        each = len(table[-1]) if alone else -(-max(count, 1) // (chunks * wide)) * wide
+        per = len(table[-1])
+        if bands:
+            spans = _band_spans(bands, phase, per, dims.N, pitch)
+        else:
+            each = per if alone else -(-max(dims.N * per, 1) // (chunks * wide)) * wide
+            spans = [(n, at, min(at + each, dims.N * per), 0) for n, at in enumerate(range(0, dims.N * per, each))]
         for g in range(dims.groups):
             o = 0
             for tile, width in blocks:
@@ -197,22 +250,37 @@ def _plan(dims: ConvDims, channels: Ints, w_steps: Ints, layout: Layout, pads: l
                 packs.append((g * Co * Ci * min(w_steps) + o * w_out, w_out, valid, width, w_size, T,
                               first_tap, g * Co + o, *((1, 0, T) if w_in < w_out else (Ci, w_in, w_out))))
                 direct = tile < CHANNEL and phase.length >= L and phase.step == 1 and valid == width
-                tasks += [(n, tile, T, first_tap, w_size, at, min(at + each, count), len(table[-1]), first_row,
-                           (g * Co + o) * dst_plane, valid, g * Ci * channel, phase.step, direct)
-                          for n, at in enumerate(range(0, count, each))]
+                tasks += [(n * dims.groups + g if alone else n, tile, T, first_tap, w_size, at, end, per, first_row,
+                           (g * Co + o) * dst_plane, valid, g * Ci * channel - below, phase.step, direct)
+                          for n, at, end, below in spans]
                 w_size += (T + 1) * width
                 o += width
     tasks.sort(key=lambda task: task[0])  # chunks outermost: threads get equal shares, and a chunk stays in cache
     copied = reads_past or layout.mixed or layout.m > 1 or layout.padded != tuple(pads[1:4])
     rows = pads[0] * pads[1] * pads[2] * copied
     cost += rows * (25 + pads[3] * (0.3 if layout.m == 1 else 0.5 if layout.m in (2, 4) and pads[3] >= layout.m * L else 2.5))
-    slot = -(-(plane + 2 * L) // L) * L if alone else 0
+    slot = -(-(used + 2 * L) // L) * L if parts else 0
+    cuts = np.searchsorted([task[0] for task in tasks], np.arange(parts + 1))
+    units = [(i, 1, 0, *cuts[i:i + 2]) if alone else
+             (i // bands.many * layout.channels, layout.channels, bands.start(i % bands.many), *cuts[i:i + 2])
+             for i in range(parts)]
     offs, in_w, order = (np.ascontiguousarray(column) for column in np.concatenate(taps).T)
     return Plan(np.array([pads[0] if copied else 0, *pads[1:]]), slot or (pads[0] * plane + 2 * L if copied else 0),
                 np.array(packs).reshape(-1, 11), w_size, offs, in_w, order, np.concatenate(table),
-                np.array([task[1:] for task in tasks], np.int64).reshape(-1, TASK_COLUMNS),
-                np.array((image, dims.groups * Co * dst_plane, dst_plane, dims.N, dims.groups * Ci, slot)), SUMS, cost,
+                np.array([task[1:] for task in tasks], np.int64).reshape(-1, TASK_COLUMNS), np.array(units, np.int64).reshape(-1, 5),
+                np.array((image, dims.groups * Co * dst_plane, dst_plane, dims.N, dims.groups * Ci, slot, used)), SUMS, cost,
                 tuple(sorted({int(task[1] >= CHANNEL) for task in tasks})), partial)
+
+
+def _band_spans(bands: Bands, phase: Phase, per: int, images: int, pitch: int) -> list[tuple[int, int, int, int]]:
+    """(number of the band, groups of neighbours from, to, offset of the band) for every band that the phase has rows in."""
+    a_row, spans = per // len(phase.rows), []
+    for n, b in product(range(images), range(bands.many)):
+        start = bands.first + b * bands.each - phase.first
+        lo, hi = (min(max(row, 0), len(phase.rows)) * a_row for row in (start, start + bands.each))
+        if lo < hi:
+            spans.append((n * bands.many + b, n * per + lo, n * per + hi, bands.start(b) * pitch))
+    return spans
 
 
 def neighbours(phase: Phase, across: int) -> np.ndarray:

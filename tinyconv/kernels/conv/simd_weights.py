@@ -198,7 +198,7 @@ def _weight_plan(dims: ConvDims, src: _Source, P: int, table: np.ndarray, chunks
     cuts = [tiles * j // parts * P for j in range(parts + 1)]
     together = [(0, len(blocks))] if whole else [(b, b + 1) for b in range(len(blocks))]
     tasks = [(*some, *part, i, *span) for part in pairwise(cuts) for i, span in enumerate(spans) for some in together]
-    slot = src.image if whole and src.size and 2 * dims.N >= TASKS else 0
+    slot = src.image if whole and src.size and 2 * dims.N >= TASKS and chunks[0][2] <= positions else 0
     if slot:  # an image is padded where it is used
         src.pads[0] = src.pads[12] = 0
     strides = (src.image * side_by_side * (not slot), dims.O * positions * side_by_side, positions * side_by_side,

@@ -59,11 +59,11 @@ class Emitter:
         return self.b.call(self._masked, [self.b.bitcast(pointer, self.vec.as_pointer()),
                                           ir.Constant(I32, self.size), mask, self.zero if absent is None else absent])
 
-    def prefetch(self, pointer: Any) -> None:
+    def prefetch(self, pointer: Any, write: bool = False) -> None:
         """Ask for the line at `pointer`, which may be anywhere: a prefetch never faults."""
         ask = cgutils.get_or_insert_function(
             self.b.module, ir.FunctionType(ir.VoidType(), [pointer.type, I32, I32, I32]), "llvm.prefetch.p0")
-        self.b.call(ask, [pointer, I32(0), I32(3), I32(1)])
+        self.b.call(ask, [pointer, I32(int(write)), I32(3), I32(1)])
 
     def broadcast(self, scalar: Any) -> Any:
         undefined = ir.Constant(self.vec, ir.Undefined)

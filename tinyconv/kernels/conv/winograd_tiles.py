@@ -275,6 +275,9 @@ def _product(neighbours: bool, adds: bool) -> Any:
                         new += [e.fma(s, w, acc[i * nr + r]) for r, w in enumerate(ws)]
                     return new
 
+                if not adds:
+                    for n in range(nr * rows):
+                        e.prefetch(e.at(to, n * e.L), write=True)
                 start = [e.load(e.at(to, n * e.L)) if adds else e.zero for n in range(nr * rows)]
                 for n, v in enumerate(e.loop(tv, start, body)):
                     e.store(v, e.at(to, n * e.L))

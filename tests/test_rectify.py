@@ -120,7 +120,7 @@ def test_a_layer_of_ones_own_is_called_as_it_is():
     assert len(seen) == 1
 
 
-SHAPES = [(3, 5, 40, 41), (64, 6, 28, 28), (2, 300, 8, 9), (1, 1, 200, 200), (400, 3, 16)]
+SHAPES = [(3, 5, 40, 41), (64, 6, 28, 28), (2, 300, 8, 9), (1, 1, 200, 200), (400, 3, 16), (10, 100), (7, 5, 1)]
 
 
 @pytest.mark.parametrize("dtype", ["f4", "f8"])

@@ -18,6 +18,7 @@ from numba import prange
 from ..blas import matmul
 from ..registry import Kernel, register
 from . import gpu
+from .geometry import floats_only
 from .jit import njit
 
 u = np.uintp  # an unsigned index spares the test for Python's negative ones, which keeps a loop out of vectors
@@ -53,7 +54,7 @@ def thin(x: np.ndarray, w: np.ndarray, dims: tuple[int, int, int], bias: np.ndar
 
 
 def thin_input_grad(y: np.ndarray, w: np.ndarray, dims: tuple[int, int, int]) -> np.ndarray:
-    """x (N, I): a task owns some columns, adds four rows of weights at a time to them, and keeps them in its cache."""
+    """x (N, I): a task owns some columns, adds eight rows of weights at a time to them, and keeps them in its cache."""
     x = np.empty((dims[0], dims[1]), y.dtype)
     _mix_columns(np.ascontiguousarray(y), np.ascontiguousarray(w), x)
     return x
@@ -93,14 +94,16 @@ def _mix_columns(y, w, x):
     N, O = y.shape
     for task in prange((x.shape[1] + COLUMNS - 1) // COLUMNS):
         first = np.int64(task) * COLUMNS
-        last, rest = min(first + COLUMNS, x.shape[1]), O - O % 4
+        last, rest = min(first + COLUMNS, x.shape[1]), O - O % 8
         x[:, first:last] = 0
-        for o in range(0, rest, 4):
+        for o in range(0, rest, 8):
             for n in range(N):
                 a, b, c, d = y[n, o], y[n, o + 1], y[n, o + 2], y[n, o + 3]
+                e, f, g, h = y[n, o + 4], y[n, o + 5], y[n, o + 6], y[n, o + 7]
                 for i in range(first, last):
-                    x[u(n), u(i)] += (a * w[u(o), u(i)] + b * w[u(o + 1), u(i)]
-                                      + c * w[u(o + 2), u(i)] + d * w[u(o + 3), u(i)])
+                    x[u(n), u(i)] += (a * w[u(o), u(i)] + b * w[u(o + 1), u(i)] + c * w[u(o + 2), u(i)]
+                                      + d * w[u(o + 3), u(i)] + e * w[u(o + 4), u(i)] + f * w[u(o + 5), u(i)]
+                                      + g * w[u(o + 6), u(i)] + h * w[u(o + 7), u(i)])
         for o in range(rest, O):
             for n in range(N):
                 a = y[n, o]
@@ -130,8 +133,8 @@ def _sum_images(x, y, w):
 def refuse_thick(dims: tuple[int, int, int], dtype: np.dtype) -> str:
     """Small batches of floats, and weights that are worth more than one thread."""
     N, I, O = dims
-    if dtype not in (np.float32, np.float64):
-        return f"it takes float32 and float64, not {dtype}"
+    if why := floats_only(dims, dtype):
+        return why
     if not 0 < N <= MOST:
         return f"a batch of {N} is BLAS's: it takes 1 to {MOST}"
     return f"{I * O} weights are too few for more than a thread, it takes {LEAST} and more" if I * O < LEAST else ""

@@ -5,7 +5,7 @@
     bias_relu_grad   both, of y = max(x + b[c], 0)
 
 for arrays seen as (N, C, L). A channel is summed in blocks that its shape decides, each by one thread, and the blocks in
-order, in float64: the same bits on any number of threads.
+order, in float64: the same bits on any number of threads. The rows of a linear layer, where L is 1, one thread adds up.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from numba import prange
 
 from ..registry import Kernel, register
 from . import gpu
+from .geometry import floats_only
 from .gpu import cuda
 from .jit import njit
 
@@ -57,6 +58,10 @@ def channel_sum_reference(g: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 def channel_sum(g: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """One pass in memory order; NumPy sums rows of rows, one short row at a time."""
     N, C, L = _three(shape)
+    if L == 1:
+        db = np.zeros(C)
+        _row_sum(np.ascontiguousarray(g).reshape(N, C), db)
+        return db.astype(g.dtype)
     parts = np.empty((_blocks(N, C * L), C))
     _channel_sum(np.ascontiguousarray(g).reshape(N, C, L), parts)
     return parts.sum(0).astype(g.dtype)
@@ -77,6 +82,13 @@ def _channel_sum(g, parts):
                 parts[t, c] += s
 
 
+@njit
+def _row_sum(g, db):
+    for n in range(g.shape[0]):
+        for c in range(g.shape[1]):
+            db[u(c)] += g[u(n), u(c)]
+
+
 def bias_relu_grad_reference(g: np.ndarray, y: np.ndarray, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     """(dx, db) of max(x + b, 0): the masked g, and its sum over everything but the channels."""
     dx = relu_grad_reference(g, y, shape)
@@ -86,6 +98,10 @@ def bias_relu_grad_reference(g: np.ndarray, y: np.ndarray, shape: tuple[int, ...
 def bias_relu_grad(g: np.ndarray, y: np.ndarray, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     """One pass: what is let through is stored and summed at once."""
     N, C, L = _three(shape)
+    if L == 1:
+        dx, db = np.empty(shape, g.dtype), np.zeros(C)
+        _row_bias_relu_grad(np.ascontiguousarray(g).reshape(N, C), np.ascontiguousarray(y).reshape(N, C), dx.reshape(N, C), db)
+        return dx, db.astype(g.dtype)
     dx, parts = np.empty(shape, g.dtype), np.empty((_blocks(N, C * L), C))
     _bias_relu_grad(np.ascontiguousarray(g).reshape(N, C, L), np.ascontiguousarray(y).reshape(N, C, L),
                     dx.reshape(N, C, L), parts)
@@ -108,6 +124,15 @@ def _bias_relu_grad(g, y, dx, parts):
                     dx[n, c, i] = v
                     s += v
                 parts[t, c] += s
+
+
+@njit
+def _row_bias_relu_grad(g, y, dx, db):
+    for n in range(g.shape[0]):
+        for c in range(g.shape[1]):
+            v = g[u(n), u(c)] if y[u(n), u(c)] > 0 else g.dtype.type(0)
+            dx[u(n), u(c)] = v
+            db[u(c)] += v
 
 
 def _three(shape: tuple[int, ...]) -> tuple[int, int, int]:
@@ -149,15 +174,17 @@ def _relu_grad_kernel(dtype: str) -> gpu.Function:
 def refuse_small(shape: tuple[int, ...], dtype: np.dtype) -> str:
     """Compiled loops take large arrays of floats."""
     size = prod(shape)
-    if dtype not in (np.float32, np.float64):
-        return f"it takes float32 and float64, not {dtype}"
-    return f"{size} elements are too few to be worth a launch, which pays from {SMALL}" if size < SMALL else ""
+    return floats_only(shape, dtype) or (
+        f"{size} elements are too few to be worth a launch, which pays from {SMALL}" if size < SMALL else "")
 
 
 def refuse_short(shape: tuple[int, ...], dtype: np.dtype) -> str:
-    """The loops over (N, C, L) run along L."""
+    """The loops over (N, C, L) run along L, or where that is 1 along C, which is no launch."""
+    L = prod(shape[2:])
+    if L == 1:
+        return floats_only(shape, dtype)
     return refuse_small(shape, dtype) or (
-        f"rows of {prod(shape[2:])} are too short for vectors, it takes {SHORT} and more" if prod(shape[2:]) < SHORT else "")
+        f"rows of {L} are too short for vectors, it takes 1, or {SHORT} and more" if L < SHORT else "")
 
 
 LADDER = (

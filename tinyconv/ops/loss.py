@@ -16,6 +16,7 @@ import numpy as np
 
 from ..device import kind, like, namespace, same_device
 from ..forms import fused
+from ..registry import choose
 from ..tensor import Op, Tensor
 from . import pointwise
 from .pointwise import as_tensor, softplus, where
@@ -65,33 +66,35 @@ def cross_entropy(input: Tensor, target: Any, weight: Any = None, ignore_index: 
         q = target if isinstance(target, Tensor) else Tensor.wrap(t)
         return _soft_cross_entropy(x, q, w, reduction, label_smoothing)
     aim = _aim("cross_entropy", x.data, t, w, ignore_index, reduction, label_smoothing)
-    value, e, s = _forward(x.data, aim)
-    return cross_entropy_op.record(value, (x,), {"aim": aim, "e": e, "s": s})
+    value, p = _forward(x.data, aim)
+    return cross_entropy_op.record(value, (x,), {"aim": aim, "p": p})
 
 
-def _forward(x: Any, aim: Any) -> tuple[Any, Any, Any]:
-    """The loss, and what the backward pass wants: e = exp(x - max) and its sum s, so that p = e/s."""
-    z = x - x.max(1, keepdims=True)
-    e = np.exp(z)
-    s = e.sum(1, keepdims=True)
+def _forward(x: Any, aim: Any) -> tuple[Any, Any]:
+    """The loss, and what the backward pass wants: p."""
     if aim.dense is None:
-        each = (np.log(s)[:, 0] - z[aim.key]) * aim.share
+        each, p = choose("softmax_nll", x.shape, x.dtype, kind(x)).fn(x, aim.key, x.shape)
+        each *= aim.share
     else:
+        z = x - x.max(1, keepdims=True)
+        p = np.exp(z)
+        s = p.sum(1, keepdims=True)
+        p /= s
         each = (aim.dense * (np.log(s) - z)).sum(1)
-    return each if aim.none else each.sum(), e, s
+    return each if aim.none else each.sum(), p
 
 
-def _backward(needs: Any, g: Any, out: None, x: Any, aim: Any, e: Any, s: Any) -> list:
+def _backward(needs: Any, g: Any, out: None, x: Any, aim: Any, p: Any) -> list:
     if aim.dense is None:
         scale = g * aim.share
-        dx = e * ((scale[:, None] if scale.ndim else scale) / s)
+        dx = p * (scale[:, None] if scale.ndim else scale)
         dx[aim.key] -= scale
         return [dx]
     g = g[:, None] if aim.none else g
-    return [e * (aim.dense.sum(1, keepdims=True) * g / s) - aim.dense * g]
+    return [p * (aim.dense.sum(1, keepdims=True) * g) - aim.dense * g]
 
 
-def _parts(x: Tensor, aim: Any, e: Any, s: Any) -> Tensor:
+def _parts(x: Tensor, aim: Any, p: Any) -> Tensor:
     logp = log_softmax(x, 1)
     if aim.dense is None:
         share = aim.share if isinstance(aim.share, float) else Tensor.wrap(aim.share)
@@ -101,7 +104,7 @@ def _parts(x: Tensor, aim: Any, e: Any, s: Any) -> Tensor:
     return pointwise.neg(each if aim.none else sum_over(each))
 
 
-cross_entropy_op = fused("cross_entropy", _parts, lambda x, aim, e, s: _forward(x, aim)[0], _backward)
+cross_entropy_op = fused("cross_entropy", _parts, lambda x, aim, p: _forward(x, aim)[0], _backward)
 
 
 def nll_loss(input: Tensor, target: Any, weight: Any = None, ignore_index: int = -100, reduction: str = "mean") -> Tensor:

@@ -81,7 +81,7 @@ def _correlate(x: np.ndarray, w: np.ndarray, plan: Plan, shape: tuple[int, ...],
     bases, sums = _rows("bases", n, 2 * BASES, np.dtype(np.int64)), _rows("sums", n, plan.sums, dtype)
     turned, out = _rows("turned", len(plan.packs), L * L, dtype), dst.reshape(-1)
     b = packed[:0] if bias is None else _flat(bias)
-    pack = address(pack_item, dtype, 0, 0, x, src, plan.pads, w, b, packed, plan.packs, plan.in_w, plan.strides, L, turned)
+    pack = address(pack_item, dtype, 0, 1, 0, x, src, plan.pads, w, b, packed, plan.packs, plan.in_w, plan.strides, L, turned)
     args = src, packed, plan.offs, plan.order, plan.table, plan.tasks, plan.strides, int(relu), L, bases[0], sums[0], out
     runs = _addresses(dtype, (run_rows, run_channels, run_images), plan.kinds, args)
     head = pack, runs, x, src, plan.pads, w, b, packed, plan.packs, plan.in_w, plan.offs, plan.order, plan.table, plan.tasks

@@ -12,6 +12,7 @@ from ..invoke import invoke
 from ..jit import njit
 from ..tile import CHANNEL_TILES, ROW_TILES, channel_tile, copy, row_tile, split, turn
 
+ABREAST = 8  # planes padded together, row by row
 BASES = 16  # a task's own table holds twice this: more than the groups of any tile
 CHANNEL = len(ROW_TILES)
 IMAGES = CHANNEL + len(CHANNEL_TILES)
@@ -24,7 +25,7 @@ def correlate(pack, runs, x, src, pads, w, bias, packed, packs, taps, offs, orde
               turned, dst):
     """dst = the sum of simd_plan.py: `pack` the source and the weights, then `runs`, for each kind of tile, the tasks."""
     for i in prange(pads[0] + packs.shape[0]):
-        invoke(pack, (int(i), 0, x, src, pads, w, bias, packed, packs, taps, strides, L, turned))
+        invoke(pack, (int(i), 1, 0, x, src, pads, w, bias, packed, packs, taps, strides, L, turned))
     for i in prange(tasks.shape[0]):
         j = int(i)
         kind = (tasks[j, 0] >= CHANNEL) + (tasks[j, 0] >= IMAGES)
@@ -37,27 +38,29 @@ def correlate_units(pack, runs, x, src, pads, w, bias, packed, packs, taps, offs
     """The same where the thread that reads a plane, or a band of rows, pads it, in a slot of its own: it is in its cache."""
     blocks, slot, workers = packs.shape[0], strides[5], bases.shape[0]
     for i in prange(blocks):
-        invoke(pack, (int(i), 0, x, src, pads, w, bias, packed, packs, taps, strides, L, turned))
+        invoke(pack, (int(i), 1, 0, x, src, pads, w, bias, packed, packs, taps, strides, L, turned))
     for i in prange(workers):
         k = int(i)
         mine = src[k * slot:(k + 1) * slot]
         mine[strides[6]:] = 0  # tiles may read, and drop, a little past the last plane
         for u in range(units.shape[0] * k // workers, units.shape[0] * (k + 1) // workers):
-            for plane in range(units[u, 0], units[u, 0] + units[u, 1]):
-                invoke(pack, (blocks + plane, units[u, 2], x, mine, pads, w, bias, packed, packs, taps, strides, L, turned))
+            first, end = units[u, 0], units[u, 0] + units[u, 1]
+            for plane in range(first, end, ABREAST):
+                some = min(ABREAST, end - plane)
+                invoke(pack, (blocks + plane, some, units[u, 2], x, mine, pads, w, bias, packed, packs, taps, strides, L, turned))
             for j in range(units[u, 3], units[u, 4]):
                 kind = (tasks[j, 0] >= CHANNEL) + (tasks[j, 0] >= IMAGES)
                 invoke(runs[kind], (j, mine, packed, offs, order, table, tasks, strides, relu, L, bases[k], sums[k], dst))
 
 
 @njit
-def pack_item(i, row, x, src, pads, w, bias, packed, packs, taps, strides, L, turned):
-    """A block of weights, or a plane of the source: with zeros around it (from a padded row on), or with L images side by side."""
+def pack_item(i, some, row, x, src, pads, w, bias, packed, packs, taps, strides, L, turned):
+    """A block of weights, or of the source some planes with zeros around them, or a plane of L images side by side."""
     blocks = packs.shape[0]
     if i < blocks:
         pack_weights(w, bias, packed, packs[i], taps, L, turned[i])
     elif pads[6] > 0:
-        pad_plane(x, src, pads, L, i - blocks, row)
+        pad_planes(x, src, pads, L, i - blocks, some, row)
     else:
         block, c = divmod(i - blocks, strides[4])
         pack_images(x, (block * L * strides[4] + c) * pads[3], strides[4] * pads[3], min(L, strides[3] - block * L), pads[3],
@@ -78,33 +81,37 @@ def pack_images(x, start, apart, rows, positions, dst, to, L):
 
 
 @njit
-def pad_plane(x, src, pads, L, i, row):
-    """Plane i of x into src with zeros around it, from padded row `row` on; column j of the padded width goes to
-    (j % m, j // m)."""
+def pad_planes(x, src, pads, L, i, some, row):
+    """Planes i, i + 1, ... of x into src with zeros around them, from padded row `row` on; column j of the padded width goes to
+    (j % m, j // m). Row by row, so that the rows of several channels, where they lie side by side, fill whole lines."""
     D, H, W, Dp, Hp, m, width = pads[1], pads[2], pads[3], pads[4], pads[5], pads[6], pads[7]
     d0, h0, w0 = pads[8], pads[9], pads[10]
     n, c = divmod(i, pads[11])
     start, step, pitch = n * pads[12] + c * pads[13], pads[15], m * width
-    if i + 1 == pads[0] and pads[12] > 0:
+    if i + some == pads[0] and pads[12] > 0:
         src[pads[0] // pads[11] * pads[12]:] = 0  # tiles may read, and drop, a little past the last plane
     for d in range(Dp):
         for q in range(Hp):
-            h, b = row + q, start + d * pads[14] + q * step
-            if d < d0 or d >= d0 + D or h < h0 or h >= h0 + H:
-                for j in range(b, b + pitch):
-                    src[j] = 0
-                continue
-            a = ((i * D + d - d0) * H + h - h0) * W
-            if m == 1:
-                for j in range(b, b + w0):
-                    src[j] = 0
-                for j in range(b + w0 + W, b + width):
-                    src[j] = 0
-                copy(x, a, src, b + w0, W)
-            else:
-                for j in range(b, b + pitch):
-                    src[j] = 0
-                split_row(x, a, W, src, b, m, width, w0, L)
+            h = row + q
+            for f in range(some):
+                b = start + f * pads[13] + d * pads[14] + q * step
+                if d < d0 or d >= d0 + D or h < h0 or h >= h0 + H:
+                    for j in range(b, b + pitch):
+                        src[j] = 0
+                    continue
+                a = (((i + f) * D + d - d0) * H + h - h0) * W
+                if m == 1:
+                    for j in range(b, b + w0):
+                        src[j] = 0
+                    for j in range(b + w0 + W, b + width):
+                        src[j] = 0
+                    copy(x, a, src, b + w0, W)
+                else:
+                    for j in range(w0):
+                        src[b + j % m * width + j // m] = 0
+                    for j in range(w0 + W, pitch):
+                        src[b + j % m * width + j // m] = 0
+                    split_row(x, a, W, src, b, m, width, w0, L)
 
 
 @njit

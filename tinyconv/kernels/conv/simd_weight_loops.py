@@ -11,7 +11,7 @@ from numba import prange
 from ..invoke import invoke
 from ..jit import njit
 from ..tile import CHANNEL_TILES, DOT_TILES, copy, dot_tile, tap_tile, turn
-from .simd_loops import BASES, CHANNEL_G, CHANNEL_P, CHANNEL_R, pack_images, pad_plane
+from .simd_loops import BASES, CHANNEL_G, CHANNEL_P, CHANNEL_R, pack_images, pad_planes
 
 DOT = len(CHANNEL_TILES)
 DOT_K, DOT_P = (tuple(c) for c in zip(*DOT_TILES))
@@ -40,7 +40,7 @@ def correlate_weights(pack, runs, gather, N, x, src, pads, y, packed, xo, yo, ta
 def pack_operand(i, N, x, src, pads, y, packed, strides, L):
     """A plane of x with zeros around it; by images, L planes of either operand side by side."""
     if pads[6] > 0:
-        pad_plane(x, src, pads, L, i, 0)
+        pad_planes(x, src, pads, L, i, 1, 0)
         return
     C, O, plane, positions = pads[11], strides[7], pads[3], strides[2] // L
     planes = pads[0] // (C + O) * C
@@ -85,8 +85,8 @@ def run_taps(i, x, src, pads, y, packed, xo, yo, table, tasks, chunks, blocks, s
     for c in range(task[5], task[6]):
         n, o0, T = chunks[c, 0], chunks[c, 1], chunks[c, 2]
         if strides[8] > 0 and bases[HELD] != n:
-            for plane in range(n * pads[11], (n + 1) * pads[11]):
-                pad_plane(x, src, pads, L, plane, 0)
+            for c in range(pads[11]):
+                pad_planes(x, src, pads, L, n * pads[11] + c, 1, 0)
             bases[HELD] = n
         for b in range(b0, b1):
             o, valid, width, size, origin, each = blocks[b, 1], blocks[b, 2], blocks[b, 3], blocks[b, 4], blocks[b, 5], blocks[b, 6]

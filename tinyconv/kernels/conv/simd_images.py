@@ -20,7 +20,7 @@ from ...dims import ConvDims, Ints
 from ..tile import ROW_TILES
 from .simd_plan import IMAGES, TASK_COLUMNS, TASKS, Plan, three_axes
 
-SLOWER = 1.2  # than the count says: the source is read from the second-level cache, a line a step and block
+SLOWER = 1.36  # than the count says: the source is read from the second-level cache, a line a step and block
 LARGEST = 1 << 20  # steps that the tables of one plan may hold
 
 Reach = list[list[tuple[int, int]]]  # for every position of an axis: (tap, position in the source) of what reaches it
@@ -70,7 +70,7 @@ def image_cost(dims: ConvDims, channels: Ints, src_plane: int, axes: list[Reach]
         return float("inf"), 0
     costs = []
     for i, (R, K) in enumerate(ROW_TILES):
-        each = steps * max(1.05 * R * K / 2, (R + K + 2) / 2, 4) + positions * (60 + 10 * R * K)
+        each = steps * max(R * K / 2 + (R + K + 2) / 4, 4) + positions * (60 + 10 * R * K)
         costs.append((each * -(-blocks // R) * -(-Co // K), i))
     cost, tile = min(costs)
     return SLOWER * dims.groups * (cost + blocks * Ci * src_plane * 9), tile

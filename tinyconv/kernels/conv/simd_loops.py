@@ -87,14 +87,14 @@ def pad_planes(x, src, pads, L, i, some, row):
     D, H, W, Dp, Hp, m, width = pads[1], pads[2], pads[3], pads[4], pads[5], pads[6], pads[7]
     d0, h0, w0 = pads[8], pads[9], pads[10]
     n, c = divmod(i, pads[11])
-    start, step, pitch = n * pads[12] + c * pads[13], pads[15], m * width
+    start, plane, depth, step, pitch = n * pads[12] + c * pads[13], pads[13], pads[14], pads[15], m * width
     if i + some == pads[0] and pads[12] > 0:
         src[pads[0] // pads[11] * pads[12]:] = 0  # tiles may read, and drop, a little past the last plane
     for d in range(Dp):
         for q in range(Hp):
             h = row + q
             for f in range(some):
-                b = start + f * pads[13] + d * pads[14] + q * step
+                b = start + f * plane + d * depth + q * step
                 if d < d0 or d >= d0 + D or h < h0 or h >= h0 + H:
                     for j in range(b, b + pitch):
                         src[j] = 0

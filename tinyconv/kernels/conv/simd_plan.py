@@ -294,20 +294,21 @@ def neighbours(phase: Phase, across: int) -> np.ndarray:
 def _blocks(phase: Phase, T: int, Co: int, L: int) -> tuple[float, list[tuple[int, int]]]:
     """The tiles that cover Co channels, (number, channels) each: those that a count of issue slots finds cheapest.
 
-    Two multiply-adds or two loads a cycle; a load of x that straddles a line counts twice; storing costs what it does.
+    Two multiply-adds or two loads a cycle, and measured on tiles in cache, a load holds up half a multiply-add even so; a load
+    of x that straddles a line counts twice; weights beyond the first-level cache cost half a cycle a line; storing costs what it does.
     """
     costs = []
     direct = phase.length >= L and phase.step == 1
     for tile, (R, K) in enumerate(ROW_TILES):
         lines = (R + 1) / len(phase.taps) if T * R * L > FIRST_LEVEL else 0  # of x, from the second-level cache
-        each = T * max(1.08 * R * K / 2, (2 * R + K) / 2, 4, 2.5 * lines) + 30 + R * K * (1 if direct else 20)
+        each = T * max(R * K / 2 + (2 * R + K + 2) / 4, 4, 2.5 * lines) + 30 + R * K * (1 if direct else 20)
         costs.append((-(-phase.length // L) * each / R * -(-Co // K), [(tile, K)] * -(-Co // K)))
     full, rest = divmod(Co, 2 * L)
     pair, single = full + (rest > L), int(0 < rest <= L)
     for P, G in ((P, G) for R, P, G in CHANNEL_TILES if R == 1 and G <= phase.length):
         each = 0.0
         for R, n in ((2, pair), (1, single)):
-            slots = max(R * P * G / 2, (R + P * G) / 2, 4) * (1.1 if G == 1 else 1)
+            slots = max(R * P * G / 2 + (R + P * G + 2) / 4 + R * (T * R * L > FIRST_LEVEL) / 2, 4) * (1.1 if G == 1 else 1)
             each += n * (T * slots + 30 + R * P * (48 if phase.step == 1 else 20 * G))
         tiles = [(CHANNEL + CHANNEL_TILES.index((R, P, G)), R * L) for R, n in ((2, pair), (1, single)) for _ in range(n)]
         costs.append((-(-phase.length // G) * each / P, tiles))

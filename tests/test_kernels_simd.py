@@ -33,6 +33,12 @@ edges = {
     "stride_2_wide": conv_dims((2, 2, 7, 71), (5, 2, 3, 3), stride=2, padding=1),
     "planes_alone": conv_dims((2, 17, 9, 20), (34, 1, 3, 3), padding=1, groups=17, stride=(2, 1)),
     "images_of_one_channel": conv_dims((17, 1, 9, 21), (37, 1, 3, 3), padding=1),
+    "bands": conv_dims((8, 9, 41, 23), (33, 9, 3, 3), stride=2, padding=1),
+    "bands_of_phases": conv_dims((9, 17, 60, 19), (17, 17, 3, 3), padding=((0, 2), (3, 1)), stride=(1, 2)),
+    "bands_of_groups": conv_dims((8, 6, 64, 20), (10, 3, 5, 2), stride=(3, 2), padding=2, groups=2),
+    "bands_of_padding": conv_dims((8, 8, 50, 16), (8, 8, 3, 3), padding=(30, 1)),
+    "lines_side_by_side": conv_dims((16, 9, 200), (17, 9, 5), padding=2),
+    "two_images_a_chunk": conv_dims((32, 8, 9, 9), (40, 8, 3, 3), padding=1),
     "no_image": conv_dims((0, 3, 5, 5), (2, 3, 3, 3)),
     "groups_of_17": conv_dims((2, 34, 8, 8), (34, 17, 3, 3), padding=1, groups=2),
 }
@@ -74,6 +80,17 @@ def test_edges_equal_the_definition(name, dtype):
         check(name, dims, dtype)
 
 
+def test_the_edges_reach_every_way_to_pad():
+    """Planes alone, bands of rows, images of a thread, and planes for all: each is what some edge takes."""
+    L = emit.lanes(4)
+    plans = [f(dims, L) for dims in edges.values() if dims.N for f in (simd.forward, simd.input_grad)]
+    assert any(p.slot and (p.units[:, 1] == 1).all() for p in plans), "planes alone"
+    assert any(p.slot and (p.units[:, 1] > 1).all() and p.units[:, 2].any() for p in plans), "bands"
+    assert any(not p.slot and p.src_size for p in plans), "shared"
+    weights = [simd.weight_grad(dims, L) for dims in edges.values() if dims.N]
+    assert {bool(p.slot) for p in weights if p.src_size} == {True, False}
+
+
 @pytest.mark.parametrize("number", range(simd_plan.IMAGES))
 def test_every_tile_of_rows_and_channels(monkeypatch, forget, number):
     def forced(phase, T, Co, L):
@@ -88,7 +105,8 @@ def test_every_tile_of_rows_and_channels(monkeypatch, forget, number):
 
     chosen = simd_plan._blocks
     monkeypatch.setattr(simd_plan, "_blocks", forced)
-    for dims in (cases.small["ragged"], cases.small["dilated_stride"], edges["one_channel"], edges["groups_of_17"]):
+    for dims in (cases.small["ragged"], cases.small["dilated_stride"], edges["one_channel"], edges["groups_of_17"],
+                 edges["bands_of_groups"]):
         check("conv", dims)
         check("conv_input_grad", dims)
 
@@ -177,7 +195,8 @@ def test_relu_keeps_nan():
 
 
 @pytest.mark.parametrize("dims", [cases.layers["mnist.c1"], cases.layers["mnist.c2"], cases.small["ragged"],
-                                  cases.small["dilated_stride"]])
+                                  cases.small["dilated_stride"], edges["bands"], edges["bands_of_phases"],
+                                  edges["lines_side_by_side"]])
 def test_the_same_bits_for_any_number_of_threads_and_every_run(dims):
     rng = np.random.default_rng(3)
     a = {k: rng.standard_normal(s, "float32") for k, s in zip("xwy", (dims.x_shape, dims.w_shape, dims.y_shape))}

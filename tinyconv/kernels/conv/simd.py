@@ -6,7 +6,8 @@ The tiles are kernels/tile.py. simd_plan.py turns a geometry into tables, and ch
 channels; simd_images.py for vectors of images; simd_weights.py for the weight gradient. simd_loops.py and
 simd_weight_loops.py are the compiled drivers, which know tables and no geometry: a new shape is never a new compilation.
 The sums run in an order that the shape alone decides, so results are the same bit for bit for any number of threads.
-Scratch: a padded copy of one operand and the packed other one. Padding is multiplied: an infinite weight makes NaN there.
+Scratch: a padded copy of one operand, or a band of it for each thread, and the packed other one.
+Padding is multiplied: an infinite weight makes NaN there.
 """
 
 from __future__ import annotations
@@ -110,12 +111,12 @@ def scratch_bytes(plan_of: Callable[[ConvDims, int], Any]) -> Callable[[ConvDims
 
 def plan_rows(plan: Plan) -> int:
     """How many tables and sums are needed: one for each task, or for each thread where threads pad for themselves."""
-    return numba.get_num_threads() if plan.slot else max(len(plan.tasks), 1)
+    return min(numba.get_num_threads(), len(plan.units)) if plan.slot else max(len(plan.tasks), 1)
 
 
 def weight_rows(plan: WeightPlan) -> int:
-    """How many threads have tasks."""
-    return min(numba.get_num_threads(), len(plan.tasks))
+    """How many threads have tasks; where they pad, no more than there are images, so that it never takes more than a copy."""
+    return min(numba.get_num_threads(), len(plan.tasks), *([int(plan.chunks[-1, 0]) + 1] if plan.slot else []))
 
 
 def refuse(dims: ConvDims, dtype: np.dtype) -> str:

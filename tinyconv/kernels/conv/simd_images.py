@@ -118,7 +118,8 @@ def image_plan(dims: ConvDims, channels: Ints, w_steps: Ints, src_plane: Ints, a
     return Plan(pads, blocks * dims.groups * Ci * pitch * L, np.array(packs), channel_blocks * (T + 1) * K,
                 np.concatenate(offs), every // taps * w_in + every % taps if w_in >= w_out else every, np.concatenate(order),
                 np.array(table), np.array([task[1:] for task in tasks]).reshape(-1, TASK_COLUMNS), np.empty((0, 5), np.int64),
-                np.array((dims.groups * Ci * pitch * L, dims.groups * Co * positions, positions, dims.N, dims.groups * Ci, 0, 0)),
+                np.array((dims.groups * Ci * pitch * L, dims.groups * Co * positions, positions, dims.N, dims.groups * Ci,
+                          0, 0)),
                 (R * K + 1) * L * L, cost, (2,), False)
 
 

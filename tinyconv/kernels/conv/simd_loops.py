@@ -47,7 +47,8 @@ def correlate_units(pack, runs, x, src, pads, w, bias, packed, packs, taps, offs
             first, end = units[u, 0], units[u, 0] + units[u, 1]
             for plane in range(first, end, ABREAST):
                 some = min(ABREAST, end - plane)
-                invoke(pack, (blocks + plane, some, units[u, 2], x, mine, pads, w, bias, packed, packs, taps, strides, L, turned))
+                invoke(pack, (blocks + plane, some, units[u, 2], x, mine, pads, w, bias, packed, packs, taps, strides, L,
+                              turned))
             for j in range(units[u, 3], units[u, 4]):
                 kind = (tasks[j, 0] >= CHANNEL) + (tasks[j, 0] >= IMAGES)
                 invoke(runs[kind], (j, mine, packed, offs, order, table, tasks, strides, relu, L, bases[k], sums[k], dst))

@@ -44,7 +44,7 @@ class Plan:
     table: np.ndarray  # for every group of neighbours: offset in the source, in the destination, length
     tasks: np.ndarray  # rows of TASK_COLUMNS
     units: np.ndarray  # where threads pad for themselves: planes from, how many, padded row from, tasks from, to
-    strides: np.ndarray  # image to image of the source, of the destination, channel to channel of it; images, channels; slot, used
+    strides: np.ndarray  # image to image of source, of destination, channel to channel of it; images, channels; slot, its use
     sums: int  # numbers that a task needs for itself
     cost: float  # cycles by a count of issue slots
     kinds: tuple[int, ...]  # of the tiles of the tasks
@@ -261,13 +261,16 @@ def _plan(dims: ConvDims, channels: Ints, w_steps: Ints, layout: Layout, pads: l
     cost += rows * (25 + pads[3] * (0.3 if layout.m == 1 else 0.5 if layout.m in (2, 4) and pads[3] >= layout.m * L else 2.5))
     slot = -(-(used + 2 * L) // L) * L if parts else 0
     cuts = np.searchsorted([task[0] for task in tasks], np.arange(parts + 1))
-    units = [(i, 1, 0, *cuts[i:i + 2]) if alone else
-             (i // bands.many * layout.channels, layout.channels, bands.start(i % bands.many), *cuts[i:i + 2])
-             for i in range(parts)]
+    if bands:
+        units = [(i // bands.many * layout.channels, layout.channels, bands.start(i % bands.many), *cuts[i:i + 2])
+                 for i in range(parts)]
+    else:
+        units = [(i, 1, 0, *cuts[i:i + 2]) for i in range(parts)]
     offs, in_w, order = (np.ascontiguousarray(column) for column in np.concatenate(taps).T)
     return Plan(np.array([pads[0] if copied else 0, *pads[1:]]), slot or (pads[0] * plane + 2 * L if copied else 0),
                 np.array(packs).reshape(-1, 11), w_size, offs, in_w, order, np.concatenate(table),
-                np.array([task[1:] for task in tasks], np.int64).reshape(-1, TASK_COLUMNS), np.array(units, np.int64).reshape(-1, 5),
+                np.array([task[1:] for task in tasks], np.int64).reshape(-1, TASK_COLUMNS),
+                np.array(units, np.int64).reshape(-1, 5),
                 np.array((image, dims.groups * Co * dst_plane, dst_plane, dims.N, dims.groups * Ci, slot, used)), SUMS, cost,
                 tuple(sorted({int(task[1] >= CHANNEL) for task in tasks})), partial)
 
@@ -295,7 +298,8 @@ def _blocks(phase: Phase, T: int, Co: int, L: int) -> tuple[float, list[tuple[in
     """The tiles that cover Co channels, (number, channels) each: those that a count of issue slots finds cheapest.
 
     Two multiply-adds or two loads a cycle, and measured on tiles in cache, a load holds up half a multiply-add even so; a load
-    of x that straddles a line counts twice; weights beyond the first-level cache cost half a cycle a line; storing costs what it does.
+    of x that straddles a line counts twice; weights beyond the first-level cache cost half a cycle a line; storing costs
+    what it does.
     """
     costs = []
     direct = phase.length >= L and phase.step == 1

@@ -11,7 +11,7 @@ from numba import prange
 from ..invoke import invoke
 from ..jit import njit
 from ..tile import CHANNEL_TILES, DOT_TILES, copy, dot_tile, tap_tile, turn
-from .simd_loops import BASES, CHANNEL_G, CHANNEL_P, CHANNEL_R, pack_images, pad_planes
+from .simd_loops import BASES, CHANNEL_G, CHANNEL_P, pack_images, pad_planes
 
 DOT = len(CHANNEL_TILES)
 DOT_K, DOT_P = (tuple(c) for c in zip(*DOT_TILES))
@@ -89,7 +89,8 @@ def run_taps(i, x, src, pads, y, packed, xo, yo, table, tasks, chunks, blocks, s
                 pad_planes(x, src, pads, L, n * pads[11] + c, 1, 0)
             bases[HELD] = n
         for b in range(b0, b1):
-            o, valid, width, size, origin, each = blocks[b, 1], blocks[b, 2], blocks[b, 3], blocks[b, 4], blocks[b, 5], blocks[b, 6]
+            o, valid, width, size = blocks[b, 1], blocks[b, 2], blocks[b, 3], blocks[b, 4]
+            origin, each = blocks[b, 5], blocks[b, 6]
             P = CHANNEL_P[size]
             pack_positions(y, packed, n * strides[1] + o * strides[2], valid, width, strides, o0, T, L)
             to = blocks[b, 0] + part * strides[5] * each
@@ -107,7 +108,8 @@ def run_dots(i, x, src, pads, y, packed, xo, yo, table, tasks, chunks, blocks, s
         rows = packed
     lo, hi = task[2], task[3]
     for b in range(task[0], task[1]):
-        o, valid, K, size, origin, each = blocks[b, 1], blocks[b, 2], blocks[b, 3], blocks[b, 4] - DOT, blocks[b, 5], blocks[b, 6]
+        o, valid, K, size = blocks[b, 1], blocks[b, 2], blocks[b, 3], blocks[b, 4] - DOT
+        origin, each = blocks[b, 5], blocks[b, 6]
         P = DOT_P[size]
         to = blocks[b, 0] + task[4] * strides[5] * each
         sums[to + lo * each:to + hi * each] = 0

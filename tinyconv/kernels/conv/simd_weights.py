@@ -2,8 +2,9 @@
 
     dw[o, tap] = sum over n, position  y[n, o, position] * x[n, base(tap) + offs(position)]
 
-By channels: y is packed with its channels innermost, and the channel tile runs with output positions in the role of taps
-and taps in that of positions. Nothing is wasted where O is a multiple of the vector.
+By channels: y is packed with its channels innermost, some hundred positions at a time by the task that sums them, and the
+channel tile runs with output positions in the role of taps and taps in that of positions. Nothing is wasted where O is a
+multiple of the vector.
 By rows: vectors of positions of x against vectors of y, both read where they lie; the lanes of a sum are added up at the
 end. For first layers, whose few channels would leave most of a vector empty, and for depthwise ones.
 By images: the same with images in the lanes, both operands turned over first, so that no row is cut. Without padding.
@@ -183,7 +184,9 @@ def _weight_plan(dims: ConvDims, src: _Source, P: int, table: np.ndarray, chunks
     tiles, positions, kind = -(-len(table) // P), prod(src.out), int(blocks[0][3] >= DOT)
     wanted = -(-TASKS // len(blocks))
     small = tiles * P * sum(block[-1] for block in blocks) <= (SMALL_DOTS if kind else SMALL)
-    whole = small and not kind and len(chunks) >= TASKS  # a slice is a task, all channels of it
+    operands = dims.N * (dims.C * prod(dims.input) + dims.O * positions)
+    # a slice is a task, all channels of it, where the sums of all slices take no more than the operands
+    whole = small and not kind and len(chunks) >= TASKS and TASKS * tiles * P * sum(block[-1] for block in blocks) <= operands
     slices = TASKS if whole else max(1, min(len(chunks), wanted)) if small else 1
     parts = 1 if whole else min(tiles, -(-wanted // slices))
     if not small:
@@ -203,5 +206,6 @@ def _weight_plan(dims: ConvDims, src: _Source, P: int, table: np.ndarray, chunks
         src.pads[0] = src.pads[12] = 0
     strides = (src.image * side_by_side * (not slot), dims.O * positions * side_by_side, positions * side_by_side,
                src.Ci * prod(src.kernel), slices, tiles * P, side_by_side, dims.O, slot)
-    return WeightPlan(src.pads, slot or src.size, y_size, xo, yo, table, np.array(tasks), np.array(chunks, np.int64).reshape(-1, 5),
-                      np.array(rows), np.array(pieces), sums_size, np.array(strides), (kind,), keep)
+    return WeightPlan(src.pads, slot or src.size, y_size, xo, yo, table, np.array(tasks),
+                      np.array(chunks, np.int64).reshape(-1, 5), np.array(rows), np.array(pieces), sums_size,
+                      np.array(strides), (kind,), keep)

@@ -19,7 +19,7 @@ from shutil import rmtree
 FENCE = re.compile(r"^```(\S*)\n(.*?)^```$", re.M | re.S)
 IMAGE = re.compile(r"!\[[^\]]*\]\(([^)\s]+)\)")
 PICTURES = "_pictures"
-DRAWS = ("draw", "trace", "train")  # the commands that leave pictures
+DRAWS = ("draw", "trace", "train", "pictures", "lr-range", "dcgan")  # the commands that leave pictures
 
 
 @dataclass(frozen=True)

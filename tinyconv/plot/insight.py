@@ -44,7 +44,8 @@ def confusion_matrix(counts: np.ndarray, classes: Sequence[str], path: str | Pat
     axes.imshow(mistakes, cmap="Oranges", vmin=0, vmax=most * 1.4)
     for (i, j), count in np.ndenumerate(counts):
         if count:
-            axes.text(j, i, f"{count}", ha="center", va="center", fontsize=8, color=INK, weight="bold" if i == j else None)
+            small = min(8, 48 / len(f"{count}"))  # millions of pixels fit as well
+            axes.text(j, i, f"{count}", ha="center", va="center", fontsize=small, color=INK, weight="bold" if i == j else None)
     tilt: dict[str, Any] = {"rotation": 45, "ha": "right"} if max(map(len, classes)) > 2 else {}
     axes.set_xticks(range(n), classes, **tilt)
     axes.set_yticks(range(n), classes)

@@ -16,6 +16,7 @@ from .figure import INK, new_figure, write_figure
 PALETTE = np.array([[0, 0, 0], [255, 165, 40], [230, 230, 60], [110, 200, 40], [0, 150, 90], [60, 215, 215], [0, 120, 220],
                     [150, 140, 255], [150, 30, 220], [245, 130, 210], [225, 30, 60]], np.uint8)
 GAP = 2  # pixels between two tiles
+LETTER = 0.075  # inches: of a letter at size 9
 
 
 def sheet(rows: Sequence[np.ndarray], path: str | Path, names: Sequence[str] = (), title: str = "") -> None:
@@ -34,8 +35,8 @@ def sheet(rows: Sequence[np.ndarray], path: str | Path, names: Sequence[str] = (
     for r, row in enumerate(rows):
         for c, image in enumerate(row):
             page[r * (H + GAP):r * (H + GAP) + H, c * (W + GAP):c * (W + GAP) + W] = image.transpose(1, 2, 0)
-    width = 9.0
-    figure = new_figure(width, width * page.shape[0] / page.shape[1] + (0.4 if title else 0.1))
+    width, margin = 9.0, 0.1 + LETTER * max(map(len, names), default=0)
+    figure = new_figure(width, (width - margin) * page.shape[0] / page.shape[1] + (0.4 if title else 0.1))
     axes = figure.add_subplot()
     axes.imshow(page.clip(0, 1), interpolation="nearest")
     axes.set_xticks([])

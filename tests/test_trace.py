@@ -147,7 +147,8 @@ def test_algorithms_and_refusals_are_the_registrys(lenet):
             assert [name for name, _ in choice.others] == list(expected)[::-1]
             for name, why in choice.others:
                 assert why and (why == expected[name] or not expected[name])
-    assert seen == {"channel_sum", "conv", "max_pool", "pool_scatter", "relu_grad", "conv_weight_grad"}
+    assert seen == {"channel_sum", "conv", "linear", "linear_input_grad", "linear_weight_grad", "max_pool", "pool_scatter",
+                    "relu_grad", "softmax_nll", "conv_weight_grad"}
     text = lenet.tree()
     assert "kernels, and why not the others" in text and "by simd: #1" in text.replace("conv ", "")
 

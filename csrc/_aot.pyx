@@ -17,18 +17,11 @@ cdef extern from "tinyconv.h" nogil:
         int64_t stride[3]
         int64_t dilation[3]
         int64_t padding[3]
-    void tc_max_pool_f32(const float *x, int64_t planes, const tc_pool *p, float *y, int64_t *at, tc_pool_of_threads pool,
-                         int threads)
-    void tc_max_pool_f64(const double *x, int64_t planes, const tc_pool *p, double *y, int64_t *at, tc_pool_of_threads pool,
-                         int threads)
-    void tc_sum_pool_f32(const float *x, int64_t planes, const tc_pool *p, float *y, tc_pool_of_threads pool,
-                         int threads)
-    void tc_sum_pool_f64(const double *x, int64_t planes, const tc_pool *p, double *y, tc_pool_of_threads pool,
-                         int threads)
-    void tc_sum_pool_adjoint_f32(const float *y, int64_t planes, const tc_pool *p, float *x, tc_pool_of_threads pool,
-                                 int threads)
-    void tc_sum_pool_adjoint_f64(const double *y, int64_t planes, const tc_pool *p, double *x, tc_pool_of_threads pool,
-                                 int threads)
+    int TC_MAXIMA, TC_GATHER, TC_SCATTER, TC_SUMS, TC_SUMS_ADJOINT
+    const char *tc_level_name(int level)
+    int tc_levels()
+    void tc_pool_run(const tc_pool *p, int what, int level, int itemsize, int64_t planes, void *x, void *y, int64_t *at,
+                     tc_pool_of_threads pool, int threads)
 
 
 ctypedef fused real:
@@ -36,50 +29,53 @@ ctypedef fused real:
     double
 
 
-def max_pool(const real[::1] x, real[::1] y, int64_t[::1] at, dims, size_t pool, int threads):
+def levels():
+    """Names of the vector levels that this CPU has, least first."""
+    return tuple(tc_level_name(i).decode() for i in range(tc_levels()))
+
+
+def max_pool(const real[::1] x, real[::1] y, int64_t[::1] at, dims, int level, size_t pool, int threads):
     """Fill y with the maxima of the windows of x, and `at` with their places in the plane."""
-    cdef tc_pool p = geometry(dims)
-    cdef int64_t planes = dims.N * dims.C
-    check(x.shape[0], planes, p.input)
-    check(y.shape[0], planes, p.output)
-    check(at.shape[0], planes, p.output)
-    if planes == 0:
-        return
-    with nogil:
-        if real is float:
-            tc_max_pool_f32(&x[0], planes, &p, &y[0], &at[0], <tc_pool_of_threads>pool, threads)
-        else:
-            tc_max_pool_f64(&x[0], planes, &p, &y[0], &at[0], <tc_pool_of_threads>pool, threads)
+    run_pool[real](TC_MAXIMA, x, y, at, True, dims, level, pool, threads)
 
 
-def sum_pool(const real[::1] x, real[::1] y, dims, size_t pool, int threads):
+def pool_gather(const real[::1] x, real[::1] y, const int64_t[::1] at, dims, int level, size_t pool, int threads):
+    """Fill y with the cells of x that stand at the places `at` in their planes; places are not checked."""
+    run_pool[real](TC_GATHER, x, y, at, True, dims, level, pool, threads)
+
+
+def pool_scatter(const real[::1] y, real[::1] x, const int64_t[::1] at, dims, int level, size_t pool, int threads):
+    """Fill x with the sums of the y that stand at the places `at` in their planes; places are not checked."""
+    run_pool[real](TC_SCATTER, x, y, at, True, dims, level, pool, threads)
+
+
+def sum_pool(const real[::1] x, real[::1] y, dims, int level, size_t pool, int threads):
     """Fill y with the sums of the windows of x."""
-    cdef tc_pool p = geometry(dims)
-    cdef int64_t planes = dims.N * dims.C
-    check(x.shape[0], planes, p.input)
-    check(y.shape[0], planes, p.output)
-    if planes == 0:
-        return
-    with nogil:
-        if real is float:
-            tc_sum_pool_f32(&x[0], planes, &p, &y[0], <tc_pool_of_threads>pool, threads)
-        else:
-            tc_sum_pool_f64(&x[0], planes, &p, &y[0], <tc_pool_of_threads>pool, threads)
+    run_pool[real](TC_SUMS, x, y, None, False, dims, level, pool, threads)
 
 
-def sum_pool_adjoint(const real[::1] y, real[::1] x, dims, size_t pool, int threads):
+def sum_pool_adjoint(const real[::1] y, real[::1] x, dims, int level, size_t pool, int threads):
     """Fill x with the sums of y over the windows that hold each cell."""
+    run_pool[real](TC_SUMS_ADJOINT, x, y, None, False, dims, level, pool, threads)
+
+
+cdef int run_pool(int what, const real[::1] x, const real[::1] y, const int64_t[::1] at, bint places, dims, int level,
+                  size_t pool, int threads) except -1:
     cdef tc_pool p = geometry(dims)
     cdef int64_t planes = dims.N * dims.C
+    if not 0 <= level < tc_levels():
+        raise ValueError(f"no vector level {level}; this CPU has {tc_levels()}")
     check(x.shape[0], planes, p.input)
     check(y.shape[0], planes, p.output)
+    if places:
+        check(at.shape[0], planes, p.output)
     if planes == 0:
-        return
-    with nogil:
-        if real is float:
-            tc_sum_pool_adjoint_f32(&y[0], planes, &p, &x[0], <tc_pool_of_threads>pool, threads)
-        else:
-            tc_sum_pool_adjoint_f64(&y[0], planes, &p, &x[0], <tc_pool_of_threads>pool, threads)
+        return 0
+    cdef const int64_t *here = &at[0] if places else NULL
+    with nogil:  # C writes only to what the caller above holds writable
+        tc_pool_run(&p, what, level, sizeof(real), planes, <void *>&x[0], <void *>&y[0], <int64_t *>here,
+                    <tc_pool_of_threads>pool, threads)
+    return 0
 
 
 cdef tc_pool geometry(dims) except *:
@@ -108,19 +104,12 @@ cdef extern from "tinyconv.h" nogil:
         int64_t padding[3]
     ctypedef struct tc_plan:
         int kind, shape, partial
-    const char *tc_level_name(int level)
-    int tc_levels()
     int64_t tc_conv_plan(tc_plan *p, const tc_conv *c, int map, int level, int itemsize, int favourite, void *memory)
     void tc_conv_run(tc_plan *p, const void *a, const void *b, const void *bias, int relu, void *out, tc_pool_of_threads pool,
                      int threads)
 
 
 MAPS = "conv", "conv_input_grad", "conv_weight_grad"
-
-
-def levels():
-    """Names of the vector levels that this CPU has, least first."""
-    return tuple(tc_level_name(i).decode() for i in range(tc_levels()))
 
 
 cdef class Conv:

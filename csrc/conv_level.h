@@ -1,4 +1,14 @@
-/* One vector level: the tiles and their drivers for both dtypes. Included by conv.c with LEVEL, BYTES and TARGET set. */
+/* One vector level of convolution: the tiles and their drivers for both dtypes. Included by levels.h for each level. */
+
+#if REGISTERS == 32
+#define CHANNEL_SHAPES CHANNELS_32
+#define ROW_SHAPES ROWS_32
+#define DOT_SHAPES DOTS_32
+#else
+#define CHANNEL_SHAPES CHANNELS_16
+#define ROW_SHAPES ROWS_16
+#define DOT_SHAPES DOTS_16
+#endif
 
 #define REAL float
 #define INT int32_t
@@ -27,3 +37,7 @@
 #undef INT
 #undef SIZE
 #undef NAME
+
+#undef CHANNEL_SHAPES
+#undef ROW_SHAPES
+#undef DOT_SHAPES

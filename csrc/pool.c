@@ -1,9 +1,9 @@
-/* Pooling: the index arithmetic that both dtypes share, then the template, once for each of them.
+/* Pooling: the index arithmetic that all share, the template once for each vector level and dtype, the choice among them.
  *
  * A window is too short for vectors, so the innermost loops run along rows: a tap folds a row of x into the row of
  * outputs above it. Those whose cell lies inside x are a range, worked out before the loop.
  */
-#include "tinyconv.h"
+#include "levels.h"
 
 #include <math.h>
 #include <string.h>
@@ -27,8 +27,6 @@ static int64_t first_inside(int64_t start, int64_t d)
 
 #define ITEMS 32 /* parts that the planes are cut into; a plane belongs to one of them */
 
-enum { MAXIMA, SUMS, SUMS_ADJOINT };
-
 typedef struct {
     int what;
     int64_t planes;
@@ -42,15 +40,16 @@ static int64_t cells(const int64_t size[3])
     return size[0] * size[1] * size[2];
 }
 
-#define REAL float
-#define PLACE int32_t
-#define NAME(function) function##_f32
-#include "pool_template.h"
-#undef REAL
-#undef PLACE
-#undef NAME
+#define TEMPLATE "pool_level.h"
+#include "levels.h"
 
-#define REAL double
-#define PLACE int64_t
-#define NAME(function) function##_f64
-#include "pool_template.h"
+#define BOTH(name, bytes, registers) {some_planes_f32_##name, some_planes_f64_##name},
+
+static void (*const some_planes[][2])(void *, int64_t) = {FOR_LEVELS(BOTH)};
+
+void tc_pool_run(const tc_pool *p, int what, int level, int itemsize, int64_t planes, void *x, void *y, int64_t *at,
+                 tc_pool_of_threads pool, int threads)
+{
+    planes_to_pool t = {what, planes, p, x, y, at};
+    tc_each(some_planes[level][itemsize == 8], &t, ITEMS, pool, threads);
+}

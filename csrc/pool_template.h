@@ -1,9 +1,8 @@
-/* Included by pool.c once for each dtype: REAL is the type, PLACE an integer of its width, NAME(f) the function's name. */
+/* For each vector level and dtype: REAL is the type, PLACE an integer of its width, NAME(f) the function's name. */
 
 /* Fold one cell of each of n windows, s apart, into their maxima. A NaN beats every number and nothing beats a NaN;
  * selects and no branch, because branches on data are mispredicted half the time and keep the loop out of vectors. */
-static inline void NAME(fold)(const REAL *restrict x, PLACE place, PLACE s, PLACE n, REAL *restrict top,
-                              PLACE *restrict best)
+INLINE void NAME(fold)(const REAL *restrict x, PLACE place, PLACE s, PLACE n, REAL *restrict top, PLACE *restrict best)
 {
     for (PLACE o = 0; o < n; o++) {
         const REAL v = x[o * s], t = top[o];
@@ -15,7 +14,7 @@ static inline void NAME(fold)(const REAL *restrict x, PLACE place, PLACE s, PLAC
 }
 
 /* Fold the row of x that begins at `line` in its plane into the m windows from c on. */
-static void NAME(fold_row)(const REAL *x, int64_t line, const tc_pool *p, int64_t c, int64_t m, REAL *top, PLACE *best)
+static TARGET void NAME(fold_row)(const REAL *x, int64_t line, const tc_pool *p, int64_t c, int64_t m, REAL *top, PLACE *best)
 {
     const int64_t s = p->stride[2];
     for (int64_t kw = 0; kw < p->kernel[2]; kw++) {
@@ -34,7 +33,7 @@ static void NAME(fold_row)(const REAL *x, int64_t line, const tc_pool *p, int64_
     }
 }
 
-static void NAME(max_planes)(const REAL *x, int64_t planes, const tc_pool *p, REAL *y, int64_t *at)
+static TARGET void NAME(max_planes)(const REAL *x, int64_t planes, const tc_pool *p, REAL *y, int64_t *at)
 {
     const int64_t D = p->input[0], H = p->input[1], W = p->input[2], OW = p->output[2];
     REAL top[CHUNK];
@@ -61,8 +60,19 @@ static void NAME(max_planes)(const REAL *x, int64_t planes, const tc_pool *p, RE
                 }
 }
 
+/* n cells of x, s apart, into n sums, or back. */
+INLINE void NAME(add)(REAL *restrict x, REAL *restrict sums, int64_t s, int64_t n, int adjoint)
+{
+    if (adjoint)
+        for (int64_t o = 0; o < n; o++)
+            x[o * s] += sums[o];
+    else
+        for (int64_t o = 0; o < n; o++)
+            sums[o] += x[o * s];
+}
+
 /* Walk every row of y with every row of x under it, and every tap along them: y += x, or x += y for the adjoint. */
-static inline void NAME(sum_rows)(REAL *x, REAL *y, int64_t planes, const tc_pool *p, int adjoint)
+INLINE void NAME(sum_rows)(REAL *x, REAL *y, int64_t planes, const tc_pool *p, int adjoint)
 {
     const int64_t D = p->input[0], H = p->input[1], W = p->input[2], OW = p->output[2], s = p->stride[2];
     for (int64_t plane = 0; plane < planes; plane++, x += D * H * W)
@@ -77,49 +87,61 @@ static inline void NAME(sum_rows)(REAL *x, REAL *y, int64_t planes, const tc_poo
                         for (int64_t kw = 0; kw < p->kernel[2]; kw++) {
                             const int64_t shift = kw * p->dilation[2] - p->padding[2];
                             int64_t first, last = reach(W, OW, s, shift, &first);
-                            REAL *restrict row = x + (d * H + h) * W;
-                            REAL *restrict sums = y;
-                            if (adjoint)
-                                for (int64_t o = first; o < last; o++)
-                                    row[o * s + shift] += sums[o];
+                            if (last <= first)
+                                continue;
+                            REAL *row = x + (d * H + h) * W + first * s + shift;
+                            if (s == 1) /* literal strides become vectors */
+                                NAME(add)(row, y + first, 1, last - first, adjoint);
+                            else if (s == 2)
+                                NAME(add)(row, y + first, 2, last - first, adjoint);
                             else
-                                for (int64_t o = first; o < last; o++)
-                                    sums[o] += row[o * s + shift];
+                                NAME(add)(row, y + first, s, last - first, adjoint);
                         }
                     }
 }
 
+static TARGET void NAME(gather)(const REAL *x, int64_t planes, const tc_pool *p, REAL *y, const int64_t *at)
+{
+    const int64_t in = cells(p->input), out = cells(p->output);
+    for (int64_t plane = 0; plane < planes; plane++, x += in, y += out, at += out)
+        for (int64_t o = 0; o < out; o++)
+            y[o] = x[at[o]];
+}
+
+/* In the order of o, so that overlapping windows add up the same on any number of threads. */
+static TARGET void NAME(scatter)(REAL *x, int64_t planes, const tc_pool *p, const REAL *y, const int64_t *at)
+{
+    const int64_t in = cells(p->input), out = cells(p->output);
+    for (int64_t plane = 0; plane < planes; plane++, x += in, y += out, at += out) {
+        memset(x, 0, sizeof(REAL) * (size_t)in); /* while it is in cache */
+        for (int64_t o = 0; o < out; o++)
+            x[at[o]] += y[o];
+    }
+}
+
 /* Some of the planes: item i of ITEMS. */
-static void NAME(some_planes)(void *data, int64_t i)
+static TARGET void NAME(some_planes)(void *data, int64_t i)
 {
     const planes_to_pool *t = data;
     const int64_t first = t->planes * i / ITEMS, many = t->planes * (i + 1) / ITEMS - first;
     const int64_t in = cells(t->p->input), out = cells(t->p->output);
     REAL *x = (REAL *)t->x + first * in, *y = (REAL *)t->y + first * out; /* one of them is only read */
-    if (t->what == MAXIMA) {
+    switch (t->what) {
+    case TC_MAXIMA:
         NAME(max_planes)(x, many, t->p, y, t->at + first * out);
-        return;
+        break;
+    case TC_GATHER:
+        NAME(gather)(x, many, t->p, y, t->at + first * out);
+        break;
+    case TC_SCATTER:
+        NAME(scatter)(x, many, t->p, y, t->at + first * out);
+        break;
+    case TC_SUMS:
+        memset(y, 0, sizeof(REAL) * (size_t)(many * out));
+        NAME(sum_rows)(x, y, many, t->p, 0);
+        break;
+    case TC_SUMS_ADJOINT:
+        memset(x, 0, sizeof(REAL) * (size_t)(many * in));
+        NAME(sum_rows)(x, y, many, t->p, 1);
     }
-    const int adjoint = t->what == SUMS_ADJOINT;
-    memset(adjoint ? x : y, 0, sizeof(REAL) * (size_t)(many * (adjoint ? in : out)));
-    NAME(sum_rows)(x, y, many, t->p, adjoint);
-}
-
-void NAME(tc_max_pool)(const REAL *x, int64_t planes, const tc_pool *p, REAL *y, int64_t *at, tc_pool_of_threads pool,
-                       int threads)
-{
-    planes_to_pool t = {MAXIMA, planes, p, (void *)x, y, at};
-    tc_each(NAME(some_planes), &t, ITEMS, pool, threads);
-}
-
-void NAME(tc_sum_pool)(const REAL *x, int64_t planes, const tc_pool *p, REAL *y, tc_pool_of_threads pool, int threads)
-{
-    planes_to_pool t = {SUMS, planes, p, (void *)x, y, NULL};
-    tc_each(NAME(some_planes), &t, ITEMS, pool, threads);
-}
-
-void NAME(tc_sum_pool_adjoint)(const REAL *y, int64_t planes, const tc_pool *p, REAL *x, tc_pool_of_threads pool, int threads)
-{
-    planes_to_pool t = {SUMS_ADJOINT, planes, p, x, (void *)y, NULL};
-    tc_each(NAME(some_planes), &t, ITEMS, pool, threads);
 }

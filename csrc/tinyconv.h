@@ -19,28 +19,30 @@ typedef void (*tc_pool_of_threads)(void *fn, char **args, size_t *dims, size_t *
  * takes the next item until there is none; who takes it changes no bit of it. */
 void tc_each(void (*item)(void *data, int64_t i), void *data, int64_t items, tc_pool_of_threads pool, int threads);
 
+/* ---- vector levels: levels.c ---- */
+
+/* Names of the vector levels, least first; those from tc_levels() on are not for this CPU. */
+const char *tc_level_name(int level);
+int tc_levels(void);
+
 /* ---- pooling: pool.c. A plane is one channel of one sample; padding is never read. ---- */
 
 typedef struct {
     int64_t input[3], output[3], kernel[3], stride[3], dilation[3], padding[3]; /* padding: before the first cell */
 } tc_pool;
 
-/* y[o] = the greatest cell of window o, at[o] = its place in the plane; the first of equals, the first NaN if there is one.
- * float: planes of less than 2^31 cells. */
-void tc_max_pool_f32(const float *x, int64_t planes, const tc_pool *p, float *y, int64_t *at, tc_pool_of_threads pool,
-                     int threads);
-void tc_max_pool_f64(const double *x, int64_t planes, const tc_pool *p, double *y, int64_t *at, tc_pool_of_threads pool,
-                     int threads);
+enum {
+    TC_MAXIMA,       /* y[o] = the greatest cell of window o, at[o] = its place in the plane: first of equals, first NaN */
+    TC_GATHER,       /* y[o] = x[at[o]] */
+    TC_SCATTER,      /* x[at[o]] += y[o], from zeros */
+    TC_SUMS,         /* y[o] = the sum of window o */
+    TC_SUMS_ADJOINT  /* x[i] = the sum of y[o] over the windows that hold cell i */
+};
 
-/* y[o] = the sum of window o. */
-void tc_sum_pool_f32(const float *x, int64_t planes, const tc_pool *p, float *y, tc_pool_of_threads pool, int threads);
-void tc_sum_pool_f64(const double *x, int64_t planes, const tc_pool *p, double *y, tc_pool_of_threads pool, int threads);
-
-/* The adjoint of tc_sum_pool: x[i] = the sum of y[o] over the windows that hold cell i. */
-void tc_sum_pool_adjoint_f32(const float *y, int64_t planes, const tc_pool *p, float *x, tc_pool_of_threads pool,
-                             int threads);
-void tc_sum_pool_adjoint_f64(const double *y, int64_t planes, const tc_pool *p, double *x, tc_pool_of_threads pool,
-                             int threads);
+/* Pool planes of float32 or float64 (itemsize 4 or 8), from x to y or, for scatter and the adjoint, from y to x; sums want no
+ * `at`. Maxima of float32: planes of less than 2^31 cells. */
+void tc_pool_run(const tc_pool *p, int what, int level, int itemsize, int64_t planes, void *x, void *y, int64_t *at,
+                 tc_pool_of_threads pool, int threads);
 
 /* ---- convolution: conv.c ---- */
 
@@ -97,10 +99,6 @@ typedef struct tc_plan {
     const void *a, *b, *bias;
     void *out;
 } tc_plan;
-
-/* Names of the vector levels, least first; those from tc_levels() on are not for this CPU. */
-const char *tc_level_name(int level);
-int tc_levels(void);
 
 /* Lay out a map in `memory`, 64-byte aligned; NULL only counts. Returns the bytes it takes. No size may be 0. The tile is the
  * one that is thought fastest where `favourite` is -1. */

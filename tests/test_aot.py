@@ -1,6 +1,7 @@
 """The compiled extension: what it checks, what is said where it is missing, and an install without a compiler.
 
-Its numbers are checked with those of every other pooling kernel, in test_kernels_pool.py.
+Its numbers at the best vector level are checked with those of every other pooling kernel, in test_kernels_pool.py, those at
+each level here, between pages that may not be touched.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from tinyconv.kernels.pool import aot
 ROOT = Path(__file__).parent.parent
 DIMS = pool_dims((2, 3, 6, 8), 2)
 F32 = np.dtype("float32")
-OPS = ("max_pool", "avg_pool", "avg_pool_adjoint")
+OPS = ("max_pool", "pool_gather", "pool_scatter", "avg_pool", "avg_pool_adjoint")
 
 built = pytest.mark.skipif(aot._aot is None, reason="the extension is not built here: python setup.py build_ext --inplace")
 
@@ -49,10 +50,12 @@ def test_it_refuses_what_it_cannot_do() -> None:
 
 @built
 @pytest.mark.parametrize("run", [
-    lambda x, y, at, dims: aot._aot.max_pool(x, y, at, dims, 0, 1),
-    lambda x, y, at, dims: aot._aot.sum_pool(x, y, dims, 0, 1),
-    lambda x, y, at, dims: aot._aot.sum_pool_adjoint(y, x, dims, 0, 1),
-], ids=["max_pool", "sum_pool", "sum_pool_adjoint"])
+    lambda x, y, at, dims, level=0: aot._aot.max_pool(x, y, at, dims, level, 0, 1),
+    lambda x, y, at, dims, level=0: aot._aot.pool_gather(x, y, at, dims, level, 0, 1),
+    lambda x, y, at, dims, level=0: aot._aot.pool_scatter(y, x, at, dims, level, 0, 1),
+    lambda x, y, at, dims, level=0: aot._aot.sum_pool(x, y, dims, level, 0, 1),
+    lambda x, y, at, dims, level=0: aot._aot.sum_pool_adjoint(y, x, dims, level, 0, 1),
+], ids=["max_pool", "pool_gather", "pool_scatter", "sum_pool", "sum_pool_adjoint"])
 def test_sizes_and_types_are_checked_before_c_runs(run) -> None:
     x, y, at = np.zeros(2 * 3 * 6 * 8, F32), np.zeros(2 * 3 * 3 * 4, F32), np.zeros(2 * 3 * 3 * 4, np.int64)
     run(x, y, at, lift(DIMS))
@@ -62,6 +65,78 @@ def test_sizes_and_types_are_checked_before_c_runs(run) -> None:
         run(x, y[:-1], at, lift(DIMS))
     with pytest.raises(ValueError, match="Buffer dtype mismatch"):
         run(x, y.astype(np.float64), at, lift(DIMS))
+    with pytest.raises(ValueError, match="no vector level 9; this CPU has"):
+        run(x, y, at, lift(DIMS), 9)
+
+
+@built
+def test_places_are_as_many_as_windows() -> None:
+    x, y, at = np.zeros(2 * 3 * 6 * 8, F32), np.zeros(2 * 3 * 3 * 4, F32), np.zeros(2 * 3 * 3 * 4 - 1, np.int64)
+    with pytest.raises(ValueError, match="71 numbers for 6 planes of 1 x 3 x 4"):
+        aot._aot.pool_gather(x, y, at, lift(DIMS), 0, 0, 1)
+    with pytest.raises(ValueError, match="71 numbers for 6 planes of 1 x 3 x 4"):
+        aot._aot.max_pool(x, y, at, lift(DIMS), 0, 0, 1)
+
+
+EVERY_LEVEL = """
+import os, sys
+import numpy as np
+from tinyconv import registry
+from tinyconv.dims import PoolDims
+from tinyconv.kernels.compiled import levels
+from tinyconv.kernels.pool import aot, reference
+sys.path.insert(0, sys.argv[1])
+import test_kernels_pool as t
+from guarded import Guarded, guarded, kept
+aot.np = Guarded()
+aot.plain = lambda a, shape: guard(a).reshape(shape)
+def guard(a):
+    copy = guarded(a.shape, a.dtype, t.at_end)
+    copy[...] = a
+    return copy
+def same(got, want):
+    return all(np.array_equal(a, b, equal_nan=True) for a, b in zip(got, want)) if isinstance(got, tuple) \
+        else np.array_equal(got, want, equal_nan=True)
+rng = np.random.default_rng(5)
+assert levels()
+for op in sys.argv[2:]:
+    for name, dims in t.CASES.items():
+        if not isinstance(dims, PoolDims):
+            continue
+        for dtype in ("float32", "float64"):
+            for arrays, keywords in t.calls(op, dims, dtype, rng):
+                want, sums = getattr(reference, op)(*arrays, dims, **keywords), {}
+                for level in levels():
+                    os.environ["TINYCONV_AOT_LEVEL"] = level
+                    for t.at_end in (True, False):
+                        got = getattr(aot, op)(*arrays, dims, **keywords)
+                        if op == "avg_pool_adjoint":  # ninths in another order: the same at every level, near the definition
+                            size = getattr(reference, op)(abs(arrays[0]), dims, **keywords)
+                            assert (abs(got - want) <= 32 * np.finfo(dtype).eps * size).all(), (level, op, name)
+                            assert sums.setdefault("bits", got.tobytes()) == got.tobytes(), (level, op, name)
+                        else:
+                            assert same(got, want), (level, op, name, dtype)
+                    kept.clear()
+print("untouched")
+"""
+
+
+@built
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="guard pages are set by mprotect, which this system lacks")
+def test_every_level_equals_the_definition_and_touches_nothing_outside(tmp_path: Path) -> None:
+    """All of the family, every case, on integers with ties; a step outside an array is a crash."""
+    script = tmp_path / "every_level.py"
+    script.write_text(EVERY_LEVEL)
+    done = subprocess.run([sys.executable, str(script), str(Path(__file__).parent), *OPS], capture_output=True, text=True,
+                          env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])})
+    assert done.returncode == 0 and "untouched" in done.stdout, f"exit {done.returncode}: {done.stderr[-2000:]}"
+
+
+@built
+def test_a_level_that_is_not_here_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TINYCONV_AOT_LEVEL", "avx4096")
+    with pytest.raises(ValueError, match=r"TINYCONV_AOT_LEVEL is 'avx4096'; this CPU has (baseline|neon)"):
+        aot.max_pool(np.zeros(DIMS.x_shape, F32), DIMS)
 
 
 def test_rank_is_lifted_without_copies() -> None:

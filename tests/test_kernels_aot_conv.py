@@ -22,13 +22,14 @@ import pytest
 import tinyconv
 from tinyconv import cases, registry
 from tinyconv.dims import ConvDims, conv_dims
+from tinyconv.kernels import compiled
 from tinyconv.kernels.conv import aot, reference
 from tinyconv.kernels.geometry import lift
 
 HERE, HOUSE = Path(__file__).parent, Path(tinyconv.__file__).parents[1]
 MAPS = {"conv": "xw", "conv_input_grad": "yw", "conv_weight_grad": "xy"}
 F32 = np.dtype("float32")
-LEVELS = aot.levels()
+LEVELS = compiled.levels()
 
 built = pytest.mark.skipif(aot._aot is None, reason="the extension is not built here: python setup.py build_ext --inplace")
 every_map = pytest.mark.parametrize("name", MAPS)
@@ -247,7 +248,8 @@ def test_close_to_the_exact_sum_on_real_numbers(dtype: str, level: str) -> None:
 
 def test_a_missing_extension_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(aot, "_aot", None)
-    assert aot.levels() == ()
+    monkeypatch.setattr(compiled, "_aot", None)
+    assert compiled.levels() == ()
     for op in MAPS:
         with pytest.raises(ValueError, match="the compiled extension is missing: install a C compiler and reinstall tinyconv"):
             registry.choose(op, edges["far_channels"], F32, algorithm="aot")

@@ -31,6 +31,7 @@ module = importlib.util.module_from_spec(spec)
 sys.modules[spec.name] = tinyconv.kernels._aot = module
 spec.loader.exec_module(module)
 from tinyconv import cases
+from tinyconv.kernels.compiled import levels
 from tinyconv.kernels.conv import aot, reference
 from tinyconv.kernels.pool import aot as pool_aot, reference as pool_reference
 assert aot._aot is pool_aot._aot is module
@@ -42,14 +43,16 @@ def lend(name, size, dtype):  # fresh, so that what another case left behind is 
     start = -raw.ctypes.data % 64
     return raw[start:start + size]
 aot.scratch = lend
-for dims in cases.pools.values():
-    for dtype in ("float32", "float64"):
-        x, y = fresh(dims.x_shape, dtype), fresh(dims.y_shape, dtype)
-        for got, want in zip(pool_aot.max_pool(x, dims), pool_reference.max_pool(x, dims)):
-            assert (got == want).all()
-        pool_aot.avg_pool(x, dims), pool_aot.avg_pool_adjoint(y, dims)
-for level in aot.levels():
+for level in levels():
     os.environ["TINYCONV_AOT_LEVEL"] = level
+    for name, dims in cases.pools.items():
+        for dtype in ("float32", "float64"):
+            x, y = fresh(dims.x_shape, dtype), fresh(dims.y_shape, dtype)
+            top, at = pool_reference.max_pool(x, dims)
+            for op, arrays in (("max_pool", (x,)), ("pool_gather", (x, at)), ("pool_scatter", (y, at))):
+                got, want = (getattr(module, op)(*arrays, dims) for module in (pool_aot, pool_reference))
+                assert (np.asarray(got) == np.asarray(want)).all(), (level, name, op)
+            pool_aot.avg_pool(x, dims), pool_aot.avg_pool_adjoint(y, dims)
     for name, dims in cases.small.items():
         for dtype in ("float32", "float64"):
             a = {k: fresh(s, dtype) for k, s in zip("xwy", (dims.x_shape, dims.w_shape, dims.y_shape))}
@@ -80,7 +83,7 @@ def objects(compiler: list[str], tmp_path_factory: pytest.TempPathFactory) -> di
     folder = tmp_path_factory.mktemp("sanitized")
     glue = folder / "_aot.c"
     subprocess.run([sys.executable, "-m", "cython", "-3", str(ROOT / "csrc/_aot.pyx"), "-o", str(glue)], check=True)
-    made = {name: folder / f"{name}.o" for name in ("_aot", "threads", "pool", "conv")}
+    made = {name: folder / f"{name}.o" for name in ("_aot", "threads", "levels", "pool", "conv")}
     building = []
     for name, path in made.items():
         source = glue if name == "_aot" else ROOT / "csrc" / f"{name}.c"
@@ -115,12 +118,12 @@ def test_every_kernel_is_clean(compiler: list[str], objects: dict[str, Path], tm
 
 def test_one_step_beyond_a_row_is_seen(compiler: list[str], objects: dict[str, Path], tmp_path: Path) -> None:
     """The same with a kernel that reads one number too many: the check above can fail."""
-    for name in ("pool.c", "pool_template.h", "tinyconv.h"):
+    for name in ("pool.c", "pool_level.h", "pool_template.h", "levels.h", "tinyconv.h"):
         shutil.copy(ROOT / "csrc" / name, tmp_path)
     template = tmp_path / "pool_template.h"
     text = template.read_text()
-    assert text.count("for (int64_t o = first; o < last; o++)") == 2
-    template.write_text(text.replace("for (int64_t o = first; o < last; o++)", "for (int64_t o = first; o <= last; o++)"))
+    assert text.count("for (int64_t o = 0; o < n; o++)") == 2
+    template.write_text(text.replace("for (int64_t o = 0; o < n; o++)", "for (int64_t o = 0; o <= n; o++)"))
     subprocess.run([*compiler, *FLAGS, *SANITIZE, "-c", str(tmp_path / "pool.c"), "-o", str(tmp_path / "pool.o")], check=True)
     done = run(compiler, {**objects, "pool": tmp_path / "pool.o"}, tmp_path)
     assert done.returncode != 0 and "heap-buffer-overflow" in done.stderr

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
+from math import inf
 from pathlib import Path
+from time import perf_counter
 from typing import Annotated, Any
 
 import typer
@@ -19,6 +21,7 @@ from .task import Task
 
 OTHERS = LIBRARIES[1:]
 FIRST_CALLS = ("direct", "im2col", "simd", "aot")  # algorithms whose first call is timed, beside the chosen one
+QUICK = 40.0  # seconds after which --quick begins nothing new, so that it ends within a minute on a slow machine, too
 EAGER = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}  # glibc gives memory back when it is freed
 console = Console()
 errors = Console(stderr=True)
@@ -62,8 +65,9 @@ def bench(
             raise ValueError(f"nothing to time: no case of {', '.join(names)} matches --op {op} and --case {case}")
         wanted = tuple(filter(None, algorithm.split(",")))
         made = {name: records.new(name) for name in names if tasks[name] or name == "startup"}
+        until = perf_counter() + (QUICK if quick else inf)
         for count in [int(t) for t in threads.split(",") if t] or [machine.cores()]:
-            _run(made, tasks, have, wanted, count, 3 if quick else rounds, kernel, quick)
+            _run(made, tasks, have, wanted, count, 3 if quick else rounds, kernel, quick, until)
         whole = (op, case, algorithm, kernel, quick, library) == ("*", "*", "", None, False, ",".join(OTHERS))
         folder = records.folder(out)
         for name, record in made.items() if whole else [("last", records.joined("last", list(made.values())))]:
@@ -76,8 +80,8 @@ def bench(
 
 
 def _run(made: dict[str, dict], tasks: dict[str, list[Task]], libraries: list[str], algorithms: tuple[str, ...], threads: int,
-         rounds: int, kernel: Path | None, quick: bool) -> None:
-    """Add to each suite's record its rows with this number of threads, and show them."""
+         rounds: int, kernel: Path | None, quick: bool, until: float) -> None:
+    """Add to each suite's record its rows with this number of threads, and show them; what would begin too late is named."""
     with console.status("starting") as status, Contest(libraries, threads, rounds, progress=status.update) as contest:
         ours = contest.workers[OURS]
         mine = _load(ours, kernel) if kernel else {}
@@ -93,17 +97,26 @@ def _run(made: dict[str, dict], tasks: dict[str, list[Task]], libraries: list[st
             for part in ("libraries", "peaks", "bandwidth"):
                 record[part].update(here[part])
             rows: list[dict] = []
+            late = []
             for task in tasks[name]:
-                if not mine or any(task.op in ops for ops in mine.values()):
+                if perf_counter() > until:
+                    late.append(task.name)
+                elif not mine or any(task.op in ops for ops in mine.values()):
                     who = suites.contestants(task, ladder, libraries, (*algorithms, "im2col", *mine) if mine else algorithms)
                     rows += _memory(task, who, threads, status.update) if name == "memory" else contest.run(task, who)
             if name == "startup":
                 timed = [a for a in ladder["conv"] if a in (algorithms or (() if quick else FIRST_CALLS))]
-                rows += startup.rows(libraries, timed, threads, quick, status.update)
+                if perf_counter() > until:
+                    late.append(name)
+                else:
+                    rows += startup.rows(libraries, timed, threads, quick, status.update)
             record["rows"] += rows
             record["failures"] += contest.failures
             _show({**record, "rows": rows, "failures": contest.failures})
             contest.failures = []
+            if late:
+                console.print(f"left out, so that --quick ends within a minute: {', '.join(late)}", style="yellow",
+                              highlight=False)
 
 
 def _memory(task: Task, contestants: list[Contestant], threads: int, progress: Callable[[Any], None]) -> Iterator[dict]:

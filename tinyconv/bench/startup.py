@@ -25,14 +25,18 @@ WARM, COLD = 5, 3  # processes that are started with either cache
 
 def rows(libraries: list[str], algorithms: list[str], threads: int, quick: bool,
          progress: Callable[[str], None]) -> Iterator[dict]:
-    """The rows of the suite: an import, a first result and a first step for every library (and algorithm of ours)."""
+    """The rows of the suite: an import, a first result and a first step for every library (and algorithm of ours).
+
+    quick: once each, with the cache as it is.
+    """
     bare = seconds_of("pass", threads, WARM)[WARM // 2]
     for library in (OURS, *libraries):
         progress(f"import {library}")
         seconds = [max(t - bare, 0.0) for t in seconds_of(f"import {library}", threads, 1 if quick else WARM)]
         yield {**_row("import", library, threads), **summary([[s] for s in seconds])}
+    tiles = TILES[1:] if quick else TILES
     others = [(library, "") for library in libraries]
-    for case, task, contestants in (("first call", FIRST, [*((OURS, a) for a in dict.fromkeys(("auto", *TILES, *algorithms))),
+    for case, task, contestants in (("first call", FIRST, [*((OURS, a) for a in dict.fromkeys(("auto", *tiles, *algorithms))),
                                                          *others]),
                                     ("first step", STEP, [(OURS, "auto"), *others])):
         chosen = None
@@ -49,10 +53,10 @@ def rows(libraries: list[str], algorithms: list[str], threads: int, quick: bool,
                         yield {**row, "chosen": algorithm == "auto", **summary([[s] for s in seconds])}
                     else:
                         yield {**row, "refused": facts.get("refused") or facts["wrong"]}
-    for algorithm in TILES:
-        for cache, times in (("warm", 1 if quick else WARM), ("cold", 0 if quick else COLD)):
+    for algorithm in () if quick else TILES:
+        for cache, times in (("warm", WARM), ("cold", COLD)):
             progress(f"calls 1 and {CALLS} of {algorithm}, {cache} cache")
-            both = alone(FIRST, algorithm, threads, times, cold=cache == "cold") if times else {}
+            both = alone(FIRST, algorithm, threads, times, cold=cache == "cold")
             for case, seconds in both.items():
                 yield {**_row(f"{case}, {cache}", OURS, threads), "algorithm": algorithm, "chosen": False,
                        **summary([[s] for s in seconds])}

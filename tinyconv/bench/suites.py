@@ -11,7 +11,8 @@ from .contest import OURS, Contestant
 from .nets import BATCHES
 from .task import POOLING, POOLS, SLOTS, Task, conv_case
 
-QUICK = ("mnist.c1", "vgg.128", "depthwise")  # layers of a --quick bench
+QUICK = ("mnist.c1", "vgg.128")  # layers of a --quick bench: one input channel, and many
+QUICK_POOL = ("max_pool", "pool_scatter")  # a maximum and its gradient
 LADDER = ("lenet.c1:N=1", "lenet.c3:N=8", "mnist.c2:N=10", "vgg.128:N=1")
 GROWTH = (  # how time grows: one size of a layer at a time
     ("mnist.c2", "N", (1, 4, 16, 64, 256)), ("vgg.64", "C", (8, 16, 32, 64, 128)), ("vgg.64", "H", (7, 14, 28, 56, 112)),
@@ -48,13 +49,13 @@ def tasks(suite: str, ops: str = "*", names: str = "*", dtypes: tuple[str, ...] 
 
 def _all(suite: str, dtype: str, quick: bool) -> Iterator[Task]:
     if suite == "steps":
-        for net, batches in list(BATCHES.items())[:2 if quick else None]:
+        for net, batches in list(BATCHES.items())[:1 if quick else None]:
             for batch in batches[:1] if quick else batches:
                 yield Task(suite, "step", f"{net}@{batch}", dtype)
         return
     if suite == "pool":
-        for name in tuple(POOLS)[:2] if quick else POOLS:
-            for op in POOLING:
+        for name in tuple(POOLS)[:1] if quick else POOLS:
+            for op in QUICK_POOL if quick else POOLING:
                 yield Task(suite, op, name, dtype)
         return
     names = {
@@ -65,7 +66,7 @@ def _all(suite: str, dtype: str, quick: bool) -> Iterator[Task]:
         "startup": (),
     }[suite]
     for name in names:
-        for op in tuple(SLOTS)[:1 if quick and suite == "memory" else None]:
+        for op in tuple(SLOTS)[:1 if quick and suite in ("ladder", "memory") else None]:
             yield Task(suite, op, name, dtype)
     if suite == "memory" and not quick:
         yield from (replace(task, suite=suite) for task in _all("steps", dtype, quick))

@@ -11,20 +11,14 @@ TINYCONV_AOT_LEVEL names a lower vector level. It refuses all where no C compile
 
 from __future__ import annotations
 
-import os
-
 import numba
 import numpy as np
 
 from ...dims import ConvDims
+from ..compiled import _aot, level
 from ..geometry import floats_only, lift, plain
 from ..invoke import pool_of_threads
 from ..scratch import scratch
-
-try:
-    from .. import _aot  # type: ignore[attr-defined]
-except ImportError:
-    _aot = None
 
 FORWARD, INPUT_GRAD, WEIGHT_GRAD = range(3)
 ALONE = 1 << 16  # multiply-adds that are done before another thread has woken
@@ -46,24 +40,11 @@ def conv_weight_grad(x: np.ndarray, y: np.ndarray, dims: ConvDims) -> np.ndarray
     return _run(WEIGHT_GRAD, x, y, dims, dims.w_shape)
 
 
-def levels() -> tuple[str, ...]:
-    """The vector levels of this CPU, least first: baseline (of 16 bytes), avx2, avx512; on ARM neon."""
-    return () if _aot is None else _aot.levels()
-
-
-def _level() -> int:
-    """The number of the level that TINYCONV_AOT_LEVEL names, else of the best. Raises ValueError for one that is not here."""
-    wanted, here = os.environ.get("TINYCONV_AOT_LEVEL"), levels()
-    if wanted and wanted not in here:
-        raise ValueError(f"TINYCONV_AOT_LEVEL is {wanted!r}; this CPU has {', '.join(here)}")
-    return here.index(wanted) if wanted else len(here) - 1
-
-
 def _run(map: int, a: np.ndarray, b: np.ndarray, dims: ConvDims, shape: tuple[int, ...], bias: np.ndarray | None = None,
          relu: bool = False) -> np.ndarray:
     if not dims.N:
         return np.zeros(shape, a.dtype)
-    task = _aot.Conv(lift(dims), map, _level(), a.itemsize)
+    task = _aot.Conv(lift(dims), map, level(), a.itemsize)
     out = np.empty(shape, a.dtype)
     if task.partial:  # there are cells that no tap reaches
         rest = 0 if bias is None else bias.reshape(-1, *(1,) * dims.rank)
@@ -75,13 +56,10 @@ def _run(map: int, a: np.ndarray, b: np.ndarray, dims: ConvDims, shape: tuple[in
     return out
 
 
-
-
-
 def scratch_bytes(map: int):
     """What a map borrows: the padded copy of one operand, the packed other one, tables, and the sums of weight gradients."""
     def count(dims: ConvDims, dtype: np.dtype) -> int:
-        return _aot.Conv(lift(dims), map, _level(), dtype.itemsize).bytes if dims.N else 0
+        return _aot.Conv(lift(dims), map, level(), dtype.itemsize).bytes if dims.N else 0
     return count
 
 

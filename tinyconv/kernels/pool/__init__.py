@@ -24,8 +24,10 @@ LADDER = (
     Kernel("stochastic_pool", "direct", cellwise.stochastic_pool, refuse=floats_only),
     # the linear half of a choice, and its adjoint
     Kernel("pool_gather", "reference", reference.pool_gather),
+    Kernel("pool_gather", "aot", aot.pool_gather, refuse=aot.refuse),
     Kernel("pool_gather", "direct", direct.pool_gather, refuse=floats_only),
     Kernel("pool_scatter", "reference", reference.pool_scatter),
+    Kernel("pool_scatter", "aot", aot.pool_scatter, refuse=aot.refuse),
     Kernel("pool_scatter", "direct", direct.pool_scatter, refuse=floats_only, fuses=RELU),
     # the same pair for a maximum whose gradient is spread evenly over ties
     Kernel("pool_even_gather", "reference", reference.pool_even_gather),

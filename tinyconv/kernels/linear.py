@@ -23,7 +23,7 @@ from .jit import njit
 
 u = np.uintp  # an unsigned index spares the test for Python's negative ones, which keeps a loop out of vectors
 MOST = 16  # images, from which BLAS's packing pays
-LEAST = 1 << 15  # weights, below which one thread has them in its cache
+LEAST = 1 << 17  # weights, below which one thread has them in its cache, and BLAS needs no compiling
 ROWS = 32  # of weights, a task
 COLUMNS = 64  # of weights, a task
 FIVE = 5  # images at a time share a vector of weights: their sums fit the registers of any host, and 10 are two of them

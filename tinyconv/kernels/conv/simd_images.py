@@ -70,7 +70,7 @@ def image_cost(dims: ConvDims, channels: Ints, src_plane: int, axes: list[Reach]
         return float("inf"), 0
     costs = []
     for i, (R, K) in enumerate(ROW_TILES):
-        each = steps * max(R * K / 2 + (R + K + 2) / 4, 4) + positions * (60 + 10 * R * K)
+        each = steps * max(1.05 * R * K / 2, (R + K + 2) / 2, 4) + positions * (60 + 10 * R * K)
         costs.append((each * -(-blocks // R) * -(-Co // K), i))
     cost, tile = min(costs)
     return SLOWER * dims.groups * (cost + blocks * Ci * src_plane * 9), tile

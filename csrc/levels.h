@@ -22,6 +22,9 @@
 #else
 #define INLINE static inline
 #endif
+#ifndef LOOPS_512
+#define LOOPS_512 "512" /* bits of the vectors that the compiler makes of plain loops where there is AVX-512 */
+#endif
 #define JOIN_(a, b, c) a##b##c
 #define JOIN(a, b, c) JOIN_(a, b, c)
 
@@ -58,7 +61,7 @@
 #define LEVEL avx512
 #define BYTES 64
 #define REGISTERS 32
-#define TARGET __attribute__((target("avx512f,avx512vl,avx512dq,avx512bw,avx2,fma,prefer-vector-width=512")))
+#define TARGET __attribute__((target("avx512f,avx512vl,avx512dq,avx512bw,avx2,fma,prefer-vector-width=" LOOPS_512)))
 #include TEMPLATE
 #undef LEVEL
 #undef BYTES

@@ -3,6 +3,7 @@
  * A window is too short for vectors, so the innermost loops run along rows: a tap folds a row of x into the row of
  * outputs above it. Those whose cell lies inside x are a range, worked out before the loop.
  */
+#define LOOPS_512 "256" /* rows are short: wider vectors save less than what is left over at their ends costs */
 #include "levels.h"
 
 #include <math.h>

@@ -223,6 +223,18 @@ def test_a_run_leaves_pictures_and_figures(tmp_path, monkeypatch, capsys):
     assert "predict takes one that reads images" in capsys.readouterr().err
 
 
+def test_the_command_says_once_and_in_one_line_that_mnist_is_missing(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("tinyconv.train.problem.LEARN", 8)
+    monkeypatch.setattr("tinyconv.train.problem.HELD", 8)
+    monkeypatch.chdir(tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        assert ended("train", "--data", "scenes", "--model", "fcn", "--epochs", "1", "--validation", "8", "--out", "run") == 0
+    assert capsys.readouterr().err == f"tinyconv: {WARNED}\n"
+    assert ended("train", "--data", "mnist", "--model", "unet") == 2  # refused before anything is looked for
+    assert capsys.readouterr().err.startswith("tinyconv: the model unet gives a class of each pixel")
+
+
 def test_an_autoencoder_shows_the_images_that_it_makes_least_of(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert ended("train", "--model", "autoencoder", "--epochs", "1", "--augment", "none", "--out", "run") == 0

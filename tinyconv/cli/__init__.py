@@ -8,7 +8,9 @@ Read next: train.py, the main job.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from .app import app
 
@@ -18,7 +20,9 @@ __all__ = ["app", "main"]
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line on `args` (without them, those of the process) and exit."""
     try:
-        status = app(args, prog_name="tinyconv", standalone_mode=False)
+        with warnings.catch_warnings():
+            warnings.showwarning = _Once(warnings.showwarning)
+            status = app(args, prog_name="tinyconv", standalone_mode=False)
     except KeyboardInterrupt:
         status = 130
     except Exception as error:
@@ -28,6 +32,22 @@ def main(args: Sequence[str] | None = None) -> None:
     if status == 130:
         print("tinyconv: interrupted", file=sys.stderr)
     sys.exit(status)
+
+
+class _Once:
+    """Shows a warning that is the user's to know as one line, and once; any other as Python does."""
+
+    def __init__(self, usual: Callable[..., None]):
+        self.usual, self.seen = usual, set[str]()
+
+    def __call__(self, *args: Any, **more: Any) -> None:
+        """message, category, and where it came from: as warnings.showwarning."""
+        text = " ".join(str(args[0]).split())
+        if args[1] is not UserWarning:
+            self.usual(*args, **more)
+        elif text not in self.seen:
+            self.seen.add(text)
+            print(f"tinyconv: {text}", file=sys.stderr, flush=True)
 
 
 def told(error: Exception) -> int | None:

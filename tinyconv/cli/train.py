@@ -53,7 +53,7 @@ def train(flags: dict[str, Any], file: Path | None, out: Path | None, resume: Pa
     else:
         config = configure(**{**(read_config(file) if file else {}), **flags})
     use_threads(config.threads)
-    data, model = load(config, data_dir), new_model(config)  # before a folder is made: either may fail
+    model, data = new_model(config), load(config, data_dir)  # before a folder is made, or anything downloaded: either may fail
     if resume is None:
         run = Run.create(config, out)
     screen = console()

@@ -24,7 +24,8 @@ PARTS = ("train", "validation", "test")
 SIZE, VOID = 48, 255
 INK = 96  # grey from which a pixel is the digit's; under it, down to 1, it is the rim
 DIGITS, TRIES = 3, 12  # at most, in a scene; places tried for each, until it touches no other
-WARNED = "MNIST is not on this machine, so the scenes are made of the package's own digits of 8x8, twice enlarged"
+WARNED = ("MNIST is not on this machine, so the scenes are made of the package's own digits of 8x8, twice enlarged; "
+          "`tinyconv train --data mnist` downloads it")
 
 
 def scenes(part: str = "train", count: int = 4000, seed: int = 0, root: str | os.PathLike[str] | None = None) -> Pair:

@@ -80,11 +80,12 @@ def load(config: Config, folder: Folder = None) -> Data:
     to be moved out of sight.
     """
     problem = PROBLEMS[config.data]
+    pixelwise = problem.tasks == ("segment",)
+    if pixelwise and (config.augment != "none" or config.expand):
+        raise TrainError(f"augment={config.augment!r}, expand={config.expand}: {problem.name} has a class for each pixel, "
+                         "which would not move with the image; set them to none and 0")
     images, labels = problem.load(folder, True)
-    if problem.tasks == ("segment",):  # made of digits that are in no other part, where a split would mix them
-        if config.augment != "none" or config.expand:
-            raise TrainError(f"augment={config.augment!r}, expand={config.expand}: {problem.name} has a class for each pixel, "
-                             "which would not move with the image; set them to none and 0")
+    if pixelwise:  # made of digits that are in no other part, where a split would mix them
         watched = scenes("validation", config.validation, root=folder)
         return Data(problem, (images, labels), watched, problem.load(folder, False))
     if config.validation >= len(labels):

@@ -21,7 +21,7 @@ from .task import Task
 
 OTHERS = LIBRARIES[1:]
 FIRST_CALLS = ("direct", "im2col", "simd", "aot")  # algorithms whose first call is timed, beside the chosen one
-QUICK = 40.0  # seconds after which --quick begins nothing new, so that it ends within a minute on a slow machine, too
+QUICK = 46.0  # seconds after which --quick begins nothing new, so that it ends within a minute on a slow machine, too
 EAGER = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}  # glibc gives memory back when it is freed
 console = Console()
 errors = Console(stderr=True)
@@ -106,10 +106,11 @@ def _run(made: dict[str, dict], tasks: dict[str, list[Task]], libraries: list[st
                     rows += _memory(task, who, threads, status.update) if name == "memory" else contest.run(task, who)
             if name == "startup":
                 timed = [a for a in ladder["conv"] if a in (algorithms or (() if quick else FIRST_CALLS))]
-                if perf_counter() > until:
-                    late.append(name)
-                else:
-                    rows += startup.rows(libraries, timed, threads, quick, status.update)
+                for row in startup.rows(libraries, timed, threads, quick, status.update):
+                    rows.append(row)
+                    if perf_counter() > until:
+                        late.append(f"startup after {row['case']} of {row['library']}")
+                        break
             record["rows"] += rows
             record["failures"] += contest.failures
             _show({**record, "rows": rows, "failures": contest.failures})

@@ -110,22 +110,20 @@ def _growth(figure: Any, tasks: Tasks, record: dict) -> None:
 
 def _gains(figure: Any, tasks: Tasks, record: dict) -> None:
     """Bars: how many times faster the chosen algorithm is than each rival, a panel for each operation."""
-    ops = list(dict.fromkeys(key.op for key in tasks))
-    axes = figure.subplots(1, len(ops), sharex=True, squeeze=False)[0]
-    for ax, op in zip(axes, ops):
-        mine = {key: rows for key, rows in tasks.items() if key.op == op}
-        foreign = list(dict.fromkeys(name for rows in mine.values() for name in report.rivals(rows)))
+    panels = _panels(figure, tasks)
+    foreign = list(dict.fromkeys(name for rows in tasks.values() for name in report.rivals(rows)))
+    for op, (ax, mine) in panels.items():
         _grouped_bars(ax, list(mine), foreign, partial(_chosen_gain, mine), start=1.0)
         ax.axvline(1, color="black", linewidth=0.8)
         ax.set_xscale("log", base=2)
         ax.xaxis.set_major_formatter("{x:g}")
         ax.set(title=op, xlabel="times faster than " + (foreign[0] if len(foreign) == 1 else "the others"))
-    low, high = axes[0].get_xlim()
-    axes[0].set_xlim(min(low, 0.98), max(high, 2.05))  # two ticks at least, 1 and 2
-    _share_labels(axes)
-    figure.set_size_inches(9, 2 + 0.2 * len(tasks) / len(ops) * len(foreign))
+    first = next(iter(panels.values()))[0]
+    low, high = first.get_xlim()
+    first.set_xlim(min(low, 0.98), max(high, 2.05))  # two ticks at least, 1 and 2
+    _arrange(figure, panels, 0.2 * len(foreign))
     if len(foreign) > 1:
-        _legend(figure, axes[0])
+        _legend(figure, first)
 
 
 def _chosen_gain(tasks: Tasks, key: report.Key, rival: str) -> float:
@@ -136,16 +134,14 @@ def _chosen_gain(tasks: Tasks, key: report.Key, rival: str) -> float:
 
 def _bars(figure: Any, tasks: Tasks, record: dict) -> None:
     """Bars: GFLOP/s of every algorithm on every case, on a logarithmic scale, a panel for each map."""
-    ops = list(dict.fromkeys(key.op for key in tasks))
+    tasks = {key: rows for key, rows in tasks.items() if "flops" in rows[0]}
     names = _slowest_first(tasks)
-    axes = figure.subplots(1, len(ops), sharex=True, squeeze=False)[0]
-    for ax, op in zip(axes, ops):
-        mine = {key: rows for key, rows in tasks.items() if key.op == op and "flops" in rows[0]}
+    panels = _panels(figure, tasks)
+    for op, (ax, mine) in panels.items():
         _grouped_bars(ax, list(mine), names, partial(_speed, mine))
         ax.set(title=op, xlabel="GFLOP/s", xscale="log")
-    _share_labels(axes)
-    figure.set_size_inches(9, 2 + 0.16 * len(names) * max(1, len(tasks) // len(ops)))
-    _legend(figure, axes[0])
+    _arrange(figure, panels, 0.16 * len(names))
+    _legend(figure, next(iter(panels.values()))[0])
 
 
 def _slowest_first(tasks: Tasks) -> list[str]:
@@ -177,9 +173,28 @@ def _grouped_bars(ax: Any, keys: list[report.Key], names: list[str], value: Call
     ax.tick_params(axis="x", labelsize=7)
 
 
-def _share_labels(axes: Any) -> None:
-    for ax in axes[1:]:
-        ax.tick_params(axis="y", labelleft=False)
+Panels = dict[str, tuple[Any, Tasks]]
+COLUMNS = 3
+
+
+def _panels(figure: Any, tasks: Tasks) -> Panels:
+    """A panel for each operation, with its tasks, COLUMNS beside each other; all share the scale below them."""
+    ops = list(dict.fromkeys(key.op for key in tasks))
+    columns = min(len(ops), COLUMNS)
+    axes = figure.subplots(-(-len(ops) // columns), columns, sharex=True, squeeze=False).ravel()
+    for ax in axes[len(ops):]:
+        ax.remove()
+    return {op: (ax, {key: rows for key, rows in tasks.items() if key.op == op}) for op, ax in zip(ops, axes)}
+
+
+def _arrange(figure: Any, panels: Panels, height: float) -> None:
+    """Give a case so many inches; names of cases stand beside a panel unless they are those of its left neighbour."""
+    every = [(ax, [key.case for key in tasks]) for ax, tasks in panels.values()]
+    for n, (ax, names) in enumerate(every):
+        ax.tick_params(axis="x", labelbottom=True)
+        ax.tick_params(axis="y", labelleft=n % COLUMNS == 0 or names != every[n - 1][1])
+    most = [max(len(names) for _, names in every[n:n + COLUMNS]) for n in range(0, len(every), COLUMNS)]
+    figure.set_size_inches(9, 0.8 + sum(1.0 + max(height, 0.2) * count for count in most))
 
 
 def _roofline(figure: Any, tasks: Tasks, record: dict) -> None:

@@ -389,3 +389,49 @@ def test_a_network_reads_on_the_gpu_what_it_reads_on_the_cpu():
         got, on_gpu = predict(model, images, transform), evaluate(model, samples, transform)
     assert type(got) is np.ndarray and on_gpu.wrong.tolist() == score.wrong.tolist()
     np.testing.assert_allclose(got, want, rtol=1e-5)  # float32, sums of at most 9 terms
+
+
+def test_linear_layers_in_a_graph_do_without_cublas():
+    """Whole numbers: sums are exact in any order. CuPy refuses to record cuBLAS, so the product is not to be asked for."""
+    from tinyconv.registry import choose
+
+    rng = np.random.default_rng(6)
+    N, I, O = dims = 3, 5, 4
+    x, w, y = (rng.integers(-4, 5, shape).astype(np.float32) for shape in ((N, I), (O, I), (N, O)))
+    want = {"linear": (x, w, x @ w.T), "linear_input_grad": (y, w, y @ w), "linear_weight_grad": (x, y, y.T @ x)}
+    for op, (a, b, answer) in want.items():
+        fn, found = choose(op, dims, np.dtype("float32"), "cuda").fn, []
+        a, b = gpu.to_device(a), gpu.to_device(b)
+        graph = gpu.Graph(lambda fn=fn, a=a, b=b, found=found: found.append(fn(a, b, dims)))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("tinyconv.kernels.linear.matmul", None)
+            for _ in range(gpu.Graph.WARM + 1):
+                graph()
+        for got in (found[-1], fn(a, b, dims)):
+            np.testing.assert_array_equal(gpu.to_host(got), answer)
+
+
+def test_a_gradient_of_no_dimensions_goes_through_a_kernel():
+    x = tc.tensor(3.0, device="cuda", requires_grad=True)
+    tc.relu(x).backward()
+    assert x.grad.shape == () and x.grad.item() == 1.0
+
+
+def test_what_32_bits_do_not_count_is_refused():
+    from tinyconv.kernels.pointwise import _relu_grad_kernel as kernel
+
+    a = gpu.to_device(np.ones(1, np.float32))
+    with pytest.raises(ValueError, match="counts with 32 bits, up to 2,147,483,647, got 2,147,483,648"):
+        gpu.launch(kernel("float32"), 1, 4, a, 2**31, a, a)
+    with pytest.raises(ValueError, match="grid of .* beyond"):
+        gpu.launch(kernel("float32"), (1, 65536), 4, a, 1, a, a)
+
+
+def test_indices_beyond_a_plane_reach_no_other_memory():
+    """max_unpool on a GPU does not look at its indices: what names no cell goes nowhere, and reads as not a number."""
+    y = tc.tensor([[[1.0, 2.0, 3.0]]], device="cuda", requires_grad=True)
+    at = tc.tensor([[[-1, 2, 6]]], device="cuda")
+    x = F.max_unpool1d(y, at, 2)
+    assert x.cpu().tolist() == [[[0.0, 0.0, 2.0, 0.0, 0.0, 0.0]]]
+    x.sum().backward()
+    np.testing.assert_array_equal(y.grad.cpu().numpy(), [[[np.nan, 1.0, np.nan]]])

@@ -35,6 +35,7 @@ from . import gpu_simulator
 from .gpu_simulator import DeviceArray
 from .jit import FOLDER, config
 
+MOST, GRID = 2**31 - 1, 65535  # what an int32 counts to, and blocks along the last two axes of a grid
 LEAST_CC = (7, 5)  # the oldest compute capability that CUDA 13 compiles for
 int32: Any = types.int32  # of all indices: Numba's sum of two int32 is an int64, so sums are wrapped again, int32(i + j)
 uint32: Any = types.uint32  # where one divides, or tests both ends at once
@@ -219,11 +220,14 @@ def launch(kernel: Function, grid: int | tuple[int, ...], block: int | tuple[int
     """Start a kernel on CuPy's current stream. Arrays must be C-contiguous; a Python int is an int32.
 
     Nothing is waited for. A grid with no blocks starts nothing.
-    Raises: ValueError for an array that is strided, TypeError for what is no array on the device and no number.
+    Raises: ValueError for an array that is strided, an int beyond 32 bits and a grid beyond CUDA's, TypeError for what is no
+    array on the device and no number.
     """
     grid, block = _three(grid), _three(block)
     if 0 in grid:
         return
+    if grid[0] > MOST or max(grid[1:]) > GRID:
+        raise ValueError(f"{kernel.__name__}: a grid of {grid} blocks is beyond CUDA's ({MOST}, {GRID}, {GRID})")
     values = [_argument(kernel, a) for a in args]
     if simulated():
         kernel.bound[grid, block](*values)
@@ -245,8 +249,10 @@ def _argument(kernel: Function, a: Any) -> Any:
     if is_device(a):
         if not a.flags.c_contiguous:
             raise ValueError(f"{kernel.__name__} wants contiguous arrays, got strides {a.strides} for shape {a.shape}")
-        return np.asarray(a).reshape(-1) if isinstance(a, DeviceArray) else a
+        return np.asarray(a).reshape(-1) if isinstance(a, DeviceArray) else a if a.ndim else a.reshape(1)
     if isinstance(a, (int, np.integer)):
+        if not -MOST <= a <= MOST:
+            raise ValueError(f"{kernel.__name__} counts with 32 bits, up to {MOST:,}, got {a:,}: split the batch")
         return np.int32(a)
     if isinstance(a, np.floating):
         return a
@@ -272,8 +278,7 @@ class Graph:
     def __call__(self) -> None:
         self.calls += 1
         if simulated():
-            with _recording(self.calls > self.WARM):
-                self.fn()
+            self._run(self.calls > self.WARM)
             return
         if self.graph is None:
             self._prepare(xp())
@@ -287,34 +292,45 @@ class Graph:
         cupy.cuda.get_current_stream().synchronize()
         with cupy.cuda.using_allocator(self.pool.malloc), self.stream:
             if self.calls <= self.WARM:
-                self.fn()
+                self._run(False)
                 self.stream.synchronize()
                 return
             self.stream.begin_capture()
             try:
-                with _recording(True):
-                    self.fn()
+                self._run(True)
             finally:
                 graph = self.stream.end_capture()
         self.graph = graph
 
+    def _run(self, recording: bool) -> None:
+        with _inside("recording" if recording else "warming up"):
+            self.fn()
 
-_is_recording = False
+
+_graph = ""  # what the innermost Graph is doing, if one is at work
 
 
 @contextmanager
-def _recording(now: bool) -> Iterator[None]:
-    global _is_recording
-    before, _is_recording = _is_recording, now
+def _inside(doing: str) -> Iterator[None]:
+    global _graph
+    before, _graph = _graph, doing
     try:
         yield
     finally:
-        _is_recording = before
+        _graph = before
+
+
+def in_graph() -> bool:
+    """Whether what runs now is the function of a Graph, recorded or on its first runs, which must launch the same kernels.
+
+    CuPy raises NotImplementedError for a call of cuBLAS that would be recorded (14.2).
+    """
+    return bool(_graph)
 
 
 def refuse_recording(what: str) -> None:
     """Raise RuntimeError inside of a Graph, for what would be the same in every launch of it and should not."""
-    if _is_recording:
+    if _graph == "recording":
         raise RuntimeError(f"{what} in a step that is recorded as a CUDA graph would be repeated in every launch: "
                            "run without the graph")
 
@@ -372,13 +388,21 @@ def compile_ptx(kernel: Function, sig: tuple[Any, ...], cc: tuple[int, int]) -> 
     return build(kernel, sig, cc).ptx
 
 
+def _text(kernel: Function) -> tuple[Any, ...]:
+    """All that a kernel's machine code follows from: its own code, its constants, and those of its helpers."""
+    f = kernel.fn
+    values = [*(f.__globals__[name] for name in f.__code__.co_names if name in f.__globals__),
+              *(c.cell_contents for c in f.__closure__ or ())]
+    return (f.__module__, f.__qualname__, f.__code__.co_code.hex(), f.__code__.co_consts,
+            [_text(v) if isinstance(v, Function) else getattr(v, "__name__", repr(v)) for v in values])
+
+
 def _load(kernel: Function, values: list[Any]) -> Any:
     """The kernel for these arguments on the current device, compiled, or read from the cache on disk."""
     cupy = xp()
     major_minor = cupy.cuda.Device().compute_capability
     cc, sig = (int(major_minor[:-1]), int(major_minor[-1])), signature(values)
-    constants = [getattr(c.cell_contents, "__name__", repr(c.cell_contents)) for c in kernel.fn.__closure__ or ()]
-    key = repr((kernel.fn.__module__, kernel.fn.__qualname__, constants, kernel.threads, kernel.blocks, sig, cc))
+    key = repr((_text(kernel), kernel.threads, kernel.blocks, sig, cc, version("numba-cuda")))
     path = FOLDER and FOLDER / f"{kernel.__name__}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.cubin"
     if path and path.exists():
         name, _, code = path.read_bytes().partition(b"\n")

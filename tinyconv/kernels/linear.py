@@ -16,6 +16,7 @@ import numpy as np
 from numba import prange
 
 from ..blas import matmul
+from ..dims import ConvDims, conv_dims
 from ..registry import Kernel, register
 from . import gpu
 from .geometry import floats_only
@@ -42,6 +43,38 @@ def linear_input_grad(y: Any, w: Any, dims: tuple[int, int, int]) -> Any:
 def linear_weight_grad(x: Any, y: Any, dims: tuple[int, int, int]) -> Any:
     """w (O, I): (O, N) (N, I)"""
     return matmul(y.T, x)
+
+
+def linear_cuda(x: Any, w: Any, dims: tuple[int, int, int]) -> Any:
+    """y (N, O): cuBLAS's. In a graph, where CuPy refuses to record cuBLAS, the convolution of images of one pixel."""
+    if not gpu.in_graph():
+        return linear(x, w, dims)
+    return _tiled().conv(x[..., None], w[..., None], _pixels(dims))[..., 0]
+
+
+def linear_input_grad_cuda(y: Any, w: Any, dims: tuple[int, int, int]) -> Any:
+    """x (N, I), likewise."""
+    if not gpu.in_graph():
+        return linear_input_grad(y, w, dims)
+    return _tiled().conv_input_grad(y[..., None], w[..., None], _pixels(dims))[..., 0]
+
+
+def linear_weight_grad_cuda(x: Any, y: Any, dims: tuple[int, int, int]) -> Any:
+    """w (O, I), likewise."""
+    if not gpu.in_graph():
+        return linear_weight_grad(x, y, dims)
+    return _tiled().conv_weight_grad(x[..., None], y[..., None], _pixels(dims))[..., 0]
+
+
+def _pixels(dims: tuple[int, int, int]) -> ConvDims:
+    N, I, O = dims
+    return conv_dims((N, I, 1), (O, I, 1))
+
+
+def _tiled() -> Any:
+    from .conv import cuda_tiled  # here: it brings the ladder of convolution along
+
+    return cuda_tiled
 
 
 def thin(x: np.ndarray, w: np.ndarray, dims: tuple[int, int, int], bias: np.ndarray | None = None,
@@ -148,8 +181,8 @@ LADDER = (
     Kernel("linear_weight_grad", "blas", linear_weight_grad),
     Kernel("linear_weight_grad", "thin", thin_weight_grad, refuse=refuse_thick),
     # on a GPU BLAS is cuBLAS
-    Kernel("linear", "blas", linear, "cuda", gpu.refuse),
-    Kernel("linear_input_grad", "blas", linear_input_grad, "cuda", gpu.refuse),
-    Kernel("linear_weight_grad", "blas", linear_weight_grad, "cuda", gpu.refuse),
+    Kernel("linear", "blas", linear_cuda, "cuda", gpu.refuse),
+    Kernel("linear_input_grad", "blas", linear_input_grad_cuda, "cuda", gpu.refuse),
+    Kernel("linear_weight_grad", "blas", linear_weight_grad_cuda, "cuda", gpu.refuse),
 )
 register(*LADDER)

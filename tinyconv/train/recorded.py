@@ -8,7 +8,7 @@ In the simulator, which has no graphs, every step runs the function. Read next: 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from ..tensor import Tensor
 
@@ -16,13 +16,16 @@ Step = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 class Recorded:
-    """`step` (x, t) -> (loss, logits), recorded for the shapes of its first batch.
+    """`step` (x, t) -> (loss, logits), recorded for the shapes of its first batch; it leaves gradients in `parameters`.
+
+    A batch of another size leaves others there, so after every launch the parameters get those that the graph writes to.
 
     Raises: RuntimeError for a step that draws random numbers (dropout), which a graph would repeat.
     """
 
-    def __init__(self, step: Step):
-        self.step = step
+    def __init__(self, step: Step, parameters: Iterable[Tensor]):
+        self.step, self.parameters = step, list(parameters)
+        self.grads: list[Tensor | None] = []
         self.batch: tuple[Tensor, Tensor] | None = None
         self.result: tuple[Tensor, Tensor] | None = None
         from ..kernels import gpu  # here: it brings Numba along
@@ -38,8 +41,11 @@ class Recorded:
             held.copy_(new)
         self.graph()
         assert self.result is not None
+        for p, grad in zip(self.parameters, self.grads):
+            p.grad = grad
         return self.result
 
     def _run(self) -> None:
         assert self.batch is not None
         self.result = self.step(*self.batch)
+        self.grads = [p.grad for p in self.parameters]

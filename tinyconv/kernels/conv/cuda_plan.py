@@ -22,15 +22,15 @@ import numpy as np
 from ...dims import ConvDims
 from .. import gpu
 from ..geometry import before, lift
+from ..gpu import GRID, MOST
 
 TAP = 4  # numbers in a row of `taps`
 BIAS = 1 << 15  # makes a shift of 16 bits a positive number
 LOW = (1 << 16) - 1
 PHASE = 8  # numbers in a row of `phases`: P0, P1, P2, first row of taps, number of taps, start in out, P, 0
 WHERE = 4  # numbers in a row of `where`: the offset of a position in a sample of x, and its i0, i1, i2
+LEAST = 16  # channels in a block's tile, at least
 SLICE = 16  # taps that are fetched at a time, at most
-GRID = 65535  # blocks along the last axis of a grid, at most
-MOST = 2**31 - 1  # what an int32 counts to
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +71,8 @@ def refuse(dims: ConvDims, dtype: np.dtype) -> str:
         return f"kernel, dilation, padding and stride reach {BIAS} cells or further, which the CUDA kernels keep in 16 bits"
     if dims.groups * prod(dims.stride) > GRID:
         return f"{dims.groups} groups and {prod(dims.stride)} phases of the stride are more than a grid's {GRID} layers"
+    if max(dims.C, dims.O) // dims.groups > GRID * LEAST:
+        return f"{max(dims.C, dims.O) // dims.groups} channels in a group are more than a grid has blocks for, {GRID * LEAST}"
     return gpu.refuse(dims, dtype)
 
 

@@ -56,7 +56,7 @@ def scratch(dims: ConvDims, dtype: np.dtype) -> int:
 
 
 def _parts(plan: Plan) -> int:
-    return max(1, min(PARTS, plan.positions // gpu.threads(LEAST, 4)))
+    return max(1, min(PARTS, gpu.GRID // plan.groups, plan.positions // gpu.threads(LEAST, 4)))
 
 
 def _correlate(plan: Plan, a: Any, w: Any, shape: tuple[int, ...], bias: Any) -> Any:

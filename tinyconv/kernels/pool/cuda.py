@@ -10,6 +10,7 @@ Read next: cuda_cellwise.py, the rules that need a window's cells all at once.
 
 from __future__ import annotations
 
+import math
 from functools import cache, lru_cache
 from math import prod
 from typing import Any
@@ -19,11 +20,10 @@ from numba import int32, int64
 
 from ...dims import AnyPool
 from .. import gpu
-from ..gpu import cuda
+from ..gpu import MOST, cuda
 from . import windows
 
 THREADS = 256
-MOST = 2**31 - 1  # cells, counted with 32 bits
 
 
 def max_pool(x: Any, dims: AnyPool) -> tuple[Any, Any]:
@@ -136,7 +136,8 @@ def _kernels(dtype: str) -> tuple[gpu.Function, ...]:
         """y (planes, P), x (planes, cells)."""
         i = int32(cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x)
         if i < size:
-            y[i] = x[int64(i // P) * cells + at[i]]
+            cell = at[i]  # anyone's: nobody looked whether it lies in the plane
+            y[i] = x[int64(i // P) * cells + cell] if 0 <= cell and cell < cells else real(math.nan)
 
     @gpu.jit
     def scatter(x, size, y, at, g):
@@ -165,7 +166,7 @@ def _kernels(dtype: str) -> tuple[gpu.Function, ...]:
             x[int64(plane) * cells + cell] = real(0)
         for o in range(P):
             cell = at[int64(plane) * P + o]
-            if cell % T == t:
+            if cell % T == t and 0 <= cell and cell < cells:
                 x[int64(plane) * cells + cell] += y[int64(plane) * P + o]
 
     @gpu.jit

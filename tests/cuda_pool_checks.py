@@ -114,3 +114,23 @@ def test_uniform_numbers_are_splitmix64():
     many = gpu.to_host(kernel("uniform").fn(5, (100, 100), np.dtype("float32")))
     # the mean of 10,000 has a standard deviation of 0.0029
     assert many.dtype == np.float32 and 0 <= many.min() < 0.01 and 0.99 < many.max() < 1 and abs(many.mean() - 0.5) < 0.015
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("before, after, shape", [(1, 1, (2, 5, 3)), (2, 1, (1, 4, 2, 3)), (0, 0, (2, 3)), (9, 8, (2, 3, 2)),
+                                                  (2, 2, (0, 3, 2))])
+def test_local_response_normalisation_is_its_definition(before, after, shape, dtype):
+    """The sums written out in float64; the derivative by hand, from every window to every channel in it."""
+    rng, (alpha, beta, k) = np.random.default_rng(8), (0.3, 0.75, 1.5)
+    x, g = (rng.standard_normal(shape).astype(dtype) for _ in "xg")
+    X, G, C = x.astype(np.float64), g.astype(np.float64), shape[1]
+    around = [range(max(c - before, 0), min(c + after + 1, C)) for c in range(C)]
+    s = np.stack([k + alpha * sum(X[:, j] ** 2 for j in around[c]) for c in range(C)], 1)
+    dx = np.stack([G[:, c] * s[:, c] ** -beta - 2 * alpha * beta * X[:, c] * sum(
+        G[:, j] * X[:, j] * s[:, j] ** (-beta - 1) for j in range(C) if c in around[j]) for c in range(C)], 1)
+    on, bound = gpu.to_device, kernel("response").bound * np.finfo(dtype).eps
+    got = kernel("response").fn(on(x), before, after, alpha, beta, k)
+    back = kernel("response_grad").fn(on(g), on(x), got[1], before, after, alpha, beta)
+    for found, want in zip((*got, back), (X * s**-beta, s, dx)):
+        assert gpu.is_device(found) and found.dtype == dtype and found.shape == shape
+        np.testing.assert_allclose(gpu.to_host(found), want, rtol=0, atol=bound * np.abs(want).max(initial=1))

@@ -12,6 +12,7 @@ import pytest
 from tinyconv.dims import NormDims, pool_dims
 from tinyconv.kernels import gpu, indexing, optim_cuda, pointwise
 from tinyconv.kernels.norm import cuda as norm
+from tinyconv.kernels.norm import response_cuda
 from tinyconv.kernels.pool import cuda as pool
 from tinyconv.kernels.pool import cuda_cellwise as cellwise
 
@@ -39,6 +40,8 @@ def calls(dtype):
         "even_scatter": lambda: cellwise.pool_even_scatter(y, x, y, POOL),
         "lp_grad": lambda: cellwise.lp_pool_grad(x, y, y, POOL, 3), "norm": lambda: norm.norm(v, w, w, *n, None, True),
         "norm_grad": lambda: norm.norm_grad(v, v, w, w, w, *n, False, v),
+        "response": lambda: response_cuda.response(v, 1, 1, 0.1, 0.75, 1.0),
+        "response_grad": lambda: response_cuda.response_grad(v, v, v, 1, 1, 0.1, 0.75),
         "relu_grad": lambda: pointwise.relu_grad_cuda(v, v, v.shape),
         "put": lambda: indexing.put(w, (np.array([1, 0, 1]),), (4,)),
         "sum_runs": lambda: indexing.sum_runs(v, np.array([0, 2]), 1),
@@ -83,5 +86,5 @@ def test_compiles_and_spills_nothing(name, dtype, cc, launched, record_property)
         assert f".target sm_{cc[0]}{cc[1]}" in made.ptx and made.spilled == 0 and 0 < made.registers <= 255
         assert made.shared <= 48 << 10
         assert not re.search(r"\b(atom|red)\.", made.ptx), "atomics make the order of sums a matter of luck"
-        if dtype == "float32" and name in ("max_pool", "scatter", "avg_pool", "relu_grad", "sgd", "adagrad", "rmsprop", "adam"):
+        if dtype == "float32" and name in ("max_pool", "scatter", "avg_pool", "relu_grad", "response", "response_grad", "sgd", "adagrad", "rmsprop", "adam"):
             assert ".f64" not in made.ptx, f"{kernel.__name__}: arithmetic in the other precision"

@@ -22,7 +22,8 @@ registry.provide("tinyconv.kernels.linear", "linear", "linear_input_grad", "line
 registry.provide("tinyconv.kernels.softmax", "softmax_nll")
 registry.provide("tinyconv.kernels.indexing", "put", "sum_runs")
 registry.provide("tinyconv.kernels.uniform", "uniform")
-registry.provide("tinyconv.kernels.norm", "norm", "norm_grad")
+registry.provide("tinyconv.kernels.norm", "norm", "norm_grad", "response", "response_grad",
+                 "channel_window")
 
 __version__ = "0.1.0"
 __all__ = [

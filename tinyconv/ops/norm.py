@@ -158,13 +158,7 @@ def layer_norm(x: Tensor, normalized_shape: int | Sequence[int], weight: Tensor 
 
 def _window(x: Any, before: int, after: int) -> Any:
     """y[:, c] = sum of x[:, c - before] to x[:, c + after], where they exist."""
-    y = x.copy()
-    C = x.shape[1]
-    for d in range(1, min(before, C - 1) + 1):
-        y[:, d:] += x[:, :-d]
-    for d in range(1, min(after, C - 1) + 1):
-        y[:, :-d] += x[:, d:]
-    return y
+    return choose("channel_window", x.shape, x.dtype, kind(x)).fn(x, before, after)
 
 
 window_op, _ = adjoint_pair("channel_window", _window,
@@ -187,20 +181,21 @@ def local_response_norm(x: Tensor, size: int, alpha: float = 1e-4, beta: float =
         around = ((size // 2, (size - 1) // 2),) * (x.data.ndim - 2)
         return x * (avg_pool(x * x, size, 1, around) * alpha + k) ** -beta
     reach = {"before": size // 2, "after": (size - 1) // 2}
-    scale = k + alpha / size * _window(x.data * x.data, **reach)
+    y, scale = _response(x.data, reach, alpha / size, beta, k)
     meta = {"reach": reach, "alpha": alpha / size, "beta": beta, "k": k, "scale": scale}
-    return local_response_norm_op.record(_lrn(x.data, **meta), (x,), meta)
+    return local_response_norm_op.record(y, (x,), meta)
+
+
+def _response(x: Any, reach: dict, alpha: float, beta: float, k: float) -> tuple[Any, Any]:
+    return choose("response", x.shape, x.dtype, kind(x)).fn(x, **reach, alpha=alpha, beta=beta, k=k)
 
 
 def _lrn(x: Any, reach: dict, alpha: float, beta: float, k: float, scale: Any) -> Any:
-    return x * scale**-beta
+    return _response(x, reach, alpha, beta, k)[0]
 
 
 def _lrn_grad(needs: Any, g: Any, out: None, x: Any, reach: dict, alpha: float, beta: float, k: float, scale: Any) -> list:
-    gx = g * scale**-beta
-    # scale[c'] holds 2 alpha x[c] of each c in its window, so c collects from the windows that hold it
-    spread = _window(gx * x / scale, reach["after"], reach["before"])
-    return [gx - 2 * alpha * beta * x * spread]
+    return [choose("response_grad", x.shape, x.dtype, kind(x)).fn(g, x, scale, **reach, alpha=alpha, beta=beta)]
 
 
 def _lrn_parts(x: Tensor, reach: dict, alpha: float, beta: float, k: float, scale: Any) -> Tensor:

@@ -14,6 +14,7 @@ from tinyconv import cases, registry
 from tinyconv.dims import conv_dims
 from tinyconv.kernels import gpu
 from tinyconv.kernels.conv import cuda_plan, cuda_tiled, reference
+from tinyconv.kernels.gpu import cuda
 
 MAPS = {"conv": ("x", "w", "y"), "conv_input_grad": ("y", "w", "x"), "conv_weight_grad": ("x", "y", "w")}
 KERNELS = [k for op in MAPS for k in registry.kernels(op) if k.device == "cuda"]
@@ -174,3 +175,24 @@ def test_the_bench_calls_a_wrong_answer_wrong():
     judge(want + 1e-4, want, exact=False)
     with pytest.raises(ArithmeticError):
         judge(want + 1e-4, want, exact=True)
+
+
+@pytest.mark.skipif(not gpu.simulated(), reason="on a GPU compute-sanitizer looks: test_cuda_memory.py")
+@pytest.mark.parametrize("first, ends", [(0, None), (1, 8), (-1, -1)])
+@pytest.mark.parametrize("reads", [False, True])
+def test_the_simulator_watches_the_ends_of_arrays(first, ends, reads):
+    """Every check in here is a memory check: an index that is off by one, at either end, is an error in the simulator."""
+    @gpu.jit
+    def copy(y, x, n, from_y, from_x):
+        i = cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x
+        if i < n:
+            y[i + from_y] = x[i + from_x]
+
+    x, y = (gpu.to_device(np.arange(8.0) + k) for k in range(2))
+    args = (copy, 2, 4, y, x, 8, 0 if reads else first, first if reads else 0)
+    if ends is None:
+        gpu.launch(*args)
+        np.testing.assert_array_equal(gpu.to_host(y), gpu.to_host(x))
+    else:
+        with pytest.raises(IndexError, match=f"element {ends} of an array of 8"):
+            gpu.launch(*args)

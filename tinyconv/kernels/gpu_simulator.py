@@ -100,21 +100,52 @@ class Namespace:
         return np.array(a)
 
 
+def _check(index: Any, size: int) -> None:
+    """Raise IndexError for an index outside, a negative one included: NumPy counts it from the end, a GPU goes astray."""
+    if not 0 <= index < size:
+        raise IndexError(f"a kernel reached for element {index} of an array of {size}")
+
+
+class Bounded(np.ndarray):
+    """A flat array in shared memory or in registers, whose ends are watched."""
+
+    def __getitem__(self, i: Any) -> Any:
+        _check(i, self.shape[0])
+        return super().__getitem__(i)
+
+    def __setitem__(self, i: Any, value: Any) -> None:
+        _check(i, self.shape[0])
+        super().__setitem__(i, value)
+
+
 def teach() -> None:
-    """Give Numba's simulator what it lacks: `alignment=` of shared arrays, and a barrier that does not poll.
+    """Give Numba's simulator what it lacks: `alignment=` of shared arrays, a barrier that does not poll, and watched ends.
 
     Alignment means nothing on a host, and is left out. The simulator keeps asking each thread of a block whether it waits,
     and Python lets it ask for 5 ms before a thread may run; at a barrier of `threading` the threads wait for each other. A
     thread that never comes is an error, after BARRIER seconds.
     """
     from numba.cuda.simulator import kernel, kernelapi
+    from numba.cuda.simulator.cudadrv.devicearray import FakeWithinKernelCUDAArray as Argument
 
     def shared(self: Any, shape: Any, dtype: Any, alignment: int | None = None) -> np.ndarray:
         """One array for each source line and block, whichever thread comes first; not a number until written."""
         caller = sys._getframe(1)
         dtype = as_dtype(dtype) if isinstance(dtype, types.Type) else dtype
-        fresh = np.full(shape, np.nan if np.dtype(dtype).kind == "f" else -1, dtype)
+        fresh = np.full(shape, np.nan if np.dtype(dtype).kind == "f" else -1, dtype).view(Bounded)
         return self._allocations.setdefault((caller.f_code.co_filename, caller.f_lineno), fresh)
+
+    def local(self: Any, shape: Any, dtype: Any) -> np.ndarray:
+        dtype = as_dtype(dtype) if isinstance(dtype, types.Type) else dtype
+        return np.empty(shape, dtype).view(Bounded)
+
+    def get(self: Any, i: Any) -> Any:
+        _check(i, len(self._item))
+        return self._item[i]
+
+    def put(self: Any, i: Any, value: Any) -> None:
+        _check(i, len(self._item))
+        self._item[i] = value
 
     def run(self: Any, block: Any, *args: Any) -> None:
         """Run a block: all its threads, from start to end."""
@@ -129,7 +160,8 @@ def teach() -> None:
             raise error[0].with_traceback(error[1])
 
     patches: list[tuple[Any, str, Any]] = [
-        (kernelapi.FakeCUDAShared, "array", shared), (kernel.BlockManager, "run", run),
+        (kernelapi.FakeCUDAShared, "array", shared), (kernelapi.FakeCUDALocal, "array", local),
+        (Argument, "__getitem__", get), (Argument, "__setitem__", put), (kernel.BlockManager, "run", run),
         (kernel.BlockThread, "syncthreads", lambda self: self._manager.barrier.wait(BARRIER)),
     ]
     for owner, name, better in patches:

@@ -151,12 +151,21 @@ def teach() -> None:
         """Run a block: all its threads, from start to end."""
         points = list(np.ndindex(*self._block_dim))
         self.barrier = threading.Barrier(len(points))
-        threads = [kernel.BlockThread(lambda: self._f(*args), self, block, p, self._debug) for p in points]
+
+        def body() -> None:
+            try:
+                self._f(*args)
+            except Exception:
+                self.barrier.abort()  # the others need not wait for this one
+                raise
+
+        threads = [kernel.BlockThread(body, self, block, p, self._debug) for p in points]
         for t in threads:
             t.start()
         for t in threads:
             t.join()
-        for error in (t.exception for t in threads if t.exception):
+        errors = (t.exception for t in threads if t.exception)
+        for error in sorted(errors, key=lambda e: isinstance(e[0], threading.BrokenBarrierError)):  # the cause first
             raise error[0].with_traceback(error[1])
 
     patches: list[tuple[Any, str, Any]] = [

@@ -86,5 +86,6 @@ def test_compiles_and_spills_nothing(name, dtype, cc, launched, record_property)
         assert f".target sm_{cc[0]}{cc[1]}" in made.ptx and made.spilled == 0 and 0 < made.registers <= 255
         assert made.shared <= 48 << 10
         assert not re.search(r"\b(atom|red)\.", made.ptx), "atomics make the order of sums a matter of luck"
-        if dtype == "float32" and name in ("max_pool", "scatter", "avg_pool", "relu_grad", "response", "response_grad", "sgd", "adagrad", "rmsprop", "adam"):
+        if dtype == "float32" and name in ("max_pool", "scatter", "avg_pool", "relu_grad", "response", "response_grad", "sgd",
+                                           "adagrad", "rmsprop", "adam"):
             assert ".f64" not in made.ptx, f"{kernel.__name__}: arithmetic in the other precision"

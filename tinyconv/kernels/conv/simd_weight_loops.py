@@ -11,7 +11,7 @@ from numba import prange
 from ..invoke import invoke
 from ..jit import njit
 from ..tile import CHANNEL_TILES, DOT_TILES, copy, dot_tile, tap_tile, turn
-from .simd_loops import BASES, CHANNEL_G, CHANNEL_P, CHANNEL_R, pack_images, pad_planes
+from .simd_loops import BASES, CHANNEL_G, CHANNEL_P, pack_images, pad_planes
 
 DOT = len(CHANNEL_TILES)
 DOT_K, DOT_P = (tuple(c) for c in zip(*DOT_TILES))

@@ -174,15 +174,15 @@ def refuse_thick(dims: tuple[int, int, int], dtype: np.dtype) -> str:
 
 
 LADDER = (
-    Kernel("linear", "blas", linear),
+    Kernel("linear", "reference", linear),
     Kernel("linear", "thin", thin, refuse=refuse_thick, fuses=frozenset({"bias", "relu"})),
-    Kernel("linear_input_grad", "blas", linear_input_grad),
+    Kernel("linear_input_grad", "reference", linear_input_grad),
     Kernel("linear_input_grad", "thin", thin_input_grad, refuse=refuse_thick),
-    Kernel("linear_weight_grad", "blas", linear_weight_grad),
+    Kernel("linear_weight_grad", "reference", linear_weight_grad),
     Kernel("linear_weight_grad", "thin", thin_weight_grad, refuse=refuse_thick),
-    # on a GPU BLAS is cuBLAS
-    Kernel("linear", "blas", linear_cuda, "cuda", gpu.refuse),
-    Kernel("linear_input_grad", "blas", linear_input_grad_cuda, "cuda", gpu.refuse),
-    Kernel("linear_weight_grad", "blas", linear_weight_grad_cuda, "cuda", gpu.refuse),
+    # on a GPU the product is cuBLAS
+    Kernel("linear", "cuda", linear_cuda, "cuda", gpu.refuse),
+    Kernel("linear_input_grad", "cuda", linear_input_grad_cuda, "cuda", gpu.refuse),
+    Kernel("linear_weight_grad", "cuda", linear_weight_grad_cuda, "cuda", gpu.refuse),
 )
 register(*LADDER)

@@ -1,4 +1,4 @@
-"""compute-sanitizer over the CUDA kernels, where there is a GPU. Without one, the simulator watches every index instead."""
+"""compute-sanitizer over the CUDA kernels, where there is a GPU. The simulator watches every index and every race instead."""
 
 import os
 import shutil
@@ -7,11 +7,16 @@ import sys
 from pathlib import Path
 
 import pytest
+from test_cuda_conv import run_checks
 
 from tinyconv.kernels import gpu
 
 TESTS = Path(__file__).parent
 TOOL = shutil.which("compute-sanitizer")
+
+
+def test_no_kernel_races_in_the_simulator():
+    run_checks(True, checks="cuda_race_checks.py")
 
 
 @pytest.mark.sweep

@@ -179,7 +179,8 @@ def cudnn(op: str, a: Any, b: Any, dims: ConvDims) -> Callable[[], Any]:
 def operands(op: str, dims: ConvDims) -> list[Any]:
     """Whole numbers from -3 to 3: their sums are exact in float32 up to 2**24, and an answer is right or wrong."""
     rng = np.random.default_rng(0)
-    return [gpu.to_device(rng.integers(-3, 4, getattr(dims, f"{slot}_shape")).astype(np.float32)) for slot in OPS[op]]
+    shapes = [getattr(dims, f"{slot}_shape") for slot in OPS[op]]
+    return [gpu.to_device(rng.integers(-3, 4, shape, np.int8).astype(np.float32)) for shape in shapes]
 
 
 def contestants(op: str, dims: ConvDims, first: bool) -> Iterator[tuple[str, Kernel | None]]:

@@ -27,6 +27,7 @@ EDGES = {
     "depthwise_tall": conv_dims((2, 2, 7, 3), (4, 1, 3, 2), padding=(1, 0), groups=2),
     "phases_without_taps": conv_dims((2, 2, 7, 6), (3, 2, 2, 1), stride=(3, 2), dilation=(3, 1)),
     "a_batch_of_dots": conv_dims((13, 5, 1, 1), (3, 5, 1, 1)),
+    "depthwise_parts": conv_dims((3, 2, 7, 7), (2, 1, 1, 2), groups=2),
 }
 CASES = {**cases.small, **EDGES}
 

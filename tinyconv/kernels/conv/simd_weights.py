@@ -130,7 +130,7 @@ def _by_channels(dims: ConvDims, G: int, L: int) -> WeightPlan:
             valid, tile = min(width, (g + 1) * Co - o), CHANNEL_TILES.index((width // L, P, G))
             blocks.append((o, valid, width, tile, g * src.Ci * src.plane, G * width))
             o += width
-    y_size = max(chunk[2] for chunk in chunks) * widths[0]
+    y_size = max((chunk[2] for chunk in chunks), default=0) * widths[0]
     return _weight_plan(dims, src, P, table, chunks, blocks, y_size, xo, xo[:0], 0)
 
 

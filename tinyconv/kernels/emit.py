@@ -35,9 +35,9 @@ class Emitter:
         suffix = f"v{self.L}f{8 * self.size}"
         self._fma = cgutils.get_or_insert_function(
             builder.module, ir.FunctionType(self.vec, [self.vec] * 3), f"llvm.fmuladd.{suffix}")
-        mask = ir.VectorType(ir.IntType(1), self.L)
-        self._masked = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(self.vec, [self.vec.as_pointer(), I32, mask, self.vec]),
+        self.mask = ir.VectorType(ir.IntType(1), self.L)
+        self._masked_load = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(self.vec, [self.vec.as_pointer(), I32, self.mask, self.vec]),
             f"llvm.masked.load.{suffix}.p0")
 
     def pointer(self, array: types.Array, value: Any, index: Any) -> Any:
@@ -56,8 +56,24 @@ class Emitter:
 
     def masked_load(self, pointer: Any, mask: Any, absent: Any = None) -> Any:
         """The lanes that `mask` has, `absent` (0) in the others, whose memory is not touched."""
-        return self.b.call(self._masked, [self.b.bitcast(pointer, self.vec.as_pointer()),
-                                          ir.Constant(I32, self.size), mask, self.zero if absent is None else absent])
+        return self.b.call(self._masked_load, [self.b.bitcast(pointer, self.vec.as_pointer()),
+                                               ir.Constant(I32, self.size), mask, self.zero if absent is None else absent])
+
+    def masked_store(self, v: Any, pointer: Any, mask: Any) -> None:
+        """The lanes that `mask` has; memory of the others is not touched."""
+        kind, to = v.type, self.b.bitcast(pointer, v.type.as_pointer())
+        store = cgutils.get_or_insert_function(
+            self.b.module, ir.FunctionType(ir.VoidType(), [kind, to.type, I32, ir.VectorType(ir.IntType(1), kind.count)]),
+            f"llvm.masked.store.v{kind.count}f{8 * self.size}.p0")
+        self.b.call(store, [v, to, ir.Constant(I32, self.size), mask])
+
+    def first(self, count: Any) -> Any:
+        """The mask of the first `count` lanes, an integer that may be below 0 or above L."""
+        counted = ir.Constant(ir.VectorType(I64, self.L), list(range(self.L)))
+        undefined = ir.Constant(counted.type, ir.Undefined)
+        some = self.b.insert_element(undefined, count, ir.Constant(I32, 0))
+        return self.b.icmp_signed("<", counted, self.b.shuffle_vector(
+            some, undefined, ir.Constant(ir.VectorType(I32, self.L), [0] * self.L)))
 
     def prefetch(self, pointer: Any, write: bool = False) -> None:
         """Ask for the line at `pointer`, which may be anywhere: a prefetch never faults."""
@@ -86,15 +102,10 @@ class Emitter:
         whole = 1 << (count - 1).bit_length()
         if whole < v.type.count:
             v = self.shuffle(v, ir.Constant(v.type, ir.Undefined), list(range(first, first + whole)))
-        to = self.b.bitcast(pointer, v.type.as_pointer())
         if count == whole:
-            self.b.store(v, to).align = self.size
+            self.b.store(v, self.b.bitcast(pointer, v.type.as_pointer())).align = self.size
             return
-        mask = ir.VectorType(ir.IntType(1), whole)
-        store = cgutils.get_or_insert_function(
-            self.b.module, ir.FunctionType(ir.VoidType(), [v.type, to.type, I32, mask]),
-            f"llvm.masked.store.v{whole}f{8 * self.size}.p0")
-        self.b.call(store, [v, to, ir.Constant(I32, self.size), ir.Constant(mask, [i < count for i in range(whole)])])
+        self.masked_store(v, pointer, ir.Constant(ir.VectorType(ir.IntType(1), whole), [i < count for i in range(whole)]))
 
     def fma(self, a: Any, b: Any, c: Any) -> Any:
         return self.b.call(self._fma, [a, b, c])

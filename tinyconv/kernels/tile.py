@@ -213,7 +213,7 @@ def turn(typingctx, src, s0, sstep, rows, dst, d0, dstep):
 
 @intrinsic
 def copy(typingctx, src, s0, dst, d0, n):
-    """dst[d0 : d0 + n] = src[s0 : s0 + n]; a row of a vector or more in whole vectors, the last over the one before."""
+    """dst[d0 : d0 + n] = src[s0 : s0 + n] in whole vectors, the last over the one before; less than a vector by a mask."""
     def codegen(context, b, sig, args):
         sv, s0v, dv, d0v, nv = args
         e = Emitter(context, b, src)
@@ -228,10 +228,7 @@ def copy(typingctx, src, s0, dst, d0, n):
                 e.loop(b.sdiv(nv, wide), [], vector)
                 e.store(e.load(e.at(sp, last)), e.at(dp, last))
             with short:
-                def number(t, none):
-                    b.store(b.load(e.at(sp, t)), e.at(dp, t))
-                    return []
-                e.loop(nv, [], number)
+                e.masked_store(e.masked_load(sp, e.first(nv)), dp, e.first(nv))
         return context.get_dummy_value()
 
     i = types.int64
@@ -239,10 +236,11 @@ def copy(typingctx, src, s0, dst, d0, n):
 
 
 @intrinsic
-def split(typingctx, m, src, s0, dst, d0, row, w0):
-    """m*L neighbours of src from s0 on, m = 2 or 4: every m-th from the r-th on to dst[d0 + (r+w0)%m*row + (r+w0)//m : + L]."""
+def split(typingctx, m, src, s0, n, dst, d0, row, w0):
+    """n <= m*L neighbours of src from s0 on, m = 2 or 4: every m-th from the r-th on to dst from
+    d0 + (r+w0)%m*row + (r+w0)//m on."""
     def codegen(context, b, sig, args):
-        mv, sv, s0v, dv, d0v, rowv, w0v = args
+        mv, sv, s0v, nv, dv, d0v, rowv, w0v = args
         e = Emitter(context, b, src)
         sp, dp = e.pointer(src, sv, s0v), e.pointer(dst, dv, d0v)
 
@@ -253,16 +251,25 @@ def split(typingctx, m, src, s0, dst, d0, row, w0):
                          for first in (0, 1))
             return [v for pair in zip(columns(even), columns(odd)) for v in pair]
 
-        def emit(m):
-            for r, v in enumerate(columns([e.load(e.at(sp, i * e.L)) for i in range(m)])):
-                column, many = b.add(w0v, ir.Constant(I64, r)), ir.Constant(I64, m)
-                e.store(v, e.at(dp, b.add(b.mul(b.urem(column, many), rowv), b.udiv(column, many))))
+        def emit(m, whole):
+            many = ir.Constant(I64, m)
+            masks = [e.first(b.sub(nv, ir.Constant(I64, i * e.L))) for i in range(m)]
+            vectors = [e.load(e.at(sp, i * e.L)) if whole else e.masked_load(e.at(sp, i * e.L), masks[i]) for i in range(m)]
+            for r, v in enumerate(columns(vectors)):
+                column = b.add(w0v, ir.Constant(I64, r))
+                to = e.at(dp, b.add(b.mul(b.urem(column, many), rowv), b.udiv(column, many)))
+                if whole:
+                    e.store(v, to)
+                else:
+                    e.masked_store(v, to, e.first(b.sdiv(b.add(nv, ir.Constant(I64, m - 1 - r)), many)))
 
-        switch(b, b.ashr(mv, ir.Constant(I64, 2)), [partial(emit, 2), partial(emit, 4)])
+        size = b.add(b.ashr(mv, ir.Constant(I64, 2)), b.select(
+            b.icmp_signed("<", nv, b.mul(mv, ir.Constant(I64, e.L))), ir.Constant(I64, 2), ir.Constant(I64, 0)))
+        switch(b, size, [partial(emit, m, whole) for whole in (True, False) for m in (2, 4)])
         return context.get_dummy_value()
 
     i = types.int64
-    return types.void(i, src, i, dst, i, i, i), codegen
+    return types.void(i, src, i, i, dst, i, i, i), codegen
 
 
 @intrinsic
@@ -280,11 +287,7 @@ def dot_tile(typingctx, size, x, bases, xo, y, at, yo, full, T, part, tails, kee
         number, xv, basev, xov, yv, atv, yov, fullv, tv, partv, tailv, keepv, sumv, s0v = args
         e, zero = Emitter(context, b, x), ir.Constant(I64, 0)
         xp, yp, table, at_ = (e.pointer(a, v, zero) for a, v in ((x, xv), (y, yv), (bases, basev), (at, atv)))
-        counted = ir.Constant(ir.VectorType(I64, e.L), list(range(e.L)))
-        some = ir.Constant(counted.type, ir.Undefined)
-        some = b.shuffle_vector(b.insert_element(some, keepv, ir.Constant(I32, 0)), some,
-                                ir.Constant(ir.VectorType(I32, e.L), [0] * e.L))
-        mask = b.icmp_signed("<", counted, some)
+        mask = e.first(keepv)
         sp = e.pointer(sums, sumv, s0v)
 
         def emit(nk, np_):

@@ -111,12 +111,13 @@ def scratch_bytes(plan_of: Callable[[ConvDims, int], Any]) -> Callable[[ConvDims
 
 def plan_rows(plan: Plan) -> int:
     """How many tables and sums are needed: one for each task, or for each thread where threads pad for themselves."""
-    return min(numba.get_num_threads(), len(plan.units)) if plan.slot else max(len(plan.tasks), 1)
+    return max(min(numba.get_num_threads(), plan.workers), 1) if plan.slot else max(len(plan.tasks), 1)
 
 
 def weight_rows(plan: WeightPlan) -> int:
-    """How many threads have tasks; where they pad, no more than there are images, so that it never takes more than a copy."""
-    return min(numba.get_num_threads(), len(plan.tasks), *([int(plan.chunks[-1, 0]) + 1] if plan.slot else []))
+    """How many threads have tasks; where they pad, no more than have images of their own: it never takes more than a copy."""
+    slots = [int(plan.chunks[-1, 0] * plan.strides[9] // plan.slot) + 1] if plan.slot else []
+    return min(numba.get_num_threads(), len(plan.tasks), *slots)
 
 
 def refuse(dims: ConvDims, dtype: np.dtype) -> str:

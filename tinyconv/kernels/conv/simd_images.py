@@ -20,7 +20,9 @@ from ...dims import ConvDims, Ints
 from ..tile import ROW_TILES
 from .simd_plan import IMAGES, TASK_COLUMNS, TASKS, Plan, three_axes
 
-SLOWER = 1.36  # than the count says: the source is read from the second-level cache, a line a step and block
+FAR = 0.75  # cycles for a line of the source, which comes from the second-level cache
+ELSEWHERE = 60  # cycles for one that another core has turned over: 150 us of a layer became 480
+SLOWER = 1.1  # than the count says
 LARGEST = 1 << 20  # steps that the tables of one plan may hold
 
 Reach = list[list[tuple[int, int]]]  # for every position of an axis: (tap, position in the source) of what reaches it
@@ -68,12 +70,15 @@ def image_cost(dims: ConvDims, channels: Ints, src_plane: int, axes: list[Reach]
     classes = prod(len({_shape(reach) for reach in axis}) for axis in axes)
     if not steps or classes * Ci * prod(max(map(len, axis)) for axis in axes) > LARGEST:
         return float("inf"), 0
+    lines = blocks * Ci * src_plane
     costs = []
     for i, (R, K) in enumerate(ROW_TILES):
-        each = steps * max(1.05 * R * K / 2, (R + K + 2) / 2, 4) + positions * (60 + 10 * R * K)
-        costs.append((each * -(-blocks // R) * -(-Co // K), i))
+        step = R * K / 2 + (R + K + 2) / 4 + FAR * R  # as in simd_plan.py
+        each = steps * step + positions * (60 + 14 * R * K)
+        shared = blocks > 1 and R > blocks // 2  # tiles so high that two threads need the same images
+        costs.append((each * -(-blocks // R) * -(-Co // K) + ELSEWHERE * lines * shared, i))
     cost, tile = min(costs)
-    return SLOWER * dims.groups * (cost + blocks * Ci * src_plane * 9), tile
+    return SLOWER * dims.groups * (cost + 9 * lines), tile
 
 
 def image_plan(dims: ConvDims, channels: Ints, w_steps: Ints, src_plane: Ints, axes: list[Reach], tile: int, cost: float,
@@ -120,7 +125,7 @@ def image_plan(dims: ConvDims, channels: Ints, w_steps: Ints, src_plane: Ints, a
                 np.array(table), np.array([task[1:] for task in tasks]).reshape(-1, TASK_COLUMNS), np.empty((0, 5), np.int64),
                 np.array((dims.groups * Ci * pitch * L, dims.groups * Co * positions, positions, dims.N, dims.groups * Ci,
                           0, 0)),
-                (R * K + 1) * L * L, cost, (2,), False)
+                (R * K + 1) * L * L, cost, (2,), 0, False)
 
 
 def _shape(reach: list[tuple[int, int]]) -> tuple[tuple[int, int], ...]:

@@ -96,46 +96,34 @@ def pad_planes(x, src, pads, L, i, some, row):
             h = row + q
             for f in range(some):
                 b = start + f * plane + d * depth + q * step
-                if d < d0 or d >= d0 + D or h < h0 or h >= h0 + H:
-                    for j in range(b, b + pitch):
-                        src[j] = 0
-                    continue
                 a = (((i + f) * D + d - d0) * H + h - h0) * W
+                if d < d0 or d >= d0 + D or h < h0 or h >= h0 + H:
+                    src[b:b + pitch] = 0
+                    continue
                 if m == 1:
                     for j in range(b, b + w0):
                         src[j] = 0
                     for j in range(b + w0 + W, b + width):
                         src[j] = 0
                     copy(x, a, src, b + w0, W)
+                    continue
+                src[b:b + pitch] = 0
+                if m == 2 or m == 4:
+                    for j in range(0, W, m * L):
+                        split(m, x, a + j, min(W - j, m * L), src, b + j // m, width, w0)
                 else:
-                    for j in range(w0):
-                        src[b + j % m * width + j // m] = 0
-                    for j in range(w0 + W, pitch):
-                        src[b + j % m * width + j // m] = 0
-                    split_row(x, a, W, src, b, m, width, w0, L)
+                    split_row(x, a, W, src, b, m, width, w0)
 
 
 @njit
-def split_row(x, a, W, src, b, m, row, w0, L):
-    """A row of x by columns (j + w0) % m."""
-    if m != 2 and m != 4:
-        for f in range(m):
-            first = (f - w0) % m
-            to = b + f * row + (first + w0) // m
-            for j in range(a + first, a + W, m):
-                src[to] = x[j]
-                to += 1
-        return
-    done = 0
-    while done + m * L <= W:
-        split(m, x, a + done, src, b + done // m, row, w0)
-        done += m * L
-    if 0 < done < W:  # once more, over what is already there
-        done = (W - m * L) // m * m
-        split(m, x, a + done, src, b + done // m, row, w0)
-        done += m * L
-    for j in range(done + w0, W + w0):
-        src[b + j % m * row + j // m] = x[a + j - w0]
+def split_row(x, a, W, src, b, m, row, w0):
+    """A row of x by columns (j + w0) % m, for any m."""
+    for f in range(m):
+        first = (f - w0) % m
+        to = b + f * row + (first + w0) // m
+        for j in range(a + first, a + W, m):
+            src[to] = x[j]
+            to += 1
 
 
 @njit

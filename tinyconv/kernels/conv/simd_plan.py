@@ -48,6 +48,7 @@ class Plan:
     sums: int  # numbers that a task needs for itself
     cost: float  # cycles by a count of issue slots
     kinds: tuple[int, ...]  # of the tiles of the tasks
+    workers: int  # threads that may pad for themselves: their slots together take no more than a padded copy
     partial: bool  # a phase without taps leaves zeros
 
     @property
@@ -76,6 +77,7 @@ class Bands:
     height: int
     step: int
     shift: int
+    whole: int  # padded rows that all bands read
 
     def start(self, band: int) -> int:
         """The first padded row that a band reads."""
@@ -117,7 +119,8 @@ def _bands(dims: ConvDims, channels: int, width: int, span: tuple[int, int], ste
         height = (each - 1) * step + reach + 1
         if channels * height * width <= 2 * CHUNK:
             many = -(-rows // each)
-            return Bands(span[0], many, each, height, step, shift) if many * height <= 1.3 * (rows * step + reach) else None
+            whole = (rows - 1) * step + reach + 1
+            return Bands(span[0], many, each, height, step, shift, whole) if many * height <= 1.3 * whole else None
     return None
 
 
@@ -260,6 +263,7 @@ def _plan(dims: ConvDims, channels: Ints, w_steps: Ints, layout: Layout, pads: l
     rows = pads[0] * pads[1] * pads[2] * copied
     cost += rows * (25 + pads[3] * (0.3 if layout.m == 1 else 0.5 if layout.m in (2, 4) and pads[3] >= layout.m * L else 2.5))
     slot = -(-(used + 2 * L) // L) * L if parts else 0
+    workers = dims.N * bands.whole // bands.height if bands else parts
     cuts = np.searchsorted([task[0] for task in tasks], np.arange(parts + 1))
     if bands:
         units = [(i // bands.many * layout.channels, layout.channels, bands.start(i % bands.many), *cuts[i:i + 2])
@@ -272,7 +276,7 @@ def _plan(dims: ConvDims, channels: Ints, w_steps: Ints, layout: Layout, pads: l
                 np.array([task[1:] for task in tasks], np.int64).reshape(-1, TASK_COLUMNS),
                 np.array(units, np.int64).reshape(-1, 5),
                 np.array((image, dims.groups * Co * dst_plane, dst_plane, dims.N, dims.groups * Ci, slot, used)), SUMS, cost,
-                tuple(sorted({int(task[1] >= CHANNEL) for task in tasks})), partial)
+                tuple(sorted({int(task[1] >= CHANNEL) for task in tasks})), workers, partial)
 
 
 def _band_spans(bands: Bands, phase: Phase, per: int, images: int, pitch: int) -> list[tuple[int, int, int, int]]:
@@ -305,7 +309,7 @@ def _blocks(phase: Phase, T: int, Co: int, L: int) -> tuple[float, list[tuple[in
     direct = phase.length >= L and phase.step == 1
     for tile, (R, K) in enumerate(ROW_TILES):
         lines = (R + 1) / len(phase.taps) if T * R * L > FIRST_LEVEL else 0  # of x, from the second-level cache
-        each = T * max(R * K / 2 + (2 * R + K + 2) / 4, 4, 2.5 * lines) + 30 + R * K * (1 if direct else 20)
+        each = T * max(R * K / 2 + (2 * R + K + 2) / 4, 4, 2.5 * lines) + 30 + R * K * (1 if direct else 60)
         costs.append((-(-phase.length // L) * each / R * -(-Co // K), [(tile, K)] * -(-Co // K)))
     full, rest = divmod(Co, 2 * L)
     pair, single = full + (rest > L), int(0 < rest <= L)
@@ -313,7 +317,7 @@ def _blocks(phase: Phase, T: int, Co: int, L: int) -> tuple[float, list[tuple[in
         each = 0.0
         for R, n in ((2, pair), (1, single)):
             slots = max(R * P * G / 2 + (R + P * G + 2) / 4 + R * (T * R * L > FIRST_LEVEL) / 2, 4) * (1.1 if G == 1 else 1)
-            each += n * (T * slots + 30 + R * P * (48 if phase.step == 1 else 20 * G))
+            each += n * (T * slots + 30 + R * P * (48 if phase.step == 1 else 160 + 48 * G))
         tiles = [(CHANNEL + CHANNEL_TILES.index((R, P, G)), R * L) for R, n in ((2, pair), (1, single)) for _ in range(n)]
         costs.append((-(-phase.length // G) * each / P, tiles))
     return min(costs, key=lambda c: c[0])

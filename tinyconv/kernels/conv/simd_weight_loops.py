@@ -1,7 +1,7 @@
 """The compiled driver of simd.py for weight gradients: it walks the tasks of a plan and adds up their slices.
 
 A slice is a part of the positions, cut by the shape alone, so the order of every sum is the same for any number of threads.
-A task packs the positions of y that it is about to sum, and pads the image of x that they lie in: both are then in its cache.
+A task packs the positions of y that it is about to sum, and pads the images of x that they lie in: both are then in its cache.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .simd_loops import BASES, CHANNEL_G, CHANNEL_P, pack_images, pad_planes
 
 DOT = len(CHANNEL_TILES)
 DOT_K, DOT_P = (tuple(c) for c in zip(*DOT_TILES))
-HELD = 2 * BASES - 1  # of a thread's table of bases: the image that lies padded in its slot
+HELD = 2 * BASES - 1  # of a thread's table of bases: the first of the images that lie padded in its slot
 
 
 @njit(parallel=True)
@@ -85,8 +85,9 @@ def run_taps(i, x, src, pads, y, packed, xo, yo, table, tasks, chunks, blocks, s
     for c in range(task[5], task[6]):
         n, o0, T = chunks[c, 0], chunks[c, 1], chunks[c, 2]
         if strides[8] > 0 and bases[HELD] != n:
-            for c in range(pads[11]):
-                pad_planes(x, src, pads, L, n * pads[11] + c, 1, 0)
+            for i in range(max(T // strides[2], 1)):
+                for plane in range(pads[11]):
+                    pad_planes(x, src[i * strides[9]:], pads, L, (n + i) * pads[11] + plane, 1, 0)
             bases[HELD] = n
         for b in range(b0, b1):
             o, valid, width, size = blocks[b, 1], blocks[b, 2], blocks[b, 3], blocks[b, 4]
@@ -130,14 +131,17 @@ def gather(i, sums, blocks, pieces, table, strides, L, all_turned, w):
     block, lo, hi, turned = blocks[pieces[i, 0]], pieces[i, 1], pieces[i, 2], all_turned[i]
     start, o0, valid, width, tile, each = block[0], block[1], block[2], block[3], block[4], block[6]
     row, slices, taps = strides[3], strides[4], strides[5]
+    last = hi
     if tile >= DOT:
-        gather_lanes(sums, block, lo, hi, table, strides, L, w)
-        return
-    total = sums[start + lo * each:start + hi * each]
+        last = lo + (hi - lo + DOT_P[tile - DOT] - 1) // DOT_P[tile - DOT] * DOT_P[tile - DOT]
+    total = sums[start + lo * each:start + last * each]
     for s in range(1, slices):
-        part = sums[start + (s * taps + lo) * each:start + (s * taps + hi) * each]
+        part = sums[start + (s * taps + lo) * each:start + (s * taps + last) * each]
         for j in range(total.size):
             total[j] += part[j]
+    if tile >= DOT:
+        gather_lanes(total, block, lo, hi, table, row, L, turned, w)
+        return
     G = CHANNEL_G[tile]
     if table.shape[0] * G == row:  # (taps, channels) turned over, L by L
         for t in range(lo * G, hi * G, L):
@@ -154,14 +158,18 @@ def gather(i, sums, blocks, pieces, table, strides, L, all_turned, w):
 
 
 @njit
-def gather_lanes(sums, block, lo, hi, table, strides, L, w):
-    """The same by rows: (slices, tiles, channels, taps of a tile, lanes)."""
-    start, o0, valid, K, P = block[0], block[1], block[2], block[3], DOT_P[block[4] - DOT]
-    for g in range(lo, hi):
-        for o in range(valid):
-            v = sums[0] * 0
-            for i in range(strides[4]):
-                first = start + ((i * strides[5] + g // P * P) * K + o * P + g % P) * L
+def gather_lanes(total, block, lo, hi, table, row, L, turned, w):
+    """The same by rows, (tiles, channels, taps of a tile, lanes): L sums are turned over, and their lanes added up abreast."""
+    o0, valid, K, P = block[1], block[2], block[3], DOT_P[block[4] - DOT]
+    for first in range(lo, hi, P):
+        at = (first - lo) * K * L
+        for i in range(0, K * P, L):
+            many = min(L, K * P - i)
+            turn(total, at + i * L, L, many, turned, 0, L)
+            for lane in range(1, L):
                 for j in range(L):
-                    v += sums[first + j]
-            w[(o0 + o) * strides[3] + table[g, 1]] = v
+                    turned[j] += turned[lane * L + j]
+            for j in range(many):
+                o, g = (i + j) // P, first + (i + j) % P
+                if o < valid and g < hi:
+                    w[(o0 + o) * row + table[g, 1]] = turned[j]

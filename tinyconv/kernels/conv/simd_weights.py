@@ -28,15 +28,15 @@ DEPTH, ROW_DEPTH = 224, 64  # positions summed, or vectors of them, before a tas
 
 SMALL = 160 * 1024  # sums that stay in the second-level cache beside what they are summed from, and are cheap to add up
 SMALL_DOTS = 16384  # the same where every sum is a vector
-PIECE = 4096  # sums that are brought to w at a time
+PIECE = 16384  # sums, of all slices, that are added up and brought to w at a time
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WeightPlan:
     """Tables of one weight-gradient problem; offsets count numbers, not bytes."""
 
-    pads: np.ndarray  # as in Plan; no planes where a thread pads an image for itself
-    src_size: int  # numbers in the padded copy of x (of an image where there is a slot), 0 where it is read in place
+    pads: np.ndarray  # as in Plan; no planes where a thread pads images for itself
+    src_size: int  # numbers in the padded copy of x (of some images where there is a slot), 0 where it is read in place
     y_size: int  # numbers of y packed at a time: by channels, by every thread
     xo: np.ndarray  # for every position (by rows: vector) of a few images: offset in the padded x
     yo: np.ndarray  # by rows: and in y
@@ -46,13 +46,13 @@ class WeightPlan:
     blocks: np.ndarray  # for every block of channels: sums from, first channel, valid, width, tile, origin in x, sums a group
     pieces: np.ndarray  # block, groups from, to: what is brought to w at a time
     sums_size: int
-    strides: np.ndarray  # image to image of x, y, channel to channel of y; a row of w, slices, groups of one, images, O, slot
+    strides: np.ndarray  # image to image of x, y, channel to channel of y; a row of w, slices, groups of one, images, O, slot, an image
     kinds: tuple[int, ...]  # 0 by channels, 1 by rows
     keep: int  # by rows: lanes of a vector that ends a row
 
     @property
     def slot(self) -> int:
-        """Numbers that a thread keeps for an image that it pads itself; 0 where all images are padded first."""
+        """Numbers that a thread keeps for images that it pads itself; 0 where all images are padded first."""
         return int(self.strides[8])
 
 
@@ -195,17 +195,17 @@ def _weight_plan(dims: ConvDims, src: _Source, P: int, table: np.ndarray, chunks
     for b, (o, valid, width, tile, origin, each) in enumerate(blocks):
         rows.append((sums_size, o, valid, width, tile, origin, each))
         sums_size += slices * tiles * P * each
-        many = -(-len(table) * each // PIECE)
-        pieces += [(b, len(table) * i // many, len(table) * (i + 1) // many) for i in range(many)]
+        many = min(tiles, -(-slices * tiles * P * each // PIECE))
+        pieces += [(b, tiles * i // many * P, min(tiles * (i + 1) // many * P, len(table))) for i in range(many)]
     spans = [(len(chunks) * i // slices, len(chunks) * (i + 1) // slices) for i in range(slices)]
     cuts = [tiles * j // parts * P for j in range(parts + 1)]
     together = [(0, len(blocks))] if whole else [(b, b + 1) for b in range(len(blocks))]
     tasks = [(*some, *part, i, *span) for part in pairwise(cuts) for i, span in enumerate(spans) for some in together]
-    slot = src.image if whole and src.size and 2 * dims.N >= TASKS and chunks[0][2] <= positions else 0
-    if slot:  # an image is padded where it is used
+    slot = src.image * max(1, chunks[0][2] // positions) if whole and src.size and 2 * dims.N >= TASKS else 0
+    if slot:  # images are padded where they are used
         src.pads[0] = src.pads[12] = 0
     strides = (src.image * side_by_side * (not slot), dims.O * positions * side_by_side, positions * side_by_side,
-               src.Ci * prod(src.kernel), slices, tiles * P, side_by_side, dims.O, slot)
+               src.Ci * prod(src.kernel), slices, tiles * P, side_by_side, dims.O, slot, src.image)
     return WeightPlan(src.pads, slot or src.size, y_size, xo, yo, table, np.array(tasks),
                       np.array(chunks, np.int64).reshape(-1, 5), np.array(rows), np.array(pieces), sums_size,
                       np.array(strides), (kind,), keep)

@@ -14,10 +14,11 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 import tinyconv as tc
-from tinyconv import cases
+from tinyconv import cases, registry
 from tinyconv.bench import machine, nets, record, report, startup, suites
 from tinyconv.bench.command import bench as command
 from tinyconv.bench.contest import LIBRARIES, OURS, Contest, Contestant, Worker, installed, ratio, summary
+from tinyconv.bench.sides import tinyconv as our_side
 from tinyconv.bench.task import POOLS, SLOTS, Task, conv_case, dims_of, operands, work
 
 EXAMPLE = Path(__file__).parents[1] / "bench" / "my_kernel.py"
@@ -101,6 +102,9 @@ def test_the_work_of_a_task_is_counted_from_its_dims():
     assert work(Task("conv", "conv", "small.hand")) == {"flops": 2 * 4 * 4, "bytes": 4 * (9 + 4 + 4)}
     pool = dims_of(Task("pool", "max_pool", "24.2s2"))
     assert work(Task("pool", "max_pool", "24.2s2"))["bytes"] == pool.bytes() + 8 * np.prod(pool.y_shape)
+    convs, linears = (20 * 24 * 24 * 25, 40 * 8 * 8 * 20 * 25), (640 * 100, 100 * 10)
+    step = 3 * (sum(convs) + sum(linears)) - convs[0]  # forward and two gradients, none of the images
+    assert nets.work(Task("steps", "step", "mnist@10")) == {"flops": 2 * 10 * step}
 
 
 # -- the contest ---------------------------------------------------------------------------------------------------
@@ -178,6 +182,24 @@ def test_a_foreign_answer_that_is_wrong_is_seen(contest, tmp_path):
     ask = contest.workers[OURS].ask
     assert ask("judge", task=asdict(task), path=str(tmp_path / "right.npy"))["error"] < 16
     assert "first mismatch at [1, 2, 3, 4]" in ask("judge", task=asdict(task), path=str(tmp_path / "wrong.npy"))["wrong"]
+
+
+def test_a_step_is_taken_to_pieces():
+    """Two convolutions that sleep take no less than they sleep; afterwards nobody stands in for `choose`."""
+    slow, fast = 0.02, next(k for k in registry.kernels("conv") if k.algorithm == "im2col").fn
+
+    def sleepy(x, w, dims):
+        sleep(slow)
+        return fast(x, w, dims)
+
+    registry.register(registry.Kernel("conv", "sleepy", sleepy))
+    try:
+        parts = our_side.parts(asdict(Task("steps", "step", "mnist@2")))
+    finally:
+        registry.unregister("sleepy")
+    assert {"conv", "conv_weight_grad", "max_pool", "linear", "between"} <= set(parts)
+    assert parts["conv"] >= 2 * slow
+    assert registry.set_tuner(None) is None
 
 
 def test_a_training_step_with_a_wrong_gradient_is_seen(contest, tmp_path):

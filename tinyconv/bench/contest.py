@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from . import nets
 from .task import Task, work
 
 OURS = "tinyconv"
@@ -151,6 +152,10 @@ class Contest:
             else:
                 ready[who] = facts
         samples = self._turns(task, ready)
+        if task.op == "step":
+            for who in ready:
+                if who.library == OURS:
+                    ready[who]["parts"] = self.workers[OURS].ask("parts", task=asdict(task))
         for who in ready:
             self._ask(task, who, "drop")
         return [self._row(task, who, ready[who], samples[who]) for who in ready] + rows
@@ -186,8 +191,9 @@ class Contest:
         return self.workers[who.library].ask(do, key=f"{about.name} {who.library} {who.algorithm}", **request)
 
     def _row(self, task: Task, who: Contestant, facts: dict, rounds: list[list[float]]) -> dict:
-        return {**asdict(task), **asdict(who), **work(task), **facts, "chosen": who.algorithm == "auto",
-                "threads": self.threads, **summary(rounds)}
+        amount = nets.work(task) if task.op == "step" else work(task)
+        return {**asdict(task), **asdict(who), **amount, **facts, "chosen": who.algorithm == "auto", "threads": self.threads,
+                **summary(rounds)}
 
 
 def summary(rounds: list[list[float]]) -> dict:

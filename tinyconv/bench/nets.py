@@ -67,6 +67,17 @@ def weights(task: Task, shapes: dict[str, tuple[int, ...]], dtype: str) -> dict[
     return drawn
 
 
+def work(task: Task) -> dict[str, int]:
+    """The flops of a step by the direct sums: two for each multiply-add of a layer forward, as many for the gradient of its
+    weights and as many for that of its input, but for the images, whose gradient nobody asks for."""
+    from .. import nn
+    from ..nn.summary import summary
+
+    name, _, count = task.case.partition("@")
+    macs = [row.macs for row in summary(network(nn, name), INPUTS[name]).rows if row.macs]
+    return {"flops": 2 * int(count) * (3 * sum(macs) - macs[0])}
+
+
 def _step(task: Task, nn: Any, optim: Any, wrap: Callable, dtype: str, lr: float) -> Callable[[], Any]:
     """One training step on the task's batch, a function that returns its loss as a tensor of the library."""
     name = task.case.partition("@")[0]

@@ -74,7 +74,7 @@ def _has_rivals(tasks: Tasks) -> bool:
 
 
 def _has_flops(tasks: Tasks) -> bool:
-    return any("flops" in row for rows in tasks.values() for row in rows)
+    return any("flops" in row and "bytes" in row for rows in tasks.values() for row in rows)
 
 
 def _has_ladder(tasks: Tasks) -> bool:
@@ -205,7 +205,7 @@ def _roofline(figure: Any, tasks: Tasks, record: dict) -> None:
     points: dict[str, list[tuple[float, float]]] = {}
     for rows in tasks.values():
         for row in rows:
-            if "flops" in row:
+            if "flops" in row and "bytes" in row:
                 label = "chosen" if row["chosen"] and row["library"] == OURS else row["algorithm"] or row["library"]
                 points.setdefault(label, []).append((row["flops"] / row["bytes"], row["flops"] / row["median"] / 1e9))
     for n, (label, found) in enumerate(points.items()):

@@ -98,7 +98,7 @@ def spread(row: dict) -> float:
 def roof(row: dict, record: dict) -> float:
     """The least seconds that the roofline allows: as many as the flops need at peak, or the bytes at full bandwidth."""
     peak = record["peaks"][f"{row['dtype']}@{row['threads']}"]
-    return max(row.get("flops", 0) / peak, row["bytes"] / record["bandwidth"][str(row["threads"])])
+    return max(row.get("flops", 0) / peak, row.get("bytes", 0) / record["bandwidth"][str(row["threads"])])
 
 
 # -- tables --------------------------------------------------------------------------------------------------------
@@ -166,7 +166,7 @@ def _columns(record: dict, tasks: dict[Key, list[dict]], wide: bool) -> list[tup
     if any("flops" in row for row in rows):
         columns += [("GFLOP/s", lambda row, _: f"{row['flops'] / row['median'] / 1e9:.1f}"),
                     ("peak", lambda row, _: f"{row['flops'] / row['median'] / _peak(row, record):.0%}")]
-        if wide:
+        if wide and any("bytes" in row for row in rows):
             columns += [("roof", lambda row, _: f"{roof(row, record) / row['median']:.0%}"),
                         ("scratch", lambda row, _: size(row["scratch"]) if "scratch" in row else "")]
     elif any("bytes" in row for row in rows):

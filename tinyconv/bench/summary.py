@@ -19,7 +19,7 @@ SUITES = ("conv", "steps", "pool", "startup")
 def markdown(records: dict[str, dict], suites: Iterable[str] = SUITES) -> str:
     """The tables of one machine, from its records by suite: of these suites (or "ladder"), those that there are."""
     parts = []
-    shown = {"conv": (_operations, _layers), "steps": (_each,), "pool": (_operations,), "startup": (_each,),
+    shown = {"conv": (_operations, _layers), "steps": (_each, _parts), "pool": (_operations,), "startup": (_each,),
              "ladder": (_rungs,)}
     for suite in suites:
         if suite in records:
@@ -117,7 +117,9 @@ def _each(record: dict) -> str:
     """A row for each case: our time, each other library's, and the ratio."""
     tasks = by_task(_timed(record))
     names = rivals(record["rows"])
-    head = ["", "threads", "tinyconv", *(f"{LIBRARY[name]} (times as long)" for name in names)]
+    flops = any("flops" in row for row in record["rows"])
+    head = ["", "threads", "tinyconv", *(f"{LIBRARY[name]} (times as long)" for name in names),
+            *(["share of peak"] if flops else [])]
     lines = []
     for key, rows in tasks.items():
         ours = _chosen(rows)
@@ -126,11 +128,29 @@ def _each(record: dict) -> str:
             for name in names:
                 other, ratio = find(rows, name), gain(ours, rows, name)
                 cells.append(f"{duration(other['median'])} ({_bold(ratio)})" if other and ratio else "")
+            if flops:
+                cells.append(f"{ours['flops'] / ours['median'] / record['peaks'][f'{key.dtype}@{key.threads}']:.0%}")
             lines.append(cells)
     means = [geomean(_gains(tasks, name).values()) if _gains(tasks, name) else None for name in names]
     if len(lines) > 1 and record["suite"] == "steps":
-        lines.append(["geometric mean", "", "", *("" if mean is None else f"({_bold(mean)})" for mean in means)])
+        lines.append(["geometric mean", "", "", *("" if mean is None else f"({_bold(mean)})" for mean in means),
+                      *([""] if flops else [])])
     return _table(head, lines)
+
+
+PARTS = {"convolutions": ("conv",), "products": ("linear", "matmul"), "pooling": ("max_pool", "avg_pool", "lp_pool", "pool_"),
+         "normalisation": ("norm",), "between kernels": ("between",)}  # by how the names of their operations begin
+
+
+def _parts(record: dict) -> str:
+    """A row for each training step: where its time goes."""
+    lines = []
+    for key, rows in by_task(_timed(record)).items():
+        if (ours := _chosen(rows)) and "parts" in ours:
+            parts, whole = ours["parts"], sum(ours["parts"].values())
+            shares = [sum(parts[op] for op in parts if op.startswith(names)) / whole for names in PARTS.values()]
+            lines.append([key.case, str(key.threads), *(f"{share:.0%}" for share in [*shares, 1 - sum(shares)])])
+    return _table(["where it goes", "threads", *PARTS, "the rest"], lines)
 
 
 def _timed(record: dict) -> Iterable[dict]:

@@ -93,9 +93,7 @@ def dims_of(task: Task) -> ConvDims | PoolDims:
 
 
 def work(task: Task) -> dict[str, int]:
-    """The flops that a task on kernels must do and the bytes that it must move, by any algorithm; {} for a whole step."""
-    if task.op == "step":
-        return {}
+    """The flops that a task on kernels must do and the bytes that it must move, by any algorithm."""
     dims, itemsize = dims_of(task), np.dtype(task.dtype).itemsize
     if isinstance(dims, ConvDims):
         return {"flops": dims.flops, "bytes": dims.bytes(itemsize)}

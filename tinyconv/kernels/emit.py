@@ -60,12 +60,13 @@ class Emitter:
                                                ir.Constant(I32, self.size), mask, self.zero if absent is None else absent])
 
     def masked_store(self, v: Any, pointer: Any, mask: Any) -> None:
-        """The lanes that `mask` has; memory of the others is not touched."""
-        kind, to = v.type, self.b.bitcast(pointer, v.type.as_pointer())
+        """The lanes of v, numbers or int64, that `mask` has; memory of the others is not touched."""
+        kind, size = ("i", 8) if isinstance(v.type.element, ir.IntType) else ("f", self.size)
+        to = self.b.bitcast(pointer, v.type.as_pointer())
         store = cgutils.get_or_insert_function(
-            self.b.module, ir.FunctionType(ir.VoidType(), [kind, to.type, I32, ir.VectorType(ir.IntType(1), kind.count)]),
-            f"llvm.masked.store.v{kind.count}f{8 * self.size}.p0")
-        self.b.call(store, [v, to, ir.Constant(I32, self.size), mask])
+            self.b.module, ir.FunctionType(ir.VoidType(), [v.type, to.type, I32, mask.type]),
+            f"llvm.masked.store.v{v.type.count}{kind}{8 * size}.p0")
+        self.b.call(store, [v, to, ir.Constant(I32, size), mask])
 
     def first(self, count: Any) -> Any:
         """The mask of the first `count` lanes, an integer that may be below 0 or above L."""

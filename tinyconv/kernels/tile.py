@@ -22,7 +22,7 @@ from numba import types
 from numba.extending import intrinsic as numba_intrinsic
 
 from . import host
-from .emit import I32, I64, Emitter, switch
+from .emit import I64, Emitter, switch
 
 intrinsic: Any = numba_intrinsic  # called from compiled code without its first argument
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import sys
+from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.util import module_from_spec, spec_from_file_location
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -18,6 +21,8 @@ from ..task import Task, dims_of, one_array, operands
 from . import Refused
 
 AUTO = "auto"  # the algorithm that the registry chooses
+BETWEEN = "between"  # what a step does outside of kernels: Python, and the update
+STEPS = 30  # steps that are taken to pieces
 
 
 def version() -> str:
@@ -142,6 +147,44 @@ def load(path: str) -> dict:
     sys.modules["users_kernel"] = module = module_from_spec(spec)
     spec.loader.exec_module(module)
     return {"kernels": [(op, a) for op, algorithms in ladder().items() for a in algorithms if a not in before[op]]}
+
+
+def parts(task: dict) -> dict:
+    """Where the seconds of a training step go: by operation, and between its kernels; medians of STEPS steps."""
+    step, found = _step(Task(**task)), []
+    watch = Stopwatch()
+    before = registry.set_tuner(watch)
+    try:
+        for _ in range(STEPS):
+            watch.spent.clear()
+            start = perf_counter()
+            step()
+            whole = perf_counter() - start
+            found.append({**watch.spent, BETWEEN: whole - sum(watch.spent.values())})
+    finally:
+        registry.set_tuner(before)
+    return {op: float(np.median([spent[op] for spent in found])) for op in found[-1]}
+
+
+class Stopwatch:
+    """Stands where a tuner would: it takes the kernel that `choose` takes without one, and times its calls."""
+
+    def __init__(self) -> None:
+        self.spent: dict[str, float] = defaultdict(float)
+
+    def threads(self) -> int:
+        return 0
+
+    def choose(self, candidates: list[registry.Kernel], dims: Any, dtype: np.dtype) -> registry.Kernel:
+        kernel = candidates[0]
+
+        def timed(*args: Any, **options: Any) -> Any:
+            start = perf_counter()
+            result = kernel.fn(*args, **options)
+            self.spent[kernel.op] += perf_counter() - start
+            return result
+
+        return replace(kernel, fn=timed)
 
 
 def measure(dtypes: list[str]) -> dict:

@@ -46,7 +46,8 @@ class WeightPlan:
     blocks: np.ndarray  # for every block of channels: sums from, first channel, valid, width, tile, origin in x, sums a group
     pieces: np.ndarray  # block, groups from, to: what is brought to w at a time
     sums_size: int
-    strides: np.ndarray  # image to image of x, y, channel to channel of y; a row of w, slices, groups of one, images, O, slot, an image
+    strides: np.ndarray  # image to image of x, y, channel to channel of y; a row of w, slices, groups of one, images, O, slot,
+    # numbers of a padded image
     kinds: tuple[int, ...]  # 0 by channels, 1 by rows
     keep: int  # by rows: lanes of a vector that ends a row
 

@@ -129,14 +129,5 @@ class Windows(Emitter):
             f"llvm.masked.gather.v{self.L}f{8 * self.size}.v{self.L}p0")
         return b.call(gather, [pointers, ir.Constant(I32, self.size), inside, self.lowest]), where
 
-    def masked_store(self, v: Any, pointer: Any, mask: Any) -> None:
-        """The lanes of v, numbers or int64, that `mask` has."""
-        kind, size = ("i", 8) if isinstance(v.type.element, ir.IntType) else ("f", self.size)
-        to = self.b.bitcast(pointer, v.type.as_pointer())
-        store = cgutils.get_or_insert_function(
-            self.b.module, ir.FunctionType(ir.VoidType(), [v.type, to.type, I32, mask.type]),
-            f"llvm.masked.store.v{self.L}{kind}{8 * size}.p0")
-        self.b.call(store, [v, to, ir.Constant(I32, size), mask])
-
     def _narrow(self, v: Any, to: Any) -> Any:
         return self.b.trunc(v, to) if self.size < 8 else v

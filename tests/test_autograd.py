@@ -5,7 +5,8 @@ import pytest
 
 import tinyconv as tc
 from tinyconv.autograd import GradcheckError, grad, gradcheck, gradgradcheck
-from tinyconv.tensor import Op, Tensor
+from tinyconv.op import Op
+from tinyconv.tensor import Tensor
 
 
 def leaf(*values):

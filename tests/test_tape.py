@@ -9,8 +9,8 @@ import pytest
 
 import tinyconv as tc
 from tinyconv.autograd import grad
+from tinyconv.op import Op
 from tinyconv.tape import Node
-from tinyconv.tensor import Op
 
 
 def leaf(*values, dtype=np.float64):

@@ -16,7 +16,7 @@ import tinyconv as tc
 from tinyconv import data as room
 from tinyconv.data import DataError, digits
 from tinyconv.nn import Flatten, Linear, Module, Sequential
-from tinyconv.tensor import Op
+from tinyconv.op import Op
 from tinyconv.train import (
     PROBLEMS,
     RECIPES,

@@ -16,8 +16,9 @@ import numpy as np
 from .. import blas
 from ..device import kind
 from ..forms import trilinear
+from ..op import Op
 from ..registry import choose
-from ..tensor import Op, Tensor
+from ..tensor import Tensor
 from .dtypes import align_dtypes, as_tensor
 from .pointwise import expand_to
 from .pointwise import relu as relu_of

@@ -19,8 +19,9 @@ import numpy as np
 from ..device import kind, same_device
 from ..dims import NormDims
 from ..forms import adjoint_pair, fused, self_adjoint
+from ..op import Op
 from ..registry import choose
-from ..tensor import Op, Tensor
+from ..tensor import Tensor
 from .linalg import align_dtypes
 from .pointwise import relu as relu_of
 from .pool import avg_pool, draw

@@ -15,8 +15,9 @@ import numpy as np
 
 from ..device import kind, like, same_device
 from ..forms import self_adjoint, trilinear
+from ..op import Op
 from ..registry import choose
-from ..tensor import Op, Tensor
+from ..tensor import Tensor
 from .create import zeros_like
 from .dtypes import Operand, align_dtypes, as_tensor, floating, is_scalar, number
 from .shape import expand_op

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..forms import adjoint_pair
-from ..tensor import Op, Tensor
+from ..op import Op
+from ..tensor import Tensor
 from .dtypes import floating
 from .pointwise import exp, log, real, sqrt, where
 from .shape import dim_of, reshape, take_along_op

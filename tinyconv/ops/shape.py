@@ -16,8 +16,9 @@ import numpy as np
 
 from ..device import kind, like
 from ..forms import adjoint_pair
+from ..op import Op
 from ..registry import choose
-from ..tensor import Op, Tensor, plain
+from ..tensor import Tensor, plain
 from .dtypes import align_dtypes
 
 # -- the adjoint pairs -----------------------------------------------------------------------------------------------

@@ -233,6 +233,8 @@ def _drop(x: Tensor, p: float, training: bool, shape: tuple[int, ...], generator
 
 
 def _channels(name: str, x: Tensor) -> int:
+    if not isinstance(x, Tensor):
+        raise TypeError(f"{name} wants a Tensor, got {type(x).__name__}: tinyconv.tensor(...) makes one")
     if x.data.ndim < 2 or x.data.dtype.kind != "f":
         raise ValueError(f"{name} wants a floating-point input (N, C, *spatial), got {x.dtype} of shape {x.shape}")
     return x.data.shape[1]

@@ -314,6 +314,7 @@ class Tensor:
 
 _new = object.__new__
 _generic = np.generic
+NUMBERS = "fiub"  # what a tensor holds, by the kinds of NumPy's dtypes
 
 
 def _to_array(data: Any, dtype: Any, device: Any = None) -> Any:
@@ -326,7 +327,7 @@ def _to_array(data: Any, dtype: Any, device: Any = None) -> Any:
         array = np.array(data, dtype)
         if dtype is None and array.dtype == np.float64 and not hasattr(data, "dtype"):
             array = array.astype(np.float32)
-    if array.dtype.kind not in "fiub":
+    if array.dtype.kind not in NUMBERS:
         raise TypeError(f"a tensor holds numbers, not {type(data).__name__} ({array.dtype})")
     return array if where is None else put(array, where)
 
@@ -345,19 +346,28 @@ def tensor(data: Any, dtype: Any = None, device: Any = None, requires_grad: bool
 
 
 def from_numpy(array: np.ndarray) -> Tensor:
-    """A Tensor around `array`, without a copy (with one, if it is read-only): a later write to it is not seen by the tape."""
+    """A Tensor around `array`, without a copy (with one, if it is read-only): a later write to it is not seen by the tape.
+
+    Raises: TypeError for what is no array of numbers.
+    """
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in NUMBERS:
+        got = f"one of {array.dtype}" if isinstance(array, np.ndarray) else type(array).__name__
+        raise TypeError(f"from_numpy wants an array of numbers of NumPy's, got {got}: tinyconv.tensor(...) copies what is none")
     return Tensor.wrap(array if array.flags.writeable else array.copy())
 
 
 def from_dlpack(array: Any) -> Tensor:
     """A Tensor around the memory of an array of another library, on either device, without a copy (through DLPack).
 
-    A later write to it is not seen by the tape. Raises: ValueError for a device that is neither.
+    A later write to it is not seen by the tape.
+    Raises: TypeError for what has no __dlpack__, ValueError for a device that is neither.
 
     >>> a = np.arange(3.0)
     >>> np.shares_memory(from_dlpack(a).data, a)
     True
     """
+    if not hasattr(array, "__dlpack_device__"):
+        raise TypeError(f"from_dlpack wants an array that hands out its memory by __dlpack__, got {type(array).__name__}")
     code = int(array.__dlpack_device__()[0])
     if code not in DLPACK:
         raise ValueError(f"an array on DLPack's device {code}: there are 1 (the host), 2 (a GPU) and 3 (the host, pinned)")

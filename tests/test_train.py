@@ -112,12 +112,12 @@ def test_a_file_that_is_no_toml_is_told(tmp_path):
                                          ("", "no augmentation ''")])
 def test_augmentations_that_do_not_exist_are_told(text, words):
     with pytest.raises(TrainError) as error:
-        augmentation(text)
+        augmentation(text, 8)
     assert words in str(error.value)
 
 
 def test_augmentations_come_in_the_order_given():
-    assert augmentation("none") == []
+    assert augmentation("none", 8) == []
     image = np.zeros((64, 1, 1, 5), np.uint8)
     image[:, 0, 0, 0] = 16
     out = training_transform(PROBLEMS["digits"], configure(augment="flip, shift:1"))(image, np.random.default_rng(0))

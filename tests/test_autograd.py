@@ -5,7 +5,8 @@ import pytest
 
 import tinyconv as tc
 from tinyconv.autograd import GradcheckError, grad, gradcheck, gradgradcheck
-from tinyconv.tensor import Op, Tensor
+from tinyconv.op import Op
+from tinyconv.tensor import Tensor
 
 
 def leaf(*values):
@@ -204,3 +205,9 @@ def test_results_are_the_same_from_run_to_run():
         return x.grad.data
 
     np.testing.assert_array_equal(run(), run())
+
+
+def test_grad_wants_tensors():
+    x = tc.ones(2, requires_grad=True)
+    with pytest.raises(TypeError, match="input 1 is of type ndarray"):
+        grad(x.sum(), [x, np.ones(2)])

@@ -100,6 +100,12 @@ def test_evaluate_gives_the_accuracy_that_train_gave(trained):
     assert "held-out images" in tinyconv_("evaluate", "runs/digits-1", "--best", cwd=folder).stdout
 
 
+def test_bars_that_the_terminal_cannot_show_are_replaced(trained):
+    folder, _ = trained
+    text = tinyconv_("evaluate", "runs/digits-1", cwd=folder, PYTHONIOENCODING="ascii").stdout
+    assert re.search(r"^0  \?{20,} +\d+\.\d\d %", text, re.M)
+
+
 def test_predict_reads_held_out_digits_from_pictures(trained):
     folder, _ = trained
     images, labels = digits(train=False)
@@ -317,6 +323,11 @@ def refusal(*args: str, cwd: Path, **env: str) -> str:
     (["train", "--optimizer", "adamm"], "there is no optimizer 'adamm'; did you mean"),
     (["train", "--schedule", "cos"], "there is no schedule 'cos'"),
     (["train", "--augment", "blur"], "there is no augmentation 'blur'; there are: shift, flip"),
+    (["train", "--augment", "shift:8"], "augment='shift:8' moves images of 8 pixels out of sight: at most shift:7"),
+    (["train", "--device", "tpu"], 'a device is "cpu", "cuda" or "cuda:0"'),
+    (["dcgan", "--data", "digits", "--batch-size", "9999"], "batch_size=9999 makes no batch: digits has 1437 training images"),
+    (["draw", "conv", "--input", "5000"], "a grid of 5000x5000 cells is too large to draw cell by cell: at most 48 a side"),
+    (["lr-range", "--out", "."], ". is a folder: --out names the picture, such as lr_range.png"),
     (["train", "--epochs", "0"], "epochs must be at least 1, got 0"),
     (["train", "--epochs", "many"], "--epochs"),
     (["train", "--epoch-count", "3"], "--epoch-count"),
@@ -340,6 +351,14 @@ def test_refusals(tmp_path, monkeypatch, capsys, args, words):
     error = capsys.readouterr().err
     assert end.value.code == 2 and told(error) and words in error, error
     assert names(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("args", [[], ["shape"]])
+def test_no_command_at_all_is_answered_with_the_help(capsys, args):
+    with pytest.raises(SystemExit) as end:
+        main(args)
+    told = capsys.readouterr()
+    assert end.value.code == 2 and "Usage: tinyconv" in told.out + told.err and "tinyconv: " not in told.err
 
 
 def test_an_unknown_model_and_a_loss_that_explodes_in_a_process_of_their_own(tmp_path):

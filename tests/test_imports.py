@@ -13,7 +13,7 @@ HOUSE = Path(tinyconv.__file__).parent
 
 # each room, and the rooms that it may import from; DESIGN's table, with what each room needs spelled out
 KERNELS = {"blas", "dims", "mode", "memory", "registry", "kernels"}
-TAPE = {"mode", "tape", "tensor"}
+TAPE = {"mode", "tape", "tensor", "op"}
 OPS = {"blas", "device", "dims", "registry", "forms", "random", "ops"} | TAPE
 NETS = OPS | {"autograd", "nn", "optim"}
 MAY_IMPORT = {
@@ -31,6 +31,7 @@ MAY_IMPORT = {
     "kernels": KERNELS,
     "tape": {"mode"},
     "tensor": {"device", "mode", "tape"},
+    "op": {"device", "mode", "tape", "tensor"},
     "forms": TAPE,
     "autograd": TAPE,
     "filters": {"tensor"},

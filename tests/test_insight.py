@@ -148,6 +148,8 @@ def test_the_steepest_is_where_the_loss_falls_fastest_before_its_least():
     drop = np.where(rates > 0.8, -90 * (rates - 0.8), 0)  # steeper, but after the least
     assert LrRange(rates, fall, fall + rise + drop).steepest == pytest.approx(0.01, rel=0.1)  # two steps of 1 in 25 a decade
     assert LrRange(rates, rates, rates).steepest is None
+    luck = fall + (np.arange(len(rates)) == 0)  # the first batch was a bad one, which is no slope
+    assert LrRange(rates, luck, centred(centred(luck))).steepest == pytest.approx(0.01, rel=0.1)
 
 
 def test_a_centred_mean_leaves_a_line_where_it_is():

@@ -364,6 +364,23 @@ def test_layers_refuse(call, words):
     assert words in str(caught.value)
 
 
+@pytest.mark.parametrize("layer", [
+    nn.Conv2d(1, 1, 1), nn.ConvTranspose2d(1, 1, 1), nn.BatchNorm2d(1), nn.InstanceNorm2d(1), nn.MaxPool2d(1), nn.AvgPool2d(1),
+    nn.AdaptiveMaxPool2d(1), nn.LPPool2d(2, 1)], ids=lambda layer: type(layer).__name__)
+@pytest.mark.parametrize("x", [None, np.ones((1, 1, 2, 2), np.float32)], ids=["None", "ndarray"])
+def test_layers_want_tensors(layer, x):
+    with pytest.raises(TypeError, match=f"^{type(layer).__name__} wants a Tensor, got {type(x).__name__}: "):
+        layer(x)
+
+
+def test_a_batch_that_does_not_fit_is_not_counted():
+    layer = nn.BatchNorm2d(4)
+    with pytest.raises(ValueError, match="4 channels, got 3"):
+        layer(tc.ones(2, 3, 4, 4))
+    assert layer.num_batches_tracked.item() == 0
+    assert nn.InstanceNorm2d(4)(tc.rand(2, 3, 4, 4)).shape == (2, 3, 4, 4)  # keeps nothing that has a number of channels
+
+
 @pytest.mark.parametrize("rank", [1, 2, 3])
 def test_functions_are_the_layers(rank):
     rng = np.random.default_rng(0)

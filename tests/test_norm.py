@@ -337,7 +337,7 @@ def test_dropout_derivatives():
 @pytest.mark.parametrize("call, words", [
     (lambda x: nn.BatchNorm2d(3)(x[:1, :, :1, :1]),
      "more than one value for each channel to have a variance; an input of shape (1, 3, 1, 1) has 1"),
-    (lambda x: nn.BatchNorm2d(4)(x), "batch_norm wants running_mean of shape (3,), got (4,)"),
+    (lambda x: nn.BatchNorm2d(4)(x), "BatchNorm2d(4) wants an input of 4 channels, got 3, of shape"),
     (lambda x: nn.BatchNorm1d(3)(x), "BatchNorm1d wants an input (N, C, *spatial) of 2 or 3 dimensions, got shape (2, 3, 4,"),
     (lambda x: norm.batch_norm(x, None, None), "training=False wants running_mean and running_var"),
     (lambda x: norm.batch_norm(x.long(), None, None, training=True), "floating-point input (N, C, *spatial), got int64"),

@@ -362,8 +362,21 @@ def test_mean_and_var_of_too_few():
     assert np.isnan(tc.ones(1).var().item()) and np.isnan(tc.ones(2).var(correction=3).item())
     assert tc.ones(1).var(correction=0).item() == 0.0
     for empty in (lambda: tc.zeros(0).max(), lambda: tc.zeros(0).argmax(), lambda: tc.zeros(2, 0).amax(1)):
-        with pytest.raises(ValueError, match=r"zero-size|empty"):
+        with pytest.raises(ValueError, match=r"empty|no elements"):
             empty()
+    with pytest.raises(ValueError, match=r"no elements: shape \(2, 0\) holds none over dim \(1,\)"):
+        tc.zeros(2, 0).amin(1)
+    assert tc.zeros(0, 2).amax(1).shape == (0,)
+
+
+@pytest.mark.parametrize("a, b, words", [
+    ((2, 3), (4, 5), r"matmul of \(2, 3\) and \(4, 5\): the last size of the first, 3, must be the last but one of"),
+    ((2, 3), (4,), r"matmul of \(2, 3\) and \(4,\): the last size of the first, 3, must be the last of the second, 4"),
+    ((3,), (4, 5), r"matmul of \(3,\) and \(4, 5\)"), ((3,), (4,), r"matmul of \(3,\) and \(4,\)"),
+])
+def test_matmul_names_the_shapes_that_were_given(a, b, words):
+    with pytest.raises(ValueError, match=words):
+        tc.zeros(*a) @ tc.zeros(*b)
 
 
 def test_of_rank_0():

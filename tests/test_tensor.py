@@ -47,6 +47,20 @@ def test_a_tensor_holds_numbers(data):
         tc.tensor(data)
 
 
+@pytest.mark.parametrize("call, words", [
+    (lambda: tc.from_numpy([1.0]), "wants an array of numbers of NumPy's, got list"),
+    (lambda: tc.from_numpy(np.array(["a"])), "wants an array of numbers of NumPy's, got one of <U1"),
+    (lambda: tc.from_numpy(np.array([None])), "got one of object"),
+    (lambda: tc.from_dlpack([1.0]), "hands out its memory by __dlpack__, got list"),
+    (lambda: tc.zeros(2, 3).gather(1, tc.zeros(2, 3)), "gather wants an integer tensor of 2 dimensions as index, got one of "
+                                                       r"float32 and shape \(2, 3\)"),
+    (lambda: tc.zeros(2, 3).gather(1, [[0]]), "as index, got list"),
+])
+def test_what_is_taken_as_it_is_must_be_an_array_of_numbers(call, words):
+    with pytest.raises(TypeError, match=words):
+        call()
+
+
 def test_constructors():
     assert tc.zeros(2, 3).tolist() == [[0.0] * 3] * 2 and tc.zeros(2, 3).dtype == np.float32
     assert tc.ones((2,), dtype="float64", requires_grad=True).requires_grad

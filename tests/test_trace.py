@@ -1,18 +1,14 @@
-"""The trace: what it says of small networks worked by hand, its graph, its page in a real browser, and its command."""
+"""The trace: what it says of small networks worked by hand, its findings, and its graph."""
 
-import json
 import re
 import threading
 import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
-from chromium import Chromium, needs_browser
-from typer.testing import CliRunner
+from traced import traced_network
 
 import tinyconv as tc
-from tinyconv import nn
-from tinyconv.cli import app
 from tinyconv.forms import fused
 from tinyconv.nn import functional as F
 from tinyconv.registry import kernels
@@ -36,14 +32,7 @@ def small(x, w):
     return t
 
 
-@pytest.fixture(scope="module")
-def lenet():
-    tc.manual_seed(0)
-    model = nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(27, 4))
-    x = tc.tensor(np.linspace(-1, 1, 64, dtype=np.float32).reshape(1, 1, 8, 8))
-    with tc.trace(model, image=x) as t:
-        F.cross_entropy(model(x), tc.tensor([2])).backward()
-    return t
+network = pytest.fixture(scope="module")(traced_network)
 
 
 # -- the tree ------------------------------------------------------------------------------------------------------
@@ -82,8 +71,8 @@ def test_the_tree_of_a_small_network_worked_by_hand():
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])
-def test_no_line_of_a_tree_is_wider_than_asked(lenet, width):
-    assert max(map(len, lenet.tree(width).split("\n"))) <= width
+def test_no_line_of_a_tree_is_wider_than_asked(network, width):
+    assert max(map(len, network.tree(width).split("\n"))) <= width
 
 
 # -- rules ---------------------------------------------------------------------------------------------------------
@@ -135,9 +124,9 @@ def test_an_operand_used_twice_gets_both_gradients():
 # -- kernels, shapes, bytes ----------------------------------------------------------------------------------------
 
 
-def test_algorithms_and_refusals_are_the_registrys(lenet):
+def test_algorithms_and_refusals_are_the_registrys(network):
     seen = set()
-    for step in lenet.steps:
+    for step in network.steps:
         for choice in step.choices:
             k, dims, dtype = choice.kernel, choice.dims, choice.dtype
             assert k is tc.choose(k.op, dims, dtype)
@@ -149,7 +138,7 @@ def test_algorithms_and_refusals_are_the_registrys(lenet):
                 assert why and (why == expected[name] or not expected[name])
     assert seen == {"channel_sum", "conv", "linear", "linear_input_grad", "linear_weight_grad", "max_pool", "pool_scatter",
                     "relu_grad", "softmax_nll", "conv_weight_grad"}
-    text = lenet.tree()
+    text = network.tree()
     assert "kernels, and why not the others" in text and "by simd: #1" in text.replace("conv ", "")
 
 
@@ -172,13 +161,13 @@ def test_a_kernel_that_is_named_is_told_once():
     assert [c.kernel.algorithm for s in t.steps for c in s.choices] == ["im2col"] * 3
 
 
-def test_shapes_dtypes_and_bytes(lenet):
-    found = [(s.op, s.out.shape, s.out.dtype, s.bytes) for s in lenet.events if isinstance(s, Step)]
+def test_shapes_dtypes_and_bytes(network):
+    found = [(s.op, s.out.shape, s.out.dtype, s.bytes) for s in network.events if isinstance(s, Step)]
     pool = [("max_pool", (1, 3, 3, 3), "float32", 108), ("relu", (1, 3, 3, 3), "float32", 108)]  # nn puts the pooling first
     assert found == [("conv", (1, 3, 6, 6), "float32", 432), *pool, ("reshape", (1, 27), "float32", 0),
                      ("linear", (1, 4), "float32", 16), ("cross_entropy", (), "float32", 4)]
-    assert lenet.tensors["image"].bytes == 256 and lenet.tensors["4.weight"].shape == (4, 27)
-    assert all(s.seconds >= 0 for s in lenet.steps)
+    assert network.tensors["image"].bytes == 256 and network.tensors["4.weight"].shape == (4, 27)
+    assert all(s.seconds >= 0 for s in network.steps)
 
 
 def test_only_small_arrays_are_kept():
@@ -359,8 +348,8 @@ def parsed(dot):
     return nodes, arrows
 
 
-def test_dot(lenet):
-    nodes, arrows = parsed(lenet.dot())
+def test_dot(network):
+    nodes, arrows = parsed(network.dot())
     assert list(nodes) == [f"op{n}" for n in range(1, 7)] + [f"back1_{n}" for n in range(6)]
     assert arrows == [(f"op{n}", f"op{n + 1}") for n in range(1, 6)] + [
         (f"back1_{n}", f"back1_{n + 1}") for n in range(5)] + [("op6", "back1_0")]
@@ -377,9 +366,9 @@ def branching():
     return t
 
 
-@pytest.mark.parametrize("made", ["lenet", "branching"])
-def test_svg_has_boxes_that_do_not_overlap_and_an_arrow_for_each_of_dot(made, lenet):
-    t = lenet if made == "lenet" else branching()
+@pytest.mark.parametrize("made", ["network", "branching"])
+def test_svg_has_boxes_that_do_not_overlap_and_an_arrow_for_each_of_dot(made, network):
+    t = network if made == "network" else branching()
     nodes, arrows = parsed(t.dot())
     root = ET.fromstring(t.svg())
     ns = {"s": "http://www.w3.org/2000/svg"}
@@ -395,109 +384,3 @@ def test_svg_has_boxes_that_do_not_overlap_and_an_arrow_for_each_of_dot(made, le
             apart = x + w <= x2 or x2 + w2 <= x or y + h <= y2 or y2 + h2 <= y
             assert name == other or apart, f"{name} and {other} overlap"
     assert len(root.findall("s:path", ns)) == len(arrows) and len(set(arrows)) == len(arrows)
-
-
-# -- the page ------------------------------------------------------------------------------------------------------
-
-
-def data_of(page):
-    return json.loads(re.search(r"^const DATA = (.*);$", page, re.M)[1])
-
-
-def test_page_is_whole_and_asks_for_nothing(lenet):
-    text = lenet.page("</script><b>A & B")
-    assert "{{" not in text and text.count("</script>") == 1
-    assert not re.search(r"""(src|href)\s*=|url\(|@import|fetch\(|https?:""", text)
-    data = data_of(text)
-    assert data["title"] == "</script><b>A & B" and [m["pass"] for m in data["moments"]] == ["forward"] * 6 + ["backward"] * 9
-    first = data["moments"][0]
-    assert first["rule"] == "#1 = conv(x=image, w=0.weight, b=0.bias)" and first["kernels"][0]["algorithm"] == "simd"
-    shown = data["values"][first["makes"]["value"]]
-    np.testing.assert_allclose(np.reshape(shown["numbers"], (1, 3, 6, 6)), lenet.steps[0].out.array, rtol=5e-4)  # four digits
-
-
-def test_page_of_what_is_not_a_number():
-    x = leaf([1.0, -1.0])
-    with np.errstate(all="ignore"), tc.trace(x=x) as t:
-        x.log().sum().backward()
-    data = data_of(t.page())
-    assert data["moments"][0]["bad"] and data["values"][data["moments"][0]["makes"]["value"]]["numbers"] == [0.0, "nan"]
-    assert "log #1 made the first NaN" in data["findings"][0]
-
-
-@pytest.fixture(scope="module")
-def address(lenet, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("trace")
-    lenet.write(folder, "a small network")
-    return (folder / "trace.html").as_uri()
-
-
-def said(browser):
-    return browser.js("return ['count', 'pass', 'name', 'rule'].map(id => document.getElementById(id).textContent)")
-
-
-@needs_browser
-def test_page_steps_with_keys_buttons_and_slider(address, lenet):
-    browser = Chromium(address)
-    try:
-        assert said(browser) == ["1 of 15", "forward", "conv #1", "#1 = conv(x=image, w=0.weight, b=0.bias)"]
-        browser.keys("body", "\ue014\ue014")  # right, right
-        assert said(browser)[:3] == ["3 of 15", "forward", "relu #3"]
-        browser.keys("body", "\ue012")  # left
-        assert said(browser)[0] == "2 of 15"
-        browser.keys("body", "b")
-        assert said(browser)[1:] == ["backward", "cross_entropy #6, x", "x <- cross_entropy backward, one pass"]
-        browser.keys("body", "\ue010")  # end
-        assert said(browser) == ["15 of 15", "backward", "conv #1, b", "b <- channel_sum(g)"]
-        browser.keys("#at", "\ue012")  # on the slider too one key is one step
-        assert said(browser)[0] == "14 of 15"
-        browser.keys("body", "\ue011")  # home
-        browser.click("#on")
-        browser.click("#list button:nth-of-type(5)")
-        assert said(browser)[2] == "linear #5"
-        bias = lenet.steps[4].operands[2].value.array
-        cells = browser.js("return [...document.querySelectorAll('#takes [data-slot=b] .cells span')].map(c => c.textContent)")
-        assert [float(c.replace("\u2212", "-")) for c in cells] == [float(f"{v:.4g}") for v in bias.tolist()]
-        browser.point("#takes [data-slot=b] .cells span:nth-of-type(2)")
-        assert browser.js("return document.getElementById('says').textContent") == f"b[1] = {cells[1]}"
-        browser.click("#list button:nth-of-type(1)")
-        browser.point("#made canvas")  # somewhere in the first plane of 1x3x6x6
-        where, value = browser.js("return document.getElementById('says').textContent").split(" = ")
-        at = tuple(map(int, re.findall(r"\d+", where)))
-        cell = lenet.steps[0].out.array[at]
-        assert at[:2] == (0, 0) and float(value.replace("\u2212", "-")) == float(f"{cell:.4g}")
-        assert browser.errors() == []
-    finally:
-        browser.close()
-
-
-@needs_browser
-def test_page_fits_a_phone(address):
-    browser = Chromium(address, width=360, height=740, phone=True)
-    try:
-        for n in range(15):
-            browser.js("show(arguments[0])", n)
-            assert browser.js("return document.documentElement.scrollWidth") <= 360
-        assert browser.errors() == []
-    finally:
-        browser.close()
-
-
-# -- the command ---------------------------------------------------------------------------------------------------
-
-
-def test_command_prints_the_tree_of_lenet5():
-    done = CliRunner().invoke(app, ["trace"], catch_exceptions=False)
-    assert done.exit_code == 0 and max(map(len, done.output.split("\n"))) <= 80
-    assert "1 conv(x=image, w=c1.weight, b=c1.bias) kernel 5: 1x6x28x28 float32" in " ".join(done.output.split())
-    assert "x <- avg_pool_adjoint(y)" in done.output and "backward from #13: 13 nodes" in done.output
-    assert "No NaN or infinity, no gradient that vanishes or explodes." in done.output
-
-
-def test_command_writes_all_forms(tmp_path):
-    out = tmp_path / "there"
-    done = CliRunner().invoke(app, ["trace", "--model", "digits", "--digit", "3", "--out", str(out)], catch_exceptions=False)
-    names = ["trace.txt", "trace.svg", "trace.dot", "trace.html"]
-    assert done.output.split("\n")[:-1] == [str(out / name) for name in names]
-    assert sorted(p.name for p in out.iterdir()) == sorted(names)
-    assert data_of((out / "trace.html").read_text())["title"] == "digits, forward and backward, on a 8"

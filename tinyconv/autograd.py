@@ -42,6 +42,8 @@ def grad(outputs: Tensor | Sequence[Tensor], inputs: Tensor | Sequence[Tensor], 
     if len(cotangents) != len(outs):
         raise ValueError(f"{len(outs)} outputs want {len(outs)} grad_outputs, got {len(cotangents)}")
     for i, t in enumerate(ins):
+        if not isinstance(t, Tensor):
+            raise TypeError(f"grad wants Tensors as inputs, input {i} is of type {type(t).__name__}")
         if not t.requires_grad:
             raise RuntimeError(f"input {i}, of shape {t.shape}, does not require a gradient")
     cotangents = [cotangent(o, g) for o, g in zip(outs, cotangents)]

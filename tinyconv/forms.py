@@ -13,8 +13,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from .op import Op
 from .tape import is_grad_enabled, sweep
-from .tensor import Op, Tensor
+from .tensor import Tensor
 
 Fn = Callable[..., Any]
 

@@ -14,9 +14,10 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .op import Op
     from .registry import Kernel
     from .tape import Node
-    from .tensor import Op, Tensor
+    from .tensor import Tensor
 
 
 class Watch:

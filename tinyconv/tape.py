@@ -5,7 +5,7 @@ For y = f(x1, x2, ...) and a cotangent g of y, rule i gives the cotangent of xi 
 written on Tensors, so a backward pass under `create_graph=True` is itself recorded and can be differentiated again.
 Every node and every write in place draws its age from one clock: an operand written to later than the node was made is
 not what the node saw, and its gradient would be wrong.
-Read next: tensor.py, what the nodes hang on; forms.py, the one rule that most operations share.
+Read next: tensor.py, what the nodes hang on; op.py, what leaves them; forms.py, the one rule that most operations share.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any
 from .mode import Watch, current, recording, watches
 
 if TYPE_CHECKING:
-    from .tensor import Op, Tensor
+    from .op import Op
+    from .tensor import Tensor
 
 _clock = count(1)
 now = _clock.__next__

@@ -1,15 +1,14 @@
-"""A Tensor is an array that may hang on the tape; an Op is a function on arrays that knows its gradient rules.
+"""A Tensor is an array that may hang on the tape.
 
-    y = op(x1, x2, ...)       y.data = forward(x1.data, x2.data, ...)       dxi = rules[i](g, y, x1, x2, ...)
+    t.data the array, NumPy's or CuPy's      t.node what the tape knows of it, or None      t.grad the gradient, a Tensor
 
-This file knows no operation. Read next: tape.py, the nodes and the backward pass; forms.py, the one rule that most
-operations share; ops/, the operations.
+This file knows no operation. Read next: op.py, what makes Tensors of Tensors; tape.py, the nodes and the backward pass.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,63 +17,7 @@ from .device import device_of, kind, kind_named, like, mixed, namespace, put, to
 from .mode import current
 from .tape import Node, enable_grad, is_grad_enabled, no_grad, now, sweep
 
-__all__ = ["Op", "Tensor", "enable_grad", "from_dlpack", "from_numpy", "is_grad_enabled", "no_grad", "tensor"]
-
-Rule = Callable[..., "Tensor"]
-
-
-class Op:
-    """A differentiable operation: a function on arrays, and for each operand the rule for its gradient, on Tensors.
-
-    rules[i](g, out, *operands, **meta) -> Tensor shaped like operand i. `keeps` names what the rules read: "x" the
-    operands, "y" the result, "xy" both, "" neither; what is not kept is passed as None. A None rule means the operand
-    has no gradient. One function instead of a list, rules(needs, g, out, *operands, **meta), gives all of them at once.
-    `view` says that the result may share memory with the first operand.
-    """
-
-    __slots__ = ("at_once", "forward", "keeps_in", "keeps_out", "name", "rules", "view")
-
-    def __init__(self, name: str, forward: Callable[..., Any], rules: Sequence[Rule | None] | Callable = (), keeps: str = "",
-                 view: bool = False):
-        self.name = name
-        self.forward = forward
-        self.rules: Any = rules
-        self.at_once = callable(rules)
-        self.keeps_in = "x" in keeps
-        self.keeps_out = "y" in keeps
-        self.view = view
-
-    def __call__(self, *operands: Tensor, **meta: Any) -> Tensor:
-        """Run the operation on the operands' arrays, and record it."""
-        try:
-            return self.record(self.forward(*[t.data for t in operands], **meta), operands, meta)
-        except (AttributeError, TypeError):
-            got = [type(t).__name__ for t in operands if not isinstance(t, Tensor)]
-            if got:
-                raise TypeError(f"{self.name} wants tensors, got {got[0]}: tinyconv.tensor(...) makes one") from None
-            if why := mixed(self.name, [t.data for t in operands]):
-                raise RuntimeError(why) from None
-            raise
-
-    def record(self, data: Any, operands: tuple[Tensor, ...], meta: dict) -> Tensor:
-        """A Tensor of `data`, on the tape as this operation's result where an operand needs a gradient."""
-        out = _new(Tensor)
-        out.data = np.asarray(data) if isinstance(data, _generic) else data
-        out.node = None
-        out.written = operands[0].written if self.view else [0]
-        mode = current()
-        if mode is True:
-            for t in operands:
-                if t.node is not None:
-                    out.node = Node(self, tuple([t.node for t in operands]), operands if self.keeps_in else (),
-                                    out.detach() if self.keeps_out else None, meta)
-                    break
-        elif mode is not False:
-            return mode.record(self, data, operands, meta)
-        return out
-
-    def __repr__(self) -> str:
-        return f"<op {self.name}>"
+__all__ = ["Tensor", "enable_grad", "from_dlpack", "from_numpy", "is_grad_enabled", "no_grad", "tensor"]
 
 
 class Tensor:
@@ -371,6 +314,7 @@ class Tensor:
 
 _new = object.__new__
 _generic = np.generic
+NUMBERS = "fiub"  # what a tensor holds, by the kinds of NumPy's dtypes
 
 
 def _to_array(data: Any, dtype: Any, device: Any = None) -> Any:
@@ -383,7 +327,7 @@ def _to_array(data: Any, dtype: Any, device: Any = None) -> Any:
         array = np.array(data, dtype)
         if dtype is None and array.dtype == np.float64 and not hasattr(data, "dtype"):
             array = array.astype(np.float32)
-    if array.dtype.kind not in "fiub":
+    if array.dtype.kind not in NUMBERS:
         raise TypeError(f"a tensor holds numbers, not {type(data).__name__} ({array.dtype})")
     return array if where is None else put(array, where)
 
@@ -402,19 +346,28 @@ def tensor(data: Any, dtype: Any = None, device: Any = None, requires_grad: bool
 
 
 def from_numpy(array: np.ndarray) -> Tensor:
-    """A Tensor around `array`, without a copy (with one, if it is read-only): a later write to it is not seen by the tape."""
+    """A Tensor around `array`, without a copy (with one, if it is read-only): a later write to it is not seen by the tape.
+
+    Raises: TypeError for what is no array of numbers.
+    """
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in NUMBERS:
+        got = f"one of {array.dtype}" if isinstance(array, np.ndarray) else type(array).__name__
+        raise TypeError(f"from_numpy wants an array of numbers of NumPy's, got {got}: tinyconv.tensor(...) copies what is none")
     return Tensor.wrap(array if array.flags.writeable else array.copy())
 
 
 def from_dlpack(array: Any) -> Tensor:
     """A Tensor around the memory of an array of another library, on either device, without a copy (through DLPack).
 
-    A later write to it is not seen by the tape. Raises: ValueError for a device that is neither.
+    A later write to it is not seen by the tape.
+    Raises: TypeError for what has no __dlpack__, ValueError for a device that is neither.
 
     >>> a = np.arange(3.0)
     >>> np.shares_memory(from_dlpack(a).data, a)
     True
     """
+    if not hasattr(array, "__dlpack_device__"):
+        raise TypeError(f"from_dlpack wants an array that hands out its memory by __dlpack__, got {type(array).__name__}")
     code = int(array.__dlpack_device__()[0])
     if code not in DLPACK:
         raise ValueError(f"an array on DLPack's device {code}: there are 1 (the host), 2 (a GPU) and 3 (the host, pinned)")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from io import TextIOWrapper
 from typing import Any
 
 from .app import app
@@ -19,6 +20,9 @@ __all__ = ["app", "main"]
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line on `args` (without them, those of the process) and exit."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # bars, where the encoding has none, are no reason to stop
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _Once(warnings.showwarning)
@@ -58,7 +62,8 @@ def told(error: Exception) -> int | None:
     text = message() if message else reason(error)
     if text is None:
         return None
-    print(f"tinyconv: {' '.join(text.split())}", file=sys.stderr)
+    if text:  # the help that stands in for an empty command line says enough
+        print(f"tinyconv: {' '.join(text.split())}", file=sys.stderr)
     return 2
 
 

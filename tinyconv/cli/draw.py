@@ -14,7 +14,7 @@ import typer
 
 from .. import plot
 from ..dims import Ints
-from ..plot.draw import SUFFIXES
+from ..plot.draw import SUFFIXES, check_size
 from ..plot.geometry import Scene
 from .geometry import Geometry, told
 from .screen import console
@@ -56,16 +56,20 @@ def guide(folder: Path, suffix: str) -> None:
 
 def _scene(kind: str, geometry: Geometry, output_padding: str,
            some: Callable[[Ints, int, int], Any]) -> Scene:
+    """What there is to draw. Raises: ValueError where that is too large, before a step of it is worked out."""
     if kind in ("max-pool", "average-pool", "unpool"):
         pooling = geometry.pool()
+        check_size(pooling.input)
         x = some(pooling.input, 0, 9)
         if kind == "unpool":
             return plot.unpool_scene(pooling, x, np.arange(1, np.prod(pooling.output) + 1).reshape(pooling.output))
         return plot.pool_scene(pooling, kind.removesuffix("-pool"), x)
     if kind == "conv-transpose":
         dims = geometry.transposed(ONE, 1, output_padding)
+        check_size(dims.input)
         return plot.transposed_scene(dims, some(dims.output, 0, 3), some(dims.kernel, 1, 3))
     dims = geometry.conv(ONE)
+    check_size(dims.input)
     return plot.conv_scene(dims, some(dims.input, 0, 3), some(dims.kernel, 1, 3))
 
 

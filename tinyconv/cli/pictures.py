@@ -116,6 +116,8 @@ def lr_test(flags: dict[str, Any], file: Path | None, low: float, high: float, s
     config = configure(**{**(read_config(file) if file else {}), **flags})
     if not out.parent.is_dir():
         raise TrainError(f"there is no folder {out.parent} to draw {out.name} in")
+    if out.is_dir():
+        raise TrainError(f"{out} is a folder: --out names the picture, such as {out / 'lr_range.png'}")
     use_threads(config.threads)
     found = lr_range(new_model(config), load(config, data_dir), config, low, high, steps)
     chosen, screen = found.steepest, console()

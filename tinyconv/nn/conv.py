@@ -16,7 +16,7 @@ from ..dims import Padding, freeze, per_axis, resolve_padding
 from ..ops import conv, conv_transpose, pad
 from ..tensor import Tensor
 from . import init
-from .module import Module, Parameter
+from .module import Module, Parameter, check_rank
 
 __all__ = ["Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d"]
 
@@ -65,11 +65,6 @@ class _Convolution(Module):
         text += "" if self.padding_mode == "zeros" else f", padding_mode={self.padding_mode}"
         return text + ("" if self.algorithm is None else f", algorithm={self.algorithm}")
 
-    def _check(self, x: Tensor) -> None:
-        if x.data.ndim != self.rank + 2:
-            raise ValueError(f"{type(self).__name__} wants an input (N, C, *spatial) of {self.rank + 2} dimensions, got shape "
-                             f"{x.shape}")
-
 
 class _Conv(_Convolution):
     """y = conv(x, weight) + bias: x (N, in_channels, *spatial) -> (N, out_channels, *output).
@@ -92,7 +87,7 @@ class _Conv(_Convolution):
     fuses_relu = True
 
     def forward(self, x: Tensor, *, relu: bool = False) -> Tensor:
-        self._check(x)
+        check_rank(self, x, self.rank + 2)
         padding = self.padding
         if self.padding_mode != "zeros":
             sides = resolve_padding(padding, x.shape[2:], self.kernel_size, self.stride, self.dilation)
@@ -135,7 +130,7 @@ class _ConvTranspose(_Convolution):
     fuses_relu = True
 
     def forward(self, x: Tensor, output_size: Size | None = None, *, relu: bool = False) -> Tensor:
-        self._check(x)
+        check_rank(self, x, self.rank + 2)
         return conv_transpose(x, self.weight, self.bias, self.stride, self.padding, self.output_padding, self.groups,
                               self.dilation, output_size=output_size, relu=relu, algorithm=self.algorithm)
 

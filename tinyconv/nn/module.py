@@ -52,6 +52,15 @@ class IncompatibleKeys(NamedTuple):
     unexpected_keys: list[str]
 
 
+def check_rank(layer: Module, x: Any, *ranks: int) -> None:
+    """Raises: TypeError where x is no Tensor, ValueError where it has none of these numbers of dimensions, (N, C, *spatial)."""
+    if not isinstance(x, Tensor):
+        raise TypeError(f"{type(layer).__name__} wants a Tensor, got {type(x).__name__}: tinyconv.tensor(...) makes one")
+    if x.data.ndim not in ranks:
+        wanted = " or ".join(map(str, ranks))
+        raise ValueError(f"{type(layer).__name__} wants an input (N, C, *spatial) of {wanted} dimensions, got shape {x.shape}")
+
+
 class Module:
     """Base of all layers and networks. A subclass sets parts as attributes and defines `forward`.
 

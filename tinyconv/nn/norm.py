@@ -9,7 +9,7 @@ import numpy as np
 
 from ..ops import norm
 from ..tensor import Tensor
-from .module import Module, Parameter
+from .module import Module, Parameter, check_rank
 
 __all__ = [
     "BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "Dropout", "Dropout2d", "GroupNorm", "InstanceNorm1d", "InstanceNorm2d",
@@ -35,10 +35,10 @@ class _Tracked(Module):
         self.register_buffer("num_batches_tracked", np.zeros((), np.int64) if track_running_stats else None)
 
     def _check(self, x: Tensor) -> None:
-        if x.data.ndim not in self.ranks:
-            wanted = " or ".join(map(str, self.ranks))
-            raise ValueError(f"{type(self).__name__} wants an input (N, C, *spatial) of {wanted} dimensions, got shape "
-                             f"{x.shape}")
+        check_rank(self, x, *self.ranks)
+        if x.data.shape[1] != self.num_features and (self.affine or self.track_running_stats):
+            raise ValueError(f"{type(self).__name__}({self.num_features}) wants an input of {self.num_features} channels, got "
+                             f"{x.data.shape[1]}, of shape {x.shape}")
 
     def extra_repr(self) -> str:
         return (f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "

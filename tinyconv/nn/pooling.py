@@ -10,7 +10,7 @@ import numpy as np
 from ..dims import Padding
 from ..ops import lp_pool, pool
 from ..tensor import Tensor
-from .module import Module, Parameter
+from .module import Module, Parameter, check_rank
 
 __all__ = [
     "AdaptiveAvgPool1d", "AdaptiveAvgPool2d", "AdaptiveAvgPool3d", "AdaptiveMaxPool1d", "AdaptiveMaxPool2d",
@@ -19,13 +19,6 @@ __all__ = [
 ]
 
 Size = int | Sequence[int]
-
-
-def check_rank(layer: Any, x: Tensor) -> None:
-    """Raises ValueError where x has another number of spatial dimensions than the layer."""
-    if x.data.ndim != layer.rank + 2:
-        raise ValueError(f"{type(layer).__name__} wants an input (N, C, *spatial) of {layer.rank + 2} dimensions, got shape "
-                         f"{x.shape}")
 
 
 class _Pool(Module):
@@ -52,7 +45,7 @@ class _MaxPool(_Pool):
     fuses_relu = True
 
     def forward(self, x: Tensor, *, relu: bool = False) -> Any:
-        check_rank(self, x)
+        check_rank(self, x, self.rank + 2)
         return pool.max_pool(x, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode, self.return_indices,
                              ties=self.ties, relu=relu, algorithm=self.algorithm)
 
@@ -89,7 +82,7 @@ class _AvgPool(_Pool):
         self.algorithm = algorithm
 
     def forward(self, x: Tensor) -> Tensor:
-        check_rank(self, x)
+        check_rank(self, x, self.rank + 2)
         return pool.avg_pool(x, self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad,
                              self.divisor_override, algorithm=self.algorithm)
 
@@ -119,7 +112,7 @@ class _AdaptiveMaxPool(_Pool):
         self.output_size, self.return_indices = output_size, return_indices
 
     def forward(self, x: Tensor) -> Any:
-        check_rank(self, x)
+        check_rank(self, x, self.rank + 2)
         return pool.adaptive_max_pool(x, self.output_size, self.return_indices)
 
     def extra_repr(self) -> str:
@@ -148,7 +141,7 @@ class _AdaptiveAvgPool(_Pool):
         self.output_size = output_size
 
     def forward(self, x: Tensor) -> Tensor:
-        check_rank(self, x)
+        check_rank(self, x, self.rank + 2)
         return pool.adaptive_avg_pool(x, self.output_size)
 
     def extra_repr(self) -> str:
@@ -179,7 +172,7 @@ class _LPPool(_Pool):
         self.ceil_mode, self.padding, self.algorithm = ceil_mode, padding, algorithm
 
     def forward(self, x: Tensor) -> Tensor:
-        check_rank(self, x)
+        check_rank(self, x, self.rank + 2)
         return lp_pool.lp_pool(x, self.norm_type, self.kernel_size, self.stride, self.ceil_mode, self.padding,
                                algorithm=self.algorithm)
 

@@ -7,8 +7,8 @@ from typing import Any
 from ..dims import Padding
 from ..ops import unpool
 from ..tensor import Tensor
-from .module import Module
-from .pooling import Size, check_rank
+from .module import Module, check_rank
+from .pooling import Size
 
 __all__ = ["MaxUnpool1d", "MaxUnpool2d", "MaxUnpool3d", "Unpool"]
 
@@ -26,7 +26,7 @@ class _MaxUnpool(Module):
         self.duplicates = duplicates
 
     def forward(self, x: Tensor, indices: Tensor, output_size: Any = None) -> Tensor:
-        check_rank(self, x)
+        check_rank(self, x, self.rank + 2)
         return unpool.max_unpool(x, indices, self.kernel_size, self.stride, self.padding, output_size,
                                  duplicates=self.duplicates)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ..mode import current
-from ..tensor import Op, Tensor
+from ..op import Op
+from ..tensor import Tensor
 from . import dtypes, pointwise, reduce, shape
 from .conv import conv, conv_transpose
 from .create import arange, eye, full, ones, ones_like, rand, randn, zeros, zeros_like

@@ -17,8 +17,9 @@ import numpy as np
 from ..device import kind, same_device
 from ..dims import ConvDims, Padding, conv_dims, conv_transpose_dims, freeze
 from ..forms import trilinear
+from ..op import Op
 from ..registry import choose
-from ..tensor import Op, Tensor
+from ..tensor import Tensor
 from . import pointwise
 from .dtypes import align_dtypes
 from .rectify import bias_rule, finish, rectified

@@ -16,8 +16,9 @@ import numpy as np
 from .. import blas
 from ..device import kind
 from ..forms import trilinear
+from ..op import Op
 from ..registry import choose
-from ..tensor import Op, Tensor
+from ..tensor import Tensor
 from .dtypes import align_dtypes, as_tensor
 from .pointwise import expand_to
 from .pointwise import relu as relu_of
@@ -71,13 +72,13 @@ def matmul(a: Tensor, b: Tensor) -> Tensor:
         raise ValueError(f"matmul wants at least one dimension on each side, got {a.shape} and {b.shape}")
     if x.dtype != w.dtype:
         a, b = align_dtypes(a, b)
+    if x.shape[-1] != w.shape[-2 if w.ndim > 1 else -1]:
+        raise ValueError(f"matmul of {a.shape} and {b.shape}: the last size of the first, {x.shape[-1]}, must be the last "
+                         + (f"but one of the second, {w.shape[-2]}" if w.ndim > 1 else f"of the second, {w.shape[-1]}"))
     if a.ndim == 1:
         return matmul(unsqueeze(a, 0), b).squeeze(-2 if b.ndim > 1 else 0)
     if b.ndim == 1:
         return matmul(a, unsqueeze(b, 1)).squeeze(-1)
-    if a.shape[-1] != b.shape[-2]:
-        raise ValueError(f"matmul of {a.shape} and {b.shape}: the last size of the first, {a.shape[-1]}, must be the last "
-                         f"but one of the second, {b.shape[-2]}")
     if b.ndim == 2 and a.ndim > 2:  # one product of M times the leading sizes
         return reshape(matmul_op(reshape(a, prod(a.shape[:-1]), a.shape[-1]), b), *a.shape[:-1], b.shape[-1])
     if a.shape[:-2] != b.shape[:-2]:

@@ -16,8 +16,9 @@ import numpy as np
 
 from ..device import kind, like, namespace, same_device
 from ..forms import fused
+from ..op import Op
 from ..registry import choose
-from ..tensor import Op, Tensor
+from ..tensor import Tensor
 from . import pointwise
 from .pointwise import as_tensor, softplus, where
 from .reduce import log_softmax, mean

@@ -19,8 +19,9 @@ import numpy as np
 from ..device import kind, same_device
 from ..dims import NormDims
 from ..forms import adjoint_pair, fused, self_adjoint
+from ..op import Op
 from ..registry import choose
-from ..tensor import Op, Tensor
+from ..tensor import Tensor
 from .linalg import align_dtypes
 from .pointwise import relu as relu_of
 from .pool import avg_pool, draw
@@ -232,6 +233,8 @@ def _drop(x: Tensor, p: float, training: bool, shape: tuple[int, ...], generator
 
 
 def _channels(name: str, x: Tensor) -> int:
+    if not isinstance(x, Tensor):
+        raise TypeError(f"{name} wants a Tensor, got {type(x).__name__}: tinyconv.tensor(...) makes one")
     if x.data.ndim < 2 or x.data.dtype.kind != "f":
         raise ValueError(f"{name} wants a floating-point input (N, C, *spatial), got {x.dtype} of shape {x.shape}")
     return x.data.shape[1]

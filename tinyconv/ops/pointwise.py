@@ -15,8 +15,9 @@ import numpy as np
 
 from ..device import kind, like, same_device
 from ..forms import self_adjoint, trilinear
+from ..op import Op
 from ..registry import choose
-from ..tensor import Op, Tensor
+from ..tensor import Tensor
 from .create import zeros_like
 from .dtypes import Operand, align_dtypes, as_tensor, floating, is_scalar, number
 from .shape import expand_op
@@ -29,7 +30,7 @@ sub_op = Op("sub", np.subtract, [lambda g, y, a, b: g, lambda g, y, a, b: neg(g)
 scale_op = self_adjoint("scale", lambda x, by: x * by)
 unscale_op = self_adjoint("unscale", lambda x, by: x / by)
 shift_op = Op("shift", lambda x, by: x + by, [lambda g, y, x, by: g])
-rshift_op = Op("rshift", lambda x, by: by - x, [lambda g, y, x, by: neg(g)])
+rsub_op = Op("rsub", lambda x, by: by - x, [lambda g, y, x, by: neg(g)])
 neg: Op = self_adjoint("neg", np.negative)
 mask_op = self_adjoint("mask", lambda x, keep: np.where(keep, x, x.dtype.type(0)))  # 0 where not kept, even for NaN
 
@@ -138,7 +139,7 @@ def sub(a: Operand, b: Operand) -> Tensor:
     """a - b, broadcast."""
     if _by_number(a, b):
         return shift_op(a, by=-number(b))
-    return rshift_op(b, by=number(a)) if _by_number(b, a) else sub_op(*align(a, b))
+    return rsub_op(b, by=number(a)) if _by_number(b, a) else sub_op(*align(a, b))
 
 
 def mul(a: Operand, b: Operand) -> Tensor:

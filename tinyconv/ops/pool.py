@@ -17,10 +17,11 @@ import numpy as np
 from ..device import kind
 from ..dims import AnyPool, Padding, adaptive_dims, freeze, pool_dims
 from ..forms import adjoint_pair
+from ..op import Op
 from ..random import default_generator
 from ..registry import choose
 from ..tape import is_grad_enabled
-from ..tensor import Op, Tensor
+from ..tensor import Tensor
 from .pointwise import relu, relu_grad, where
 from .rectify import finish
 from .shape import reshape

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..forms import adjoint_pair
-from ..tensor import Op, Tensor
+from ..op import Op
+from ..tensor import Tensor
 from .dtypes import floating
 from .pointwise import exp, log, real, sqrt, where
 from .shape import dim_of, reshape, take_along_op
@@ -131,6 +132,17 @@ def amin(x: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:
     return amin_op(x, **_shapes(x, axes_of(x, dim), keepdim))
 
 
+def _best(best: Any) -> Any:
+    """The extreme over axes, `best` np.max or np.min. Raises: ValueError where there is nothing to take it from."""
+
+    def forward(x: Any, axes: tuple[int, ...], kept: Any, to: tuple[int, ...], big: Any) -> Any:
+        if x.size == 0 and 0 in [big[a] for a in axes]:
+            raise ValueError(f"there is no largest or smallest of no elements: shape {big} holds none over dim {axes}")
+        return best(x, axes).reshape(to)
+
+    return forward
+
+
 def _to_winners(g: Tensor, y: Tensor, x: Tensor, **shapes: Any) -> Tensor:
     """The cotangent, shared out among the elements that won; which ones carries no derivative of its own."""
     hit = x.data == y.data.reshape(shapes["kept"])
@@ -138,8 +150,8 @@ def _to_winners(g: Tensor, y: Tensor, x: Tensor, **shapes: Any) -> Tensor:
     return repeat_op(g, **shapes) * Tensor.wrap(share.astype(x.dtype))
 
 
-amax_op = Op("amax", lambda x, axes, kept, to, big: x.max(axes).reshape(to), [_to_winners], keeps="xy")
-amin_op = Op("amin", lambda x, axes, kept, to, big: x.min(axes).reshape(to), [_to_winners], keeps="xy")
+amax_op = Op("amax", _best(np.max), [_to_winners], keeps="xy")
+amin_op = Op("amin", _best(np.min), [_to_winners], keeps="xy")
 
 
 def softmax(x: Tensor, dim: int = -1, temperature: float = 1.0) -> Tensor:

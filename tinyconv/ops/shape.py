@@ -16,8 +16,9 @@ import numpy as np
 
 from ..device import kind, like
 from ..forms import adjoint_pair
+from ..op import Op
 from ..registry import choose
-from ..tensor import Op, Tensor, plain
+from ..tensor import Tensor, plain
 from .dtypes import align_dtypes
 
 # -- the adjoint pairs -----------------------------------------------------------------------------------------------
@@ -237,7 +238,8 @@ def gather(x: Tensor, dim: int, index: Tensor) -> Tensor:
     """y[i, j] = x[index[i, j], j] for dim 0, and so on: one element along dim for each of index."""
     axis = dim_of(x, dim)
     if not isinstance(index, Tensor) or index.ndim != x.ndim or index.dtype.kind not in "iu":
-        raise TypeError(f"gather wants an integer tensor of {x.ndim} dimensions as index, got {index!r}")
+        got = f"one of {index.dtype} and shape {index.shape}" if isinstance(index, Tensor) else type(index).__name__
+        raise TypeError(f"gather wants an integer tensor of {x.ndim} dimensions as index, got {got}")
     # on the GPU nobody looks: it would wait for the indices, and CuPy wraps those beyond the end around
     if not index.is_cuda and index.numel() and not (0 <= index.data.min() and index.data.max() < x.shape[axis]):
         raise IndexError(f"gather along dim {dim} of {x.shape}: indices run from {index.data.min()} to {index.data.max()}, "

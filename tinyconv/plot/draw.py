@@ -37,9 +37,7 @@ def draw(scene: Scene, path: str | Path, steps: Sequence[int] | None = None) -> 
     suffix = Path(path).suffix.lower()
     if suffix not in SUFFIXES:
         raise ValueError(f"pictures are written as {', '.join(SUFFIXES)}; {Path(path).name!r} is none of them")
-    if max(max(g.shape) for g in _grids(scene)) > LARGEST:
-        raise ValueError(f"a grid of {'x'.join(map(str, scene.left.shape))} cells is too large to draw cell by cell: at most "
-                         f"{LARGEST} a side")
+    check_size(*[g.shape for g in _grids(scene)])
     last = len(scene.steps) - 1
     for n in steps or ():
         if not 0 <= n <= last:
@@ -48,6 +46,14 @@ def draw(scene: Scene, path: str | Path, steps: Sequence[int] | None = None) -> 
         _animate(scene, Path(path), steps if steps is not None else range(last + 1))
     else:
         write_figure(panels(scene, few(scene) if steps is None else steps), path)
+
+
+def check_size(*shapes: tuple[int, ...]) -> None:
+    """Raise ValueError for a grid that has too many cells to show each of them."""
+    for shape in shapes:
+        if max(shape) > LARGEST:
+            raise ValueError(f"a grid of {'x'.join(map(str, shape))} cells is too large to draw cell by cell: at most "
+                             f"{LARGEST} a side")
 
 
 def few(scene: Scene) -> list[int]:
@@ -75,7 +81,6 @@ def panels(scene: Scene, steps: Sequence[int]) -> Any:
         axes.text(total / 2, tall - foot + 0.9 + n * LINE, line, ha="center", va="center", fontsize=9, color=INK)
     _draw_key(axes, _key(scene), total / 2, tall - 0.5)
     return figure
-
 
 
 def _extent(scene: Scene) -> tuple[float, float]:
@@ -155,9 +160,6 @@ def _cells(values: Any) -> Iterator[tuple[Cell, float]]:
     for r in range(values.shape[0]):
         for c in range(values.shape[1]):
             yield (r, c), float(values[r, c])
-
-
-
 
 
 def _key(scene: Scene) -> list[str]:

@@ -20,9 +20,10 @@ from typing import Any
 import numpy as np
 
 from ..mode import Watch
+from ..op import Op
 from ..registry import Kernel
 from ..tape import Node
-from ..tensor import Op, Tensor
+from ..tensor import Tensor
 from .rules import rule, slots
 
 

@@ -12,7 +12,7 @@ from functools import lru_cache
 from types import CodeType
 from typing import Any
 
-from ..tensor import Op
+from ..op import Op
 
 ARROW = " <- "
 

@@ -13,7 +13,9 @@ import numpy as np
 
 from ..mode import Watch, watched
 from ..nn import Module
-from ..tensor import Node, Op, Tensor
+from ..op import Op
+from ..tape import Node
+from ..tensor import Tensor
 
 if TYPE_CHECKING:
     from .loop import Training

@@ -143,6 +143,8 @@ def play(game: Game, out: Path, folder: Folder = None, told: Callable[[Players],
             raise TrainError(f"cannot go on from {checkpoint}: {error}") from error
     problem = PROBLEMS[game.data]
     pixels, _ = problem.load(folder, True)
+    if game.batch_size > len(pixels):
+        raise TrainError(f"batch_size={game.batch_size} makes no batch: {game.data} has {len(pixels)} training images")
     out.mkdir(parents=True, exist_ok=True)
     for epoch in range(len(players.history) + 1, game.epochs + 1):
         sums, seen = np.zeros(4), 0

@@ -12,7 +12,8 @@ import numpy as np
 from ..autograd import grad
 from ..mode import Watch, watched
 from ..nn import Module
-from ..tensor import Op, Tensor, from_numpy, no_grad
+from ..op import Op
+from ..tensor import Tensor, from_numpy, no_grad
 from .problem import Transform
 from .score import device_of_model
 

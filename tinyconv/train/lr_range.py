@@ -35,12 +35,16 @@ class LrRange:
 
     @property
     def steepest(self) -> float | None:
-        """The rate at which the smoothed loss falls fastest per factor, before its least; None where it never falls."""
-        least = int(self.smooth.argmin())
-        if least < 2:
+        """The rate at which the smoothed loss falls fastest per factor, before its least; None where it never falls.
+
+        The first losses, which few others smooth, are left out: what falls there is the luck of a batch.
+        """
+        first = min(2 * NEAR, len(self.rates) // 4)
+        least = first + int(self.smooth[first:].argmin())
+        if least < first + 2:
             return None
-        slope = np.gradient(self.smooth, np.log(self.rates))[:least + 1]
-        return float(self.rates[slope.argmin()]) if slope.min() < 0 else None
+        slope = np.gradient(self.smooth, np.log(self.rates))[first:least + 1]
+        return float(self.rates[first + slope.argmin()]) if slope.min() < 0 else None
 
 
 def lr_range(model: Module, data: Data, config: Config, low: float = 1e-5, high: float = 10.0, steps: int = 200) -> LrRange:

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..data import compose, digits, expand_shifts, fashion_mnist, flip, mnist, normalise, scenes, shift, split
 from ..data.scenes import SIZE
+from ..device import kind_named
 from ..models import TASKS, ModelError, find
 from ..nn import Module
 from ..random import manual_seed
@@ -118,9 +119,9 @@ def new_model(config: Config) -> Module:
 
 
 def on_device(model: Module, device: str) -> Module:
-    """The model, moved there. Raises: TrainError that says what is missing."""
+    """The model, moved there. Raises: TrainError for a device that does not exist, or that says what is missing."""
     try:
-        return model.to(device)
+        return model.to(device=kind_named(device))
     except (RuntimeError, ValueError) as error:
         raise TrainError(str(error)) from error
 
@@ -134,10 +135,10 @@ def task_of(config: Config) -> str:
     return task
 
 
-def augmentation(text: str) -> list[Transform]:
-    """The transforms of a setting such as "shift:2,flip", in that order; "none" is none of them.
+def augmentation(text: str, size: int) -> list[Transform]:
+    """The transforms of a setting such as "shift:2,flip", in that order; "none" is none of them. size: of the images.
 
-    Raises: TrainError for a name that does not exist, or a number that makes no sense.
+    Raises: TrainError for a name that does not exist, or a number that makes no sense or moves images out of sight.
     """
     steps: list[Any] = []
     for part in text.split(",") if text != "none" else []:
@@ -145,10 +146,15 @@ def augmentation(text: str) -> list[Transform]:
         make = AUGMENTATIONS[one_of("augmentation", name, AUGMENTATIONS)]
         if number and not (number.isdecimal() and int(number) > 0 and name == "shift"):
             raise TrainError(f"augment={text!r}: what may follow a name is :N, the pixels to shift by")
+        if int(number or 1) >= size:
+            raise TrainError(f"augment={text!r} moves images of {size} pixels out of sight: at most shift:{size - 1}")
         steps.append(make(int(number or 1)))
     return steps
 
 
 def training_transform(problem: Problem, config: Config) -> Transform:
-    """What the loader does to a batch of training images: augment, then scale."""
-    return compose(*augmentation(config.augment), problem.transform)
+    """What the loader does to a batch of training images: augment, then scale.
+
+    Raises: TrainError as `augmentation` does.
+    """
+    return compose(*augmentation(config.augment, min(problem.image[1:])), problem.transform)

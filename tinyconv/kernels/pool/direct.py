@@ -22,7 +22,7 @@ from ..emit import lanes
 from ..geometry import floats_only
 from ..jit import njit
 from . import windows
-from .tile import max_tile
+from .tile import APART, BESIDE, BESIDE2, PAIRS, max_tile
 from .windows import flat, planes
 
 u = np.uintp
@@ -84,13 +84,13 @@ def _max_rows(begin, end, x, y, at, source, target, cells, steps, across, L, flo
     """Rows begin to end of y, counted over planes and depths."""
     D, H, W = source
     OD, OH, OW = target
-    start, stride, taps = across
+    start, kind, taps = across
     plane, od, oh = begin // (OD * OH), begin // OH % OD, begin % OH  # counted on below: a division costs as much as a vector
     for row in range(begin, end):
         first = (cells[0, od] * H + cells[2, oh]) * W
         depths, rows = (cells[1, od], steps[0] * H * W), (cells[3, oh], steps[1] * W)
         for o in range(0, OW, L):
-            max_tile(x, plane * D * H * W, depths, rows, first, (taps, steps[2], start), W, stride, cells, o, OW - o, y, at,
+            max_tile(x, plane * D * H * W, depths, rows, first, (taps, steps[2], start), W, kind, cells, o, OW - o, y, at,
                      row * OW + o, floor)
         oh += 1
         if oh == OH:
@@ -124,9 +124,10 @@ def _scatter_where(y, where, at, x):
 
 @lru_cache(maxsize=1024)
 def _across(dims: AnyPool) -> tuple[int, int, int]:
-    """Along a row: where the first window starts, padding counted, their stride, and the most cells of one.
-
-    A stride of 0 stands for windows that only the table knows.
-    """
-    most = max(dims.windows[-1][1], default=0)
-    return (-dims.padding[-1][0], dims.stride[-1], dims.kernel[-1]) if isinstance(dims, PoolDims) else (0, 0, most)
+    """Along a row: where the first window starts, padding counted, how they lie (tile.py), and the most cells of one."""
+    if not isinstance(dims, PoolDims):
+        return 0, APART, max(dims.windows[-1][1], default=0)
+    kernel, stride, step, before = dims.kernel[-1], dims.stride[-1], dims.dilation[-1], dims.padding[-1][0]
+    if kernel == stride == 2 and step == 1 and before == 0 and 2 * dims.output[-1] <= dims.input[-1]:
+        return 0, PAIRS, 2
+    return -before, {1: BESIDE, 2: BESIDE2}.get(stride, APART), kernel

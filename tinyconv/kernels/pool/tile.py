@@ -20,42 +20,44 @@ from ..emit import I32, I64, Emitter, switch
 
 intrinsic: Any = numba_intrinsic  # called from compiled code without its first argument
 FIRST, COUNT = 4, 5  # rows of windows.cells: where a window begins along the width, and how many cells it has
+BESIDE, BESIDE2, APART, PAIRS = range(4)  # how the windows of a row lie: 1 or 2 cells apart, anyhow, or pair after pair
 
 
 @intrinsic
-def max_tile(typingctx, x, x0, depths, rows, row, taps, width, stride, cells, o, many, y, at, to, floor):
+def max_tile(typingctx, x, x0, depths, rows, row, taps, width, kind, cells, o, many, y, at, to, floor):
     """Windows o, o + 1, ..., `many` of a row but at most L: their maxima to y[to], and where these stand to at[to].
 
     A plane starts at x[x0]. Under the windows lie depths = (number, step) planes and rows = (number, step) rows of them,
-    from position `row` on, of `width` cells each. taps = (number, step, start): tap j of window o is cell
-    start + o*stride + j*step, if the row has it; for a stride other than 1 and 2 it is read off the table `cells`, which
-    also says with which cell a window begins: the answer where all are -inf. Maxima below `floor` are stored as it.
+    from position `row` on, of `width` cells each. taps = (number, step, start): for BESIDE and BESIDE2 tap j of window o is
+    cell start + o*stride + j*step, if the row has it; for PAIRS they are cells 2*o and 2*o + 1, whatever `taps` says; for
+    APART it is read off the table `cells`, which also says with which cell a window begins: the answer where all are -inf.
+    Maxima below `floor` are stored as it.
     """
     def codegen(context, b, sig, args):
-        xv, x0v, depthv, rowsv, rowv, tapv, widthv, stridev, cellv, ov, manyv, yv, atv, tov, floorv = args
+        xv, x0v, depthv, rowsv, rowv, tapv, widthv, kindv, cellv, ov, manyv, yv, atv, tov, floorv = args
         (nd, ds), (nh, hs), (nk, ks, start) = (cgutils.unpack_tuple(b, v) for v in (depthv, rowsv, tapv))
         e = Windows(context, b, x)
         e.start, e.width = e.pointer(x, xv, x0v), e.spread(widthv)
-        pitch = b.extract_value(context.make_array(cells)(context, b, cellv).shape, 1)
-        e.first, e.cells = (e.integers(e.pointer(cells, cellv, b.add(ov, b.mul(pitch, ir.Constant(I64, n)))))
-                            for n in (FIRST, COUNT))
-        begin = b.add(e.first, e.spread(rowv))
 
-        def emit(cell):
-            def tap(j, carried, line):
-                v, position = cell(j, line)
-                top, where = carried
-                # larger, or NaN; nothing beats a NaN
-                wins = b.and_(b.fcmp_unordered(">", v, top), b.fcmp_ordered("==", top, top))
-                return [b.select(wins, v, top), b.select(wins, position, where)]
+        def larger(carried, v, position):
+            top, where = carried
+            # larger, or NaN; nothing beats a NaN
+            wins = b.and_(b.fcmp_unordered(">", v, top), b.fcmp_ordered("==", top, top))
+            return [b.select(wins, v, top), b.select(wins, position, where)]
+
+        def read(n):
+            pitch = b.extract_value(context.make_array(cells)(context, b, cellv).shape, 1)
+            return e.integers(e.pointer(cells, cellv, b.add(ov, b.mul(pitch, ir.Constant(I64, n)))))
+
+        def emit(taps):
+            begin, through = taps()
 
             def plane(kd, carried):
                 def line(kh, carried):
-                    here = b.add(rowv, b.add(b.mul(kd, ds), b.mul(kh, hs)))
-                    return e.loop(nk, carried, lambda j, carried: tap(j, carried, here))
+                    return through(b.add(rowv, b.add(b.mul(kd, ds), b.mul(kh, hs))), carried)
                 return e.loop(nh, carried, line)
 
-            top, where = e.loop(nd, [e.lowest, begin], plane)
+            top, where = e.loop(nd, [e.lowest, b.add(begin, e.spread(rowv))], plane)
             mine = b.icmp_signed("<", e.count, e.spread(manyv))
             least = e.broadcast(floorv)
             e.masked_store(b.select(b.fcmp_ordered("<", top, least), least, top), e.pointer(y, yv, tov), mine)
@@ -63,14 +65,25 @@ def max_tile(typingctx, x, x0, depths, rows, row, taps, width, stride, cells, o,
 
         def beside(stride):
             first = b.add(start, b.mul(ov, ir.Constant(I64, stride)))
-            return lambda j, line: e.beside(stride, line, b.add(first, b.mul(j, ks)))
+            return read(FIRST), lambda line, carried: e.loop(nk, carried, lambda j, carried: larger(
+                carried, *e.beside(stride, line, b.add(first, b.mul(j, ks)))))
 
-        def apart(j, line):
-            return e.apart(line, j, b.mul(j, ks))
+        def apart():
+            windows = read(FIRST), read(COUNT)
+            return windows[0], lambda line, carried: e.loop(nk, carried, lambda j, carried: larger(
+                carried, *e.apart(*windows, line, j, b.mul(j, ks))))
 
-        kinds: list = [partial(emit, cell) for cell in (beside(1), beside(2), apart)]
-        near = b.icmp_unsigned("<", b.sub(stridev, ir.Constant(I64, 1)), ir.Constant(I64, 2))
-        switch(b, b.select(near, b.sub(stridev, ir.Constant(I64, 1)), ir.Constant(I64, 2)), kinds)
+        def pairs():
+            first = b.mul(ov, ir.Constant(I64, 2))
+            inside = [e.inside(b.add(first, ir.Constant(I64, n * e.L))) for n in range(2)]  # the same for every line
+
+            def through(line, carried):
+                for v, position in e.pairs(b.add(line, first), inside):
+                    carried = larger(carried, v, position)
+                return carried
+            return b.add(e.spread(first), ir.Constant(e.ints, [2 * n for n in range(e.L)])), through
+
+        switch(b, kindv, [partial(emit, taps) for taps in (partial(beside, 1), partial(beside, 2), apart, pairs)])
         return context.get_dummy_value()
 
     i, pair, triple = types.int64, types.UniTuple(types.int64, 2), types.UniTuple(types.int64, 3)
@@ -82,8 +95,6 @@ class Windows(Emitter):
 
     start: Any  # the plane
     width: Any  # of a row, in every lane
-    first: Any  # cell of each window
-    cells: Any  # how many each window has
 
     def __init__(self, context: Any, builder: Any, array: types.Array) -> None:
         super().__init__(context, builder, array)
@@ -109,16 +120,27 @@ class Windows(Emitter):
         parts = []
         for n in range(stride):
             at = b.add(i, ir.Constant(I64, n * self.L))
-            inside = b.icmp_unsigned("<", b.add(self.spread(at), self.count), self.width)
-            parts.append(self.masked_load(self.at(self.start, b.add(line, at)), inside, self.lowest))
+            parts.append(self.masked_load(self.at(self.start, b.add(line, at)), self.inside(at), self.lowest))
         v = parts[0] if stride == 1 else self.shuffle(parts[0], parts[1], list(range(0, 2 * self.L, 2)))
         return v, b.add(self.spread(b.add(line, i)), ir.Constant(self.ints, [stride * n for n in range(self.L)]))
 
-    def apart(self, line: Any, j: Any, away: Any) -> tuple[Any, Any]:
-        """The cell `away` from the first of each window, which is its j-th, and its position."""
+    def inside(self, i: Any) -> Any:
+        """The mask of cells i, i + 1, ... that a row has."""
+        return self.b.icmp_unsigned("<", self.b.add(self.spread(i), self.count), self.width)
+
+    def pairs(self, at: Any, inside: list) -> list[tuple[Any, Any]]:
+        """Of 2L cells from position `at` on, those with even and those with odd numbers, and their positions."""
+        parts = [self.masked_load(self.at(self.start, self.b.add(at, ir.Constant(I64, n * self.L))), mask, self.lowest)
+                 for n, mask in enumerate(inside)]
+        first = self.spread(at)
+        return [(self.shuffle(*parts, list(range(r, 2 * self.L, 2))),
+                 self.b.add(first, ir.Constant(self.ints, [2 * n + r for n in range(self.L)]))) for r in range(2)]
+
+    def apart(self, first: Any, count: Any, line: Any, j: Any, away: Any) -> tuple[Any, Any]:
+        """The cell `away` from the first of each window, which is its j-th of `count`, and its position."""
         b = self.b
-        where = b.add(self.first, self.spread(b.add(line, away)))
-        inside = b.icmp_signed("<", self.spread(j), self.cells)
+        where = b.add(first, self.spread(b.add(line, away)))
+        inside = b.icmp_signed("<", self.spread(j), count)
         wide = ir.VectorType(I64, self.L)
         bytes_on = b.mul(b.sext(where, wide) if self.size < 8 else where, ir.Constant(wide, [self.size] * self.L))
         start = b.insert_element(ir.Constant(wide, ir.Undefined), b.ptrtoint(self.start, I64), ir.Constant(I32, 0))

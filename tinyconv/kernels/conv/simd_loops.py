@@ -54,7 +54,7 @@ def correlate_units(pack, runs, x, src, pads, w, bias, packed, packs, taps, offs
                 invoke(runs[kind], (j, mine, packed, offs, order, table, tasks, strides, relu, L, bases[k], sums[k], dst))
 
 
-@njit
+@njit(inner=True)
 def pack_item(i, some, row, x, src, pads, w, bias, packed, packs, taps, strides, L, turned):
     """A block of weights, or of the source some planes with zeros around them, or a plane of L images side by side."""
     blocks = packs.shape[0]
@@ -68,7 +68,7 @@ def pack_item(i, some, row, x, src, pads, w, bias, packed, packs, taps, strides,
                     src, (i - blocks) * pads[7] * L, L)
 
 
-@njit
+@njit(inner=True)
 def pack_images(x, start, apart, rows, positions, dst, to, L):
     """A plane of `rows` images as (positions, L images); absent images hold anything."""
     for p in range(0, positions, L):
@@ -81,7 +81,7 @@ def pack_images(x, start, apart, rows, positions, dst, to, L):
                     dst[to + j * L + n] = x[start + min(n, rows - 1) * apart + j]
 
 
-@njit
+@njit(inner=True)
 def pad_planes(x, src, pads, L, i, some, row):
     """Planes i, i + 1, ... of x into src with zeros around them, from padded row `row` on; column j of the padded width goes to
     (j % m, j // m). Row by row, so that the rows of several channels, where they lie side by side, fill whole lines."""
@@ -115,7 +115,7 @@ def pad_planes(x, src, pads, L, i, some, row):
                     split_row(x, a, W, src, b, m, width, w0, L)
 
 
-@njit
+@njit(inner=True)
 def split_row(x, a, W, src, b, m, row, w0, L):
     """A row of x by columns (j + w0) % m."""
     if m != 2 and m != 4:
@@ -138,7 +138,7 @@ def split_row(x, a, W, src, b, m, row, w0, L):
         src[b + j % m * row + j // m] = x[a + j - w0]
 
 
-@njit
+@njit(inner=True)
 def pack_weights(w, bias, packed, pack, taps, L, block):
     """One block of weights as (T, width), channels innermost, and the bias as row T. Absent channels hold zeros or
     copies: leftovers would do as well, were not some of them denormal numbers, which cost a hundred times a number.
@@ -177,7 +177,7 @@ def pack_weights(w, bias, packed, pack, taps, L, block):
         packed[to + T * width + o] = bias[pack[7] + o] if o < valid and bias.size > 0 else 0
 
 
-@njit
+@njit(inner=True)
 def run_rows(i, src, packed, offs, order, table, tasks, strides, relu, L, bases, sums, dst):
     """A task of row tiles: whole vectors go straight to dst, cut or strided ones through the task's memory."""
     task = tasks[i]
@@ -204,7 +204,7 @@ def run_rows(i, src, packed, offs, order, table, tasks, strides, relu, L, bases,
                     dst[y + j * step] = sums[(k * R + r) * L + j]
 
 
-@njit
+@njit(inner=True)
 def run_channels(i, src, packed, offs, order, table, tasks, strides, relu, L, bases, sums, dst):
     """A task of channel tiles: groups of neighbours go straight to dst, strided ones through the task's memory."""
     task = tasks[i]
@@ -232,7 +232,7 @@ def run_channels(i, src, packed, offs, order, table, tasks, strides, relu, L, ba
                     dst[y + j * step] = sums[(o * P + p) * G + j]
 
 
-@njit
+@njit(inner=True)
 def run_images(i, src, packed, offs, order, table, tasks, strides, relu, L, bases, sums, dst):
     """A task of row tiles with images in their lanes: L positions at a time are summed, then turned over to dst."""
     task = tasks[i]

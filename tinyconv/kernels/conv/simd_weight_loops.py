@@ -36,7 +36,7 @@ def correlate_weights(pack, runs, gather, N, x, src, pads, y, packed, xo, yo, ta
         invoke(gather, (int(i), sums, blocks, pieces, table, strides, L, turned, w))
 
 
-@njit
+@njit(inner=True)
 def pack_operand(i, N, x, src, pads, y, packed, strides, L):
     """A plane of x with zeros around it; by images, L planes of either operand side by side."""
     if pads[6] > 0:
@@ -53,7 +53,7 @@ def pack_operand(i, N, x, src, pads, y, packed, strides, L):
                     (i - planes) * positions * L, L)
 
 
-@njit
+@njit(inner=True)
 def pack_positions(y, packed, start, valid, width, strides, first, T, L):
     """T positions of a block of channels as (T, width), from position `first` of the image at `start` on, into the next images
     where T goes beyond; absent channels hold copies or zeros."""
@@ -73,7 +73,7 @@ def pack_positions(y, packed, start, valid, width, strides, first, T, L):
         T, first, start, to = T - many, 0, start + strides[1], to + many * width
 
 
-@njit
+@njit(inner=True)
 def run_taps(i, x, src, pads, y, packed, xo, yo, table, tasks, chunks, blocks, strides, keep, L, bases, sums):
     """A task by channels; its sums lie in `sums` between the chunks of positions."""
     task = tasks[i]
@@ -100,7 +100,7 @@ def run_taps(i, x, src, pads, y, packed, xo, yo, table, tasks, chunks, blocks, s
                 tap_tile(size, src, bases, xo, o0, T, packed, 0, sums, to + first * each)
 
 
-@njit
+@njit(inner=True)
 def run_dots(i, x, src, pads, y, packed, xo, yo, table, tasks, chunks, blocks, strides, keep, L, bases, sums):
     """A task by rows or images; its sums, vectors still, lie in `sums` between the chunks of positions."""
     task, at, rows = tasks[i], bases[BASES:], y
@@ -124,7 +124,7 @@ def run_dots(i, x, src, pads, y, packed, xo, yo, table, tasks, chunks, blocks, s
                          to + first * each)
 
 
-@njit
+@njit(inner=True)
 def gather(i, sums, blocks, pieces, table, strides, L, all_turned, w):
     """The sums of some groups of taps of a block of channels, slice by slice, to rows of w."""
     block, lo, hi, turned = blocks[pieces[i, 0]], pieces[i, 1], pieces[i, 2], all_turned[i]
@@ -153,7 +153,7 @@ def gather(i, sums, blocks, pieces, table, strides, L, all_turned, w):
                 w[(o0 + o) * row + table[g, 1] + j] = sums[start + (g * G + j) * width + o]
 
 
-@njit
+@njit(inner=True)
 def gather_lanes(sums, block, lo, hi, table, strides, L, w):
     """The same by rows: (slices, tiles, channels, taps of a tile, lanes)."""
     start, o0, valid, K, P = block[0], block[1], block[2], block[3], DOT_P[block[4] - DOT]

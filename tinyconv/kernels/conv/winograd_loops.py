@@ -27,7 +27,7 @@ def convolve(calls, p, workers, x, w, u, v, sums, lines, offs, bias, relu, L, y)
             invoke(calls[0], (step, int(t), workers, calls, p, x, w, u, v, sums, lines, offs, bias, relu, L, y))
 
 
-@njit
+@njit(inner=True)
 def share(step, t, workers, calls, p, x, w, u, v, sums, lines, offs, bias, relu, L, y):
     """What thread t does of y, by `weigh`, `spread` and `multiply` (calls[1] to [3]); p is the Plan of winograd.py.
 
@@ -54,7 +54,7 @@ def share(step, t, workers, calls, p, x, w, u, v, sums, lines, offs, bias, relu,
                 invoke(calls[3], (i, o, p, v, t * p.v_size, u, o * p.u_size, sums[t], line, offs, bias, relu, L, y))
 
 
-@njit
+@njit(inner=True)
 def weigh(o, p, w, u, to, line, L):
     """Block o of the weights to U: its taps of L output channels are turned, then transformed."""
     g, block = divmod(o, p.channel_blocks)
@@ -76,13 +76,13 @@ def weigh(o, p, w, u, to, line, L):
             weight_transform(p.size, line, first, step, u, to + (p.R * c + r) * L, p.u_apart)
 
 
-@njit
+@njit(inner=True)
 def first_of(tile, m, d):
     """The first output of a tile, whose m outputs lie d apart: d tiles that begin side by side, then the next d."""
     return tile // d * m * d + tile % d
 
 
-@njit
+@njit(inner=True)
 def spread(i, b, p, x, v, to, line, L):
     """Block i of the tiles, vector b of channels, to V: its lines are turned and padded, then transformed tile by tile.
 
@@ -119,7 +119,7 @@ def spread(i, b, p, x, v, to, line, L):
                 data_transform(p.size, line, at, pitch, p.dw * L, v, f0, p.v_apart)
 
 
-@njit
+@njit(inner=True)
 def load(x, at, step, rows, many, line, to, L):
     """`many` columns of `rows` rows of x to line[to + column*L + row]; columns beyond hold anything, absent rows the last."""
     if at + (rows - 1) * step + L <= x.size:
@@ -130,7 +130,7 @@ def load(x, at, step, rows, many, line, to, L):
             line[to + j * L + r] = x[at + min(r, rows - 1) * step + j]
 
 
-@njit
+@njit(inner=True)
 def multiply(i, o, p, v, v0, u, u0, sums, line, offs, bias, relu, L, y):
     """Block i of the tiles times block o of the weights: (tiles, Ci) x (Ci, R*L) at every frequency, then y."""
     first, last = i * p.rows, min((i + 1) * p.rows, p.N * p.down)
@@ -148,7 +148,7 @@ def multiply(i, o, p, v, v0, u, u0, sums, line, offs, bias, relu, L, y):
         finish(first, last, o, p, sums, line, bias, relu, L, y)
 
 
-@njit
+@njit(inner=True)
 def finish(first, last, o, p, sums, line, bias, relu, L, y):
     """The sums of rows first to last of the tiles to y, with bias and relu."""
     g, block = divmod(o, p.channel_blocks)
@@ -174,7 +174,7 @@ def finish(first, last, o, p, sums, line, bias, relu, L, y):
                           (p.m - a) * p.OW * L, L)
 
 
-@njit
+@njit(inner=True)
 def add_up(first, last, o, p, sums, line, bias, relu, L, x):
     """The sums of whole images, rows first to last of the tiles, to x, with bias and relu: their tiles of n cells overlap.
 
@@ -209,7 +209,7 @@ def add_up(first, last, o, p, sums, line, bias, relu, L, x):
             copy(line, p.m * wide * L, line, 0, lap * wide * L)
 
 
-@njit
+@njit(inner=True)
 def store(line, many, valid, y, to, step, turned, L):
     """`many` neighbours of `valid` channels from line to y[to + channel*step : + many]; line has room for more at `turned`."""
     for j in range(0, many, L):

@@ -121,7 +121,7 @@ def reduce_tiles(calls, p, over_y, q, steps, workers, x, y, v, z, sums, lines, o
             invoke(calls[0], (step, steps, int(t), workers, calls, p, over_y, q, x, y, v, z, sums, lines, offs, L, w))
 
 
-@njit
+@njit(inner=True)
 def share(step, steps, t, workers, calls, p, over_y, q, x, y, v, z, sums, lines, offs, L, w):
     """What thread t does of w, by `spread`, `combine`, `join`, `finish_weights` (calls[1] to [4]).
 
@@ -156,7 +156,7 @@ def share(step, steps, t, workers, calls, p, over_y, q, x, y, v, z, sums, lines,
             invoke(calls[2], (step // 2, 0, j, p, q, v, 0, z, 0, offs, sums, 0, L))
 
 
-@njit
+@njit(inner=True)
 def combine(i, start, j, p, q, v, v0, z, z0, offs, sums, s0, L):
     """Task j adds block i of the tiles to the sums of a chunk of input channels and a block of output channels, (C, R*L).
 
@@ -181,7 +181,7 @@ def combine(i, start, j, p, q, v, v0, z, z0, offs, sums, s0, L):
                                  to + ((c - first) * L + c0) * p.R * L)
 
 
-@njit
+@njit(inner=True)
 def join(first, last, q, sums):
     """Numbers first to last of the sums of every segment, added to those of segment 0 in the order of segments."""
     for s in range(1, q.segments):
@@ -189,7 +189,7 @@ def join(first, last, q, sums):
             sums[np.uintp(i)] += sums[np.uintp(s * q.s_size + i)]
 
 
-@njit
+@njit(inner=True)
 def finish_weights(j, p, q, sums, line, w, L):
     """The sums of a chunk of input channels and L output channels to w: their taps, then turned."""
     rest, r = divmod(j, p.R)

@@ -78,7 +78,7 @@ def _norm(x, w, b, y, mean, var, eps, given, floor, N, S, K, L, P):
                         y[u(i)] = floor if v < floor else v
 
 
-@njit(error_model="numpy")
+@njit(inner=True, error_model="numpy")
 def _moments(x, s, N, S, M):
     """Mean and biased variance of the N runs of M values that belong to s, in two walks, the second one in cache.
 
@@ -123,7 +123,7 @@ def _norm_grad(g, x, w, dx, mean, var, parts, rows, eps, fixed, whole, mask, N, 
             _fill_dx(g, x, w, dx, s, m, r, gh, ghx, N, S, K, L, P)
 
 
-@njit
+@njit(inner=True)
 def _let_through(g, y, dx, s, N, S, M):
     """dx = g where y > 0, else 0, over s."""
     for n in range(N):
@@ -132,7 +132,7 @@ def _let_through(g, y, dx, s, N, S, M):
             dx[u(i)] = g[u(i)] if y[u(i)] > 0 else g.dtype.type(0)
 
 
-@njit(error_model="numpy")
+@njit(inner=True, error_model="numpy")
 def _row_sums(g, x, w, parts, block, s, m, r, N, S, K, P):
     """Sums of h = g w and of h xhat over s, and for each k those of g xhat and g, added to the block's parts."""
     gh, ghx, weights = 0.0, 0.0, s % P * K
@@ -148,7 +148,7 @@ def _row_sums(g, x, w, parts, block, s, m, r, N, S, K, P):
     return gh, ghx
 
 
-@njit(error_model="numpy")
+@njit(inner=True, error_model="numpy")
 def _run_sums(g, x, w, parts, block, s, m, r, N, S, K, L, P):
     """The same, for weights that are constant along each run of L."""
     one, gh, ghx, weights = x.dtype.type, 0.0, 0.0, s % P * K
@@ -170,7 +170,7 @@ def _run_sums(g, x, w, parts, block, s, m, r, N, S, K, L, P):
     return gh, ghx
 
 
-@njit(error_model="numpy")
+@njit(inner=True, error_model="numpy")
 def _fill_dx(g, x, w, dx, s, m, r, gh, ghx, N, S, K, L, P):
     """dx = r (g w - gh - xhat ghx), with xhat = (x - m) r."""
     one = x.dtype.type

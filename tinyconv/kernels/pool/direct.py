@@ -79,7 +79,7 @@ def _max_pool(x, y, at, source, target, cells, steps, across, L, floor):
         _max_rows(t * ROWS, min(t * ROWS + ROWS, rows), x, y, at, source, target, cells, steps, across, L, floor)
 
 
-@njit
+@njit(inner=True)
 def _max_rows(begin, end, x, y, at, source, target, cells, steps, across, L, floor):
     """Rows begin to end of y, counted over planes and depths."""
     D, H, W = source

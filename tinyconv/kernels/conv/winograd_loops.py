@@ -11,25 +11,23 @@ made whole by one thread, in an order that the shape alone decides.
 from __future__ import annotations
 
 import numpy as np
-from numba import prange
 
-from ..invoke import invoke
+from ..invoke import each, invoke
 from ..jit import njit
 from ..tile import copy, turn
 from .winograd_tiles import add_transform, data_transform, gradient_transform, product_tile, result_transform, weight_transform
 
 
-@njit(parallel=True)
+@njit(nogil=True)
 def convolve(calls, p, workers, x, w, u, v, sums, lines, offs, bias, relu, L, y):
-    """y by two steps of `share` (calls[0]), each by all threads. One parallel loop: every one takes long to compile."""
+    """y by two steps of `share`, each by all threads."""
     for step in range(2):
-        for t in prange(workers):
-            invoke(calls[0], (step, int(t), workers, calls, p, x, w, u, v, sums, lines, offs, bias, relu, L, y))
+        each(workers, share, (step, workers, calls, p, x, w, u, v, sums, lines, offs, bias, relu, L, y))
 
 
 @njit(inner=True)
-def share(step, t, workers, calls, p, x, w, u, v, sums, lines, offs, bias, relu, L, y):
-    """What thread t does of y, by `weigh`, `spread` and `multiply` (calls[1] to [3]); p is the Plan of winograd.py.
+def share(t, step, workers, calls, p, x, w, u, v, sums, lines, offs, bias, relu, L, y):
+    """What thread t does of y, by `weigh`, `spread` and `multiply` (calls[0] to [2]); p is the Plan of winograd.py.
 
     With many tiles a thread walks blocks of them, and all weights are transformed before; with few it walks blocks of
     output channels, whose weights it transforms itself, and all tiles are transformed before.
@@ -37,21 +35,21 @@ def share(step, t, workers, calls, p, x, w, u, v, sums, lines, offs, bias, relu,
     blocks, depth, channels, line = p.blocks, p.groups * p.depth, p.groups * p.channel_blocks, lines[t]
     if p.tiles_first and step == 0:
         for i in range(blocks * depth * t // workers, blocks * depth * (t + 1) // workers):
-            invoke(calls[2], (i // depth, i % depth, p, x, v, i // depth * p.v_size, line, L))
+            invoke(calls[1], (i // depth, i % depth, p, x, v, i // depth * p.v_size, line, L))
     elif p.tiles_first:
         for o in range(channels * t // workers, channels * (t + 1) // workers):
-            invoke(calls[1], (o, p, w, u, t * p.u_size, line, L))
+            invoke(calls[0], (o, p, w, u, t * p.u_size, line, L))
             for i in range(blocks):
-                invoke(calls[3], (i, o, p, v, i * p.v_size, u, t * p.u_size, sums[t], line, offs, bias, relu, L, y))
+                invoke(calls[2], (i, o, p, v, i * p.v_size, u, t * p.u_size, sums[t], line, offs, bias, relu, L, y))
     elif step == 0:
         for o in range(channels * t // workers, channels * (t + 1) // workers):
-            invoke(calls[1], (o, p, w, u, o * p.u_size, line, L))
+            invoke(calls[0], (o, p, w, u, o * p.u_size, line, L))
     else:
         for i in range(blocks * t // workers, blocks * (t + 1) // workers):
             for b in range(depth):
-                invoke(calls[2], (i, b, p, x, v, t * p.v_size, line, L))
+                invoke(calls[1], (i, b, p, x, v, t * p.v_size, line, L))
             for o in range(channels):
-                invoke(calls[3], (i, o, p, v, t * p.v_size, u, o * p.u_size, sums[t], line, offs, bias, relu, L, y))
+                invoke(calls[2], (i, o, p, v, t * p.v_size, u, o * p.u_size, sums[t], line, offs, bias, relu, L, y))
 
 
 @njit(inner=True)

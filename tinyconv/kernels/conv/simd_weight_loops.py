@@ -6,51 +6,60 @@ A task packs the positions of y that it is about to sum, and pads the image of x
 
 from __future__ import annotations
 
-from numba import prange
-
-from ..invoke import invoke
+from ..invoke import each, invoke
 from ..jit import njit
 from ..tile import CHANNEL_TILES, DOT_TILES, copy, dot_tile, tap_tile, turn
-from .simd_loops import BASES, CHANNEL_G, CHANNEL_P, pack_images, pad_planes
+from .simd_loops import BASES, CHANNEL_G, CHANNEL_P
 
 DOT = len(CHANNEL_TILES)
 DOT_K, DOT_P = (tuple(c) for c in zip(*DOT_TILES))
 HELD = 2 * BASES - 1  # of a thread's table of bases: the image that lies padded in its slot
 
 
-@njit(parallel=True)
-def correlate_weights(pack, runs, gather, N, x, src, pads, y, packed, xo, yo, table, tasks, chunks, blocks, pieces, strides,
-                      keep, L, bases, sums, turned, w):
-    """w = the sum of simd_weights.py: `pack` what tasks share, `runs`, for each design, the tasks, and `gather` their sums."""
-    workers, slot = bases.shape[0], strides[8]
-    for i in prange(pads[0]):
-        invoke(pack, (int(i), N, x, src, pads, y, packed[0], strides, L))
-    for i in prange(workers):
-        k = int(i)
-        padded = src[k * slot:k * slot + slot] if slot > 0 else src
-        bases[k, HELD] = -1
-        for j in range(tasks.shape[0] * k // workers, tasks.shape[0] * (k + 1) // workers):
-            invoke(runs[int(blocks[0, 4] >= DOT)], (j, x, padded, pads, y, packed[k % packed.shape[0]], xo, yo, table,
-                                                    tasks, chunks, blocks, strides, keep, L, bases[k], sums))
-    for i in prange(pieces.shape[0]):
-        invoke(gather, (int(i), sums, blocks, pieces, table, strides, L, turned, w))
+@njit(nogil=True)
+def correlate_weights(pack, run, gather, N, x, src, pads, y, packed, xo, yo, table, tasks, chunks, blocks, pieces, strides, keep,
+                      L, bases, sums, turned, w):
+    """w = the sum of simd_weights.py: what tasks share is packed, the tasks run, and their sums are added up.
+
+    pack, run, gather: addresses. pack: pad_planes, or by images pack_images.
+    """
+    each(pads[0], pack_operand, (pack, N, x, src, pads, y, packed[0], strides, L))
+    each(bases.shape[0], run_tasks, (pack, run, x, src, pads, y, packed, xo, yo, table, tasks, chunks, blocks, strides, keep, L,
+                                     bases, sums))
+    each(pieces.shape[0], gather_piece, (gather, sums, blocks, pieces, table, strides, L, turned, w))
 
 
 @njit(inner=True)
-def pack_operand(i, N, x, src, pads, y, packed, strides, L):
+def run_tasks(k, pack, run, x, src, pads, y, packed, xo, yo, table, tasks, chunks, blocks, strides, keep, L, bases, sums):
+    """The tasks of thread k."""
+    workers, slot = bases.shape[0], strides[8]
+    padded = src[k * slot:k * slot + slot] if slot > 0 else src
+    bases[k, HELD] = -1
+    for j in range(tasks.shape[0] * k // workers, tasks.shape[0] * (k + 1) // workers):
+        invoke(run, (j, pack, x, padded, pads, y, packed[k % packed.shape[0]], xo, yo, table, tasks, chunks, blocks, strides,
+                     keep, L, bases[k], sums))
+
+
+@njit(inner=True)
+def gather_piece(i, gather, sums, blocks, pieces, table, strides, L, turned, w):
+    block, lo, hi = blocks[pieces[i, 0]], pieces[i, 1], pieces[i, 2]
+    invoke(gather, (sums, block, lo, hi, table, strides, L, turned[i], w))
+
+
+@njit(inner=True)
+def pack_operand(i, pack, N, x, src, pads, y, packed, strides, L):
     """A plane of x with zeros around it; by images, L planes of either operand side by side."""
-    if pads[6] > 0:
-        pad_planes(x, src, pads, L, i, 1, 0)
-        return
     C, O, plane, positions = pads[11], strides[7], pads[3], strides[2] // L
     planes = pads[0] // (C + O) * C
-    if i < planes:
+    if pads[6] > 0:
+        invoke(pack, (x, src, pads, L, i, 1, 0))
+    elif i < planes:
         n, c = divmod(i, C)
-        pack_images(x, (n * L * C + c) * plane, C * plane, min(L, N - n * L), plane, src, i * plane * L, L)
+        invoke(pack, (x, (n * L * C + c) * plane, C * plane, min(L, N - n * L), plane, src, i * plane * L, L))
     else:
         n, o = divmod(i - planes, O)
-        pack_images(y, (n * L * O + o) * positions, O * positions, min(L, N - n * L), positions, packed,
-                    (i - planes) * positions * L, L)
+        invoke(pack, (y, (n * L * O + o) * positions, O * positions, min(L, N - n * L), positions, packed,
+                      (i - planes) * positions * L, L))
 
 
 @njit(inner=True)
@@ -74,7 +83,7 @@ def pack_positions(y, packed, start, valid, width, strides, first, T, L):
 
 
 @njit(inner=True)
-def run_taps(i, x, src, pads, y, packed, xo, yo, table, tasks, chunks, blocks, strides, keep, L, bases, sums):
+def run_taps(i, pack, x, src, pads, y, packed, xo, yo, table, tasks, chunks, blocks, strides, keep, L, bases, sums):
     """A task by channels; its sums lie in `sums` between the chunks of positions."""
     task = tasks[i]
     b0, b1, lo, hi, part = task[0], task[1], task[2], task[3], task[4]
@@ -86,7 +95,7 @@ def run_taps(i, x, src, pads, y, packed, xo, yo, table, tasks, chunks, blocks, s
         n, o0, T = chunks[c, 0], chunks[c, 1], chunks[c, 2]
         if strides[8] > 0 and bases[HELD] != n:
             for c in range(pads[11]):
-                pad_planes(x, src, pads, L, n * pads[11] + c, 1, 0)
+                invoke(pack, (x, src, pads, L, n * pads[11] + c, 1, 0))
             bases[HELD] = n
         for b in range(b0, b1):
             o, valid, width, size = blocks[b, 1], blocks[b, 2], blocks[b, 3], blocks[b, 4]
@@ -101,7 +110,7 @@ def run_taps(i, x, src, pads, y, packed, xo, yo, table, tasks, chunks, blocks, s
 
 
 @njit(inner=True)
-def run_dots(i, x, src, pads, y, packed, xo, yo, table, tasks, chunks, blocks, strides, keep, L, bases, sums):
+def run_dots(i, pack, x, src, pads, y, packed, xo, yo, table, tasks, chunks, blocks, strides, keep, L, bases, sums):
     """A task by rows or images; its sums, vectors still, lie in `sums` between the chunks of positions."""
     task, at, rows = tasks[i], bases[BASES:], y
     if strides[6] > 1:
@@ -125,14 +134,10 @@ def run_dots(i, x, src, pads, y, packed, xo, yo, table, tasks, chunks, blocks, s
 
 
 @njit(inner=True)
-def gather(i, sums, blocks, pieces, table, strides, L, all_turned, w):
+def gather_taps(sums, block, lo, hi, table, strides, L, turned, w):
     """The sums of some groups of taps of a block of channels, slice by slice, to rows of w."""
-    block, lo, hi, turned = blocks[pieces[i, 0]], pieces[i, 1], pieces[i, 2], all_turned[i]
     start, o0, valid, width, tile, each = block[0], block[1], block[2], block[3], block[4], block[6]
     row, slices, taps = strides[3], strides[4], strides[5]
-    if tile >= DOT:
-        gather_lanes(sums, block, lo, hi, table, strides, L, w)
-        return
     total = sums[start + lo * each:start + hi * each]
     for s in range(1, slices):
         part = sums[start + (s * taps + lo) * each:start + (s * taps + hi) * each]
@@ -154,7 +159,7 @@ def gather(i, sums, blocks, pieces, table, strides, L, all_turned, w):
 
 
 @njit(inner=True)
-def gather_lanes(sums, block, lo, hi, table, strides, L, w):
+def gather_lanes(sums, block, lo, hi, table, strides, L, turned, w):
     """The same by rows: (slices, tiles, channels, taps of a tile, lanes)."""
     start, o0, valid, K, P = block[0], block[1], block[2], block[3], DOT_P[block[4] - DOT]
     for g in range(lo, hi):

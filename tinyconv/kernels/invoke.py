@@ -68,39 +68,45 @@ def _each(typingctx, count, body, args):
         compiled = body.dispatcher.get_compile_result(item)
         context.active_code_library.add_linking_library(compiled.library)
         task = context.declare_function(b.module, compiled.fndesc)
-        total, job = values[0], cgutils.alloca_once_value(b, values[2])
+        threads = b.call(cgutils.get_or_insert_function(b.module, ir.FunctionType(I64, []), "get_num_threads"), [])
+        given = [_uncounted(context, b, kind, v) for kind, v in zip(args.types, cgutils.unpack_tuple(b, values[2]))]
+        job = cgutils.alloca_once_value(b, cgutils.pack_struct(b, [values[0], threads, *given]))
 
-        # Numba's threads call a function of theirs for some items, with pointers that move by a step for each: by 1, from `data`
+        # Numba's threads call a function of theirs with pointers that move by a step for each: by 1, from `data`
         kind = ir.FunctionType(ir.VoidType(), [POINTER.as_pointer(), I64.as_pointer(), I64.as_pointer(), POINTER])
         work = ir.Function(b.module, kind, b.module.get_unique_name("work"))
         work.linkage = "internal"
         inner = ir.IRBuilder(work.append_basic_block())
         pointers, dims, steps, data = work.args
-        first = inner.sub(inner.ptrtoint(inner.load(pointers), I64), inner.ptrtoint(data, I64))
-        given = cgutils.unpack_tuple(inner, inner.load(inner.bitcast(data, job.type)))
-        with cgutils.for_range(inner, inner.load(dims)) as loop:
-            context.call_conv.call_function(inner, task, item.return_type, item.args, [inner.add(first, loop.index), *given])
+        total, parts, *given = cgutils.unpack_tuple(inner, inner.load(inner.bitcast(data, job.type)))
+        part = inner.sub(inner.ptrtoint(inner.load(pointers), I64), inner.ptrtoint(data, I64))
+        first, last = (inner.sdiv(inner.mul(total, k), parts) for k in (part, inner.add(part, inner.load(dims))))
+        with cgutils.for_range_slice(inner, first, last, I64(1)) as (t, _):
+            context.call_conv.call_function(inner, task, item.return_type, item.args, [t, *given])
         inner.ret_void()
 
-        def external(name, returns, *takes):
-            return cgutils.get_or_insert_function(b.module, ir.FunctionType(returns, takes), name)
-
         def ints(*numbers):
-            return b.bitcast(cgutils.alloca_once_value(b, cgutils.pack_array(b, list(numbers))), I64.as_pointer())
+            return b.bitcast(cgutils.alloca_once_value(b, cgutils.pack_array(b, list(numbers))), POINTER)
 
         here = b.bitcast(job, POINTER)
-        start, sizes, ones = cgutils.alloca_once_value(b, here), ints(total, I64(0)), ints(I64(1), I64(0))
-        threads = b.call(external("get_num_threads", I64), [])
-        alone = b.or_(b.icmp_signed("<", threads, I64(2)), b.icmp_signed("<", total, I64(2)))
-        with b.if_else(alone) as (one, several):
-            with one:
-                b.call(work, [start, sizes, ones, here])
-            with several:  # always all of them: how many are named here is from now on what get_num_threads says
-                launch = external("numba_parallel_for", ir.VoidType(), *[POINTER] * 5, *[I64] * 3)
-                b.call(launch, [*(b.bitcast(v, POINTER) for v in (work, start, sizes, ones, here)), I64(1), I64(1), threads])
+        start = cgutils.alloca_once_value(b, here)
+        launch = cgutils.get_or_insert_function(
+            b.module, ir.FunctionType(ir.VoidType(), [POINTER] * 5 + [I64] * 3), "numba_parallel_for")
+        # always all of them: how many are named here is from now on what get_num_threads says
+        b.call(launch, [b.bitcast(work, POINTER), b.bitcast(start, POINTER), ints(threads, I64(0)), ints(I64(1), I64(0)), here,
+                        I64(1), I64(1), threads])
         return context.get_dummy_value()
 
     return types.void(count, body, args), codegen
+
+
+def _uncounted(context, b, kind, value):
+    """An array without its count of references, which the caller holds: threads that keep it take turns at one cache line."""
+    if not isinstance(kind, types.Array):
+        return value
+    array = context.make_array(kind)(context, b, value)
+    array.meminfo, array.parent = (cgutils.get_null_value(v.type) for v in (array.meminfo, array.parent))
+    return array._getvalue()
 
 
 def _one_by_one(count: int, body: Callable, args: tuple) -> None:

@@ -42,7 +42,7 @@ def njit(fn: Callable | None = None, *, parallel: bool = False, fastmath: set[st
     """
     if fn is None:
         return lambda f: njit(f, parallel=parallel, fastmath=fastmath, inner=inner, **options)
-    options |= {"no_cpython_wrapper": inner, "no_cfunc_wrapper": True}
+    options |= {"no_cpython_wrapper": inner, "no_cfunc_wrapper": True, "forceinline": inner}
     if FOLDER is None:
         return numba.njit(parallel=parallel, fastmath=fastmath, **options)(fn)
     before, config.CACHE_DIR = config.CACHE_DIR, str(FOLDER)  # read once, where the function is decorated

@@ -156,7 +156,7 @@ def _share(g, x, top, out, where, n, o, scatter):
         out[u64(o)] = s / g.dtype.type(ties)
 
 
-@njit(inner=True, forceinline=True)
+@njit(inner=True)
 def _tied(v, top):
     return (v == top) | ((v != v) & (top != top))
 

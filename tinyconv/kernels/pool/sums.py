@@ -206,7 +206,7 @@ def _sum_along(row, total, n, cells, step, run):
                     total[u(o + q * period)] += row[u(i + q * advance + j * step)]
 
 
-@njit(inner=True, forceinline=True)
+@njit(inner=True)
 def _power(a, p):
     """a^p for whole p by products."""
     product = 1.0
@@ -215,7 +215,7 @@ def _power(a, p):
     return product
 
 
-@njit(inner=True, forceinline=True)
+@njit(inner=True)
 def _sum_taps(row, i, total, begin, end, advance, k):
     """Windows of k neighbouring cells, `advance` apart; literals at the call, so that the taps unroll."""
     for q in range(end - begin):
@@ -240,7 +240,7 @@ def _sum_pairs(row, i, j, k, l, total, begin, end):
         total[u(begin + 2 * q + 1)] = second
 
 
-@njit(inner=True, forceinline=True)
+@njit(inner=True)
 def _window_sum(row, first, count, step):
     s = row.dtype.type(0)
     for i in range(first, first + count * step, step):

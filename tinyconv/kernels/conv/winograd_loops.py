@@ -40,7 +40,7 @@ def share(t, step, workers, calls, p, x, w, u, v, sums, lines, offs, bias, relu,
         for o in range(channels * t // workers, channels * (t + 1) // workers):
             invoke(calls[0], (o, p, w, u, t * p.u_size, line, L))
             for i in range(blocks):
-                invoke(calls[2], (i, o, p, v, i * p.v_size, u, t * p.u_size, sums[t], line, offs, bias, relu, L, y))
+                invoke(calls[2], (i, o, calls, p, v, i * p.v_size, u, t * p.u_size, sums[t], line, offs, bias, relu, L, y))
     elif step == 0:
         for o in range(channels * t // workers, channels * (t + 1) // workers):
             invoke(calls[0], (o, p, w, u, o * p.u_size, line, L))
@@ -49,7 +49,7 @@ def share(t, step, workers, calls, p, x, w, u, v, sums, lines, offs, bias, relu,
             for b in range(depth):
                 invoke(calls[1], (i, b, p, x, v, t * p.v_size, line, L))
             for o in range(channels):
-                invoke(calls[2], (i, o, p, v, t * p.v_size, u, o * p.u_size, sums[t], line, offs, bias, relu, L, y))
+                invoke(calls[2], (i, o, calls, p, v, t * p.v_size, u, o * p.u_size, sums[t], line, offs, bias, relu, L, y))
 
 
 @njit(inner=True)
@@ -129,8 +129,11 @@ def load(x, at, step, rows, many, line, to, L):
 
 
 @njit(inner=True)
-def multiply(i, o, p, v, v0, u, u0, sums, line, offs, bias, relu, L, y):
-    """Block i of the tiles times block o of the weights: (tiles, Ci) x (Ci, R*L) at every frequency, then y."""
+def multiply(i, o, calls, p, v, v0, u, u0, sums, line, offs, bias, relu, L, y):
+    """Block i of the tiles times block o of the weights: (tiles, Ci) x (Ci, R*L) at every frequency, then y.
+
+    calls[3]: `finish`, or `add_up`.
+    """
     first, last = i * p.rows, min((i + 1) * p.rows, p.N * p.down)
     tiles = (last - first) * p.across
     parts = (tiles + p.most - 1) // p.most  # each fills the registers
@@ -140,10 +143,7 @@ def multiply(i, o, p, v, v0, u, u0, sums, line, offs, bias, relu, L, y):
             t0, t1 = tiles * part // parts, tiles * (part + 1) // parts
             product_tile(p.products + t1 - t0 - 1, v, start + f * p.v_apart + t0 * L, offs, p.Ci, u, u0 + f * p.u_apart,
                          L, p.R * L, sums, f * p.m_apart + t0 * p.R * L)
-    if p.adds:
-        add_up(first, last, o, p, sums, line, bias, relu, L, y)
-    else:
-        finish(first, last, o, p, sums, line, bias, relu, L, y)
+    invoke(calls[3], (first, last, o, p, sums, line, bias, relu, L, y))
 
 
 @njit(inner=True)
@@ -163,12 +163,10 @@ def finish(first, last, o, p, sums, line, bias, relu, L, y):
                 result_transform(p.size, sums, s0, p.m_apart, bias, (o * p.R + r) * L, relu, line, left * L,
                                  p.OW * L, p.dw * L, (p.OW - left + p.dw - 1) // p.dw)
             top, plane = first_of(ti, p.m, p.dh), n * p.groups * p.Co + g * p.Co + o0
-            if p.dh == 1:  # its rows are neighbours
-                store(line, min(p.m, p.OH - top) * p.OW, valid, y, (plane * p.OH + top) * p.OW, p.OH * p.OW, p.m * p.OW * L, L)
-                continue
-            for a in range(p.m):
+            together = min(p.m, p.OH - top) if p.dh == 1 else 1  # rows that are neighbours in y
+            for a in range(0, p.m, together):
                 if top + a * p.dh < p.OH:
-                    store(line[a * p.OW * L:], p.OW, valid, y, (plane * p.OH + top + a * p.dh) * p.OW, p.OH * p.OW,
+                    store(line[a * p.OW * L:], together * p.OW, valid, y, (plane * p.OH + top + a * p.dh) * p.OW, p.OH * p.OW,
                           (p.m - a) * p.OW * L, L)
 
 

@@ -48,7 +48,7 @@ def floats_only(dims: object, dtype: np.dtype) -> str:
     return "" if dtype in (np.float32, np.float64) else f"it takes float32 and float64, not {np.dtype(dtype)}"
 
 
-@njit
+@njit(inner=True)
 def reach(k, i_size, o_size, s, d, p):
     """Where tap k lies inside the input: at `n` output positions o, o + 1, ..., over inputs i, i + s, ... (from o*s + k*d - p).
 
@@ -61,7 +61,7 @@ def reach(k, i_size, o_size, s, d, p):
     return np.uintp(first), np.uintp(first * s + shift), np.uintp(max(0, last - first))
 
 
-@njit
+@njit(inner=True)
 def reaches(tap, i_size, o_size, stride, dilation, pad):
     """`reach` of a tap (kd, kh, kw) in each of three dimensions."""
     return (reach(tap[0], i_size[0], o_size[0], stride[0], dilation[0], pad[0]),
@@ -69,7 +69,7 @@ def reaches(tap, i_size, o_size, stride, dilation, pad):
             reach(tap[2], i_size[2], o_size[2], stride[2], dilation[2], pad[2]))
 
 
-@njit
+@njit(inner=True)
 def unsigned(sizes):
     """Three sizes or strides as unsigned integers: mixed with signed ones they would become floats."""
     return np.uintp(sizes[0]), np.uintp(sizes[1]), np.uintp(sizes[2])

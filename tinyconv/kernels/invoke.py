@@ -1,19 +1,26 @@
-"""Compiled functions called by address, so that a driver does not compile again all that it calls.
+"""Compiled functions that call others: by address, so that these are compiled once, and on all threads.
 
-Numba compiles what a function calls into it anew, and a parallel loop wraps itself four deep: tiles would be compiled five
-times over. By address they are compiled once, on their own, and only the kinds that a problem needs.
+Numba compiles what a function calls into it anew, and its prange wraps a loop's body four deep, which is as many times
+compiled again: half a second each. By address a tile is compiled once, on its own, and only the kinds that a problem needs;
+`each` hands a function to Numba's threads as it is.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import llvmlite.binding as llvm
+import numba
+from llvmlite import ir
 from numba import typeof, types
 from numba.core import cgutils
 from numba.extending import intrinsic as numba_intrinsic
 
+from .emit import I64
+
 intrinsic: Any = numba_intrinsic  # called from compiled code without its first argument
+POINTER = ir.IntType(8).as_pointer()
 _known: dict[tuple[Any, ...], int] = {}
 
 
@@ -47,3 +54,66 @@ def invoke(typingctx, where, args):
         return context.get_dummy_value()
 
     return types.void(where, args), codegen
+
+
+@intrinsic
+def _each(typingctx, count, body, args):
+    # asking for their number starts the threads, and with them the names below are known: now, and when the cache is read
+    start_threads: Callable = numba.get_num_threads
+    start_threads()
+    item = body.get_call_type(typingctx, (types.int64, *map(types.unliteral, args.types)), {})
+
+    def codegen(context, b, sig, values):
+        context.active_code_library._reload_init.add(start_threads)
+        compiled = body.dispatcher.get_compile_result(item)
+        context.active_code_library.add_linking_library(compiled.library)
+        task = context.declare_function(b.module, compiled.fndesc)
+        threads = b.call(cgutils.get_or_insert_function(b.module, ir.FunctionType(I64, []), "get_num_threads"), [])
+        given = [_uncounted(context, b, kind, v) for kind, v in zip(args.types, cgutils.unpack_tuple(b, values[2]))]
+        job = cgutils.alloca_once_value(b, cgutils.pack_struct(b, [values[0], threads, *given]))
+
+        # Numba's threads call a function of theirs with pointers that move by a step for each: by 1, from `data`
+        kind = ir.FunctionType(ir.VoidType(), [POINTER.as_pointer(), I64.as_pointer(), I64.as_pointer(), POINTER])
+        work = ir.Function(b.module, kind, b.module.get_unique_name("work"))
+        work.linkage = "internal"
+        inner = ir.IRBuilder(work.append_basic_block())
+        pointers, dims, steps, data = work.args
+        total, parts, *given = cgutils.unpack_tuple(inner, inner.load(inner.bitcast(data, job.type)))
+        part = inner.sub(inner.ptrtoint(inner.load(pointers), I64), inner.ptrtoint(data, I64))
+        first, last = (inner.sdiv(inner.mul(total, k), parts) for k in (part, inner.add(part, inner.load(dims))))
+        with cgutils.for_range_slice(inner, first, last, I64(1)) as (t, _):
+            context.call_conv.call_function(inner, task, item.return_type, item.args, [t, *given])
+        inner.ret_void()
+
+        def ints(*numbers):
+            return b.bitcast(cgutils.alloca_once_value(b, cgutils.pack_array(b, list(numbers))), POINTER)
+
+        here = b.bitcast(job, POINTER)
+        start = cgutils.alloca_once_value(b, here)
+        launch = cgutils.get_or_insert_function(
+            b.module, ir.FunctionType(ir.VoidType(), [POINTER] * 5 + [I64] * 3), "numba_parallel_for")
+        # always all of them: how many are named here is from now on what get_num_threads says
+        b.call(launch, [b.bitcast(work, POINTER), b.bitcast(start, POINTER), ints(threads, I64(0)), ints(I64(1), I64(0)), here,
+                        I64(1), I64(1), threads])
+        return context.get_dummy_value()
+
+    return types.void(count, body, args), codegen
+
+
+def _uncounted(context, b, kind, value):
+    """An array without its count of references, which the caller holds: threads that keep it take turns at one cache line."""
+    if not isinstance(kind, types.Array):
+        return value
+    array = context.make_array(kind)(context, b, value)
+    array.meminfo, array.parent = (cgutils.get_null_value(v.type) for v in (array.meminfo, array.parent))
+    return array._getvalue()
+
+
+def _one_by_one(count: int, body: Callable, args: tuple) -> None:
+    for t in range(count):
+        body(t, *args)
+
+
+# body(t, *args) for every t < count: call it from a function with nogil=True. The body is jitted (inner=True), returns nothing
+# and raises nothing; a thread takes neighbouring t
+each: Any = _one_by_one if numba.config.DISABLE_JIT else _each  # type: ignore[attr-defined]

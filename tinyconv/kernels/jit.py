@@ -33,10 +33,16 @@ if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "100000")
 
 
-def njit(fn: Callable | None = None, *, parallel: bool = False, fastmath: set[str] | bool = FASTMATH, **options: Any) -> Any:
-    """`numba.njit` with the house's flags and its cache; `@njit` or `@njit(parallel=True)`."""
+def njit(fn: Callable | None = None, *, parallel: bool = False, fastmath: set[str] | bool = FASTMATH, inner: bool = False,
+         **options: Any) -> Any:
+    """`numba.njit` with the house's flags and its cache; `@njit`, `@njit(parallel=True)`, or `@njit(inner=True)`.
+
+    inner: compiled code alone calls it, or invoke.py by its address. It gets no entry for Python, which takes every argument
+    apart and so is often longer to compile than the function; a call from Python would crash.
+    """
     if fn is None:
-        return lambda f: njit(f, parallel=parallel, fastmath=fastmath, **options)
+        return lambda f: njit(f, parallel=parallel, fastmath=fastmath, inner=inner, **options)
+    options |= {"no_cpython_wrapper": inner, "no_cfunc_wrapper": True, "forceinline": inner}
     if FOLDER is None:
         return numba.njit(parallel=parallel, fastmath=fastmath, **options)(fn)
     before, config.CACHE_DIR = config.CACHE_DIR, str(FOLDER)  # read once, where the function is decorated

@@ -15,12 +15,12 @@ from math import prod
 from typing import Any
 
 import numpy as np
-from numba import prange
 
 from ..registry import Kernel, register
 from . import gpu
 from .geometry import floats_only
 from .gpu import cuda
+from .invoke import each
 from .jit import njit
 
 u = np.uintp  # an unsigned index spares the test for Python's negative ones, which keeps a loop out of vectors
@@ -42,12 +42,15 @@ def relu_grad(g: np.ndarray, y: np.ndarray, shape: tuple[int, ...]) -> np.ndarra
     return x
 
 
-@njit(parallel=True)
+@njit(nogil=True)
 def _relu_grad(g, y, x):
-    for block in prange((x.size + BLOCK - 1) // BLOCK):
-        first = np.int64(block) * BLOCK
-        for i in range(first, min(first + BLOCK, x.size)):
-            x[u(i)] = g[u(i)] if y[u(i)] > 0 else x.dtype.type(0)
+    each((x.size + BLOCK - 1) // BLOCK, _relu_grad_block, (g, y, x))
+
+
+@njit(inner=True)
+def _relu_grad_block(block, g, y, x):
+    for i in range(block * BLOCK, min(block * BLOCK + BLOCK, x.size)):
+        x[u(i)] = g[u(i)] if y[u(i)] > 0 else x.dtype.type(0)
 
 
 def channel_sum_reference(g: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -67,19 +70,22 @@ def channel_sum(g: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return parts.sum(0).astype(g.dtype)
 
 
-@njit(parallel=True)
+@njit(nogil=True)
 def _channel_sum(g, parts):
+    each(parts.shape[0], _channel_part, (g, parts))
+
+
+@njit(inner=True)
+def _channel_part(t, g, parts):
     N, C, B = g.shape[0], g.shape[1], parts.shape[0]
-    for task in prange(B):
-        t = np.int64(task)
+    for c in range(C):
+        parts[t, c] = 0.0
+    for n in range(N * t // B, N * (t + 1) // B):
         for c in range(C):
-            parts[t, c] = 0.0
-        for n in range(N * t // B, N * (t + 1) // B):
-            for c in range(C):
-                s = g.dtype.type(0)
-                for i in range(g.shape[2]):
-                    s += g[n, c, i]
-                parts[t, c] += s
+            s = g.dtype.type(0)
+            for i in range(g.shape[2]):
+                s += g[n, c, i]
+            parts[t, c] += s
 
 
 @njit
@@ -108,22 +114,25 @@ def bias_relu_grad(g: np.ndarray, y: np.ndarray, shape: tuple[int, ...]) -> tupl
     return dx, parts.sum(0).astype(g.dtype)
 
 
-@njit(parallel=True)
+@njit(nogil=True)
 def _bias_relu_grad(g, y, dx, parts):
+    each(parts.shape[0], _bias_relu_part, (g, y, dx, parts))
+
+
+@njit(inner=True)
+def _bias_relu_part(t, g, y, dx, parts):
     N, C, L = g.shape
     B, zero = parts.shape[0], g.dtype.type(0)
-    for task in prange(B):
-        t = np.int64(task)
+    for c in range(C):
+        parts[t, c] = 0.0
+    for n in range(N * t // B, N * (t + 1) // B):
         for c in range(C):
-            parts[t, c] = 0.0
-        for n in range(N * t // B, N * (t + 1) // B):
-            for c in range(C):
-                s = zero
-                for i in range(L):
-                    v = g[n, c, i] if y[n, c, i] > zero else zero
-                    dx[n, c, i] = v
-                    s += v
-                parts[t, c] += s
+            s = zero
+            for i in range(L):
+                v = g[n, c, i] if y[n, c, i] > zero else zero
+                dx[n, c, i] = v
+                s += v
+            parts[t, c] += s
 
 
 @njit

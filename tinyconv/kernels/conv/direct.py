@@ -90,7 +90,7 @@ def _conv_weight_grad(x, y, w, stride, dilation, pad, groups):
                 w[o, c, kd, kh, kw] += _inner(x[n, first_c + c], y[n, o], (kd, kh, kw), stride, dilation, pad)
 
 
-@njit
+@njit(inner=True)
 def _add_y(x, tap, y, k, stride, dilation, pad):
     """y plane += tap * the x plane as tap k sees it."""
     (yd, xd, nd), (yh, xh, nh), (yw, xw, nw) = reaches(k, x.shape, y.shape, stride, dilation, pad)
@@ -101,7 +101,7 @@ def _add_y(x, tap, y, k, stride, dilation, pad):
                 y[yd + d, yh + h, yw + w] += tap * x[xd + d * sd, xh + h * sh, xw + w * sw]
 
 
-@njit
+@njit(inner=True)
 def _add_x(y, tap, x, k, stride, dilation, pad):
     """x plane, as tap k sees it, += tap * the y plane."""
     (yd, xd, nd), (yh, xh, nh), (yw, xw, nw) = reaches(k, x.shape, y.shape, stride, dilation, pad)
@@ -112,7 +112,7 @@ def _add_x(y, tap, x, k, stride, dilation, pad):
                 x[xd + d * sd, xh + h * sh, xw + w * sw] += tap * y[yd + d, yh + h, yw + w]
 
 
-@njit
+@njit(inner=True)
 def _inner(x, y, k, stride, dilation, pad):
     """The inner product of the y plane with the x plane as tap k sees it."""
     (yd, xd, nd), (yh, xh, nh), (yw, xw, nw) = reaches(k, x.shape, y.shape, stride, dilation, pad)

@@ -234,7 +234,7 @@ def _scatter(cols, x, kernel, stride, dilation, pad):
                             dst[xd + d * sd, xh + h * sh, xw + w * sw] += src[yd + d, yh + h, yw + w]
 
 
-@njit
+@njit(inner=True)
 def _tap(k, kernel):
     """Tap k of a row as (kd, kh, kw)."""
     return k // (kernel[1] * kernel[2]), k // kernel[2] % kernel[1], k % kernel[2]

@@ -25,9 +25,11 @@ from ..geometry import floats_only
 from ..invoke import address
 from ..scratch import scratch
 from .simd_images import forward_images, input_grad_images
-from .simd_loops import BASES, correlate, correlate_units, pack_item, run_channels, run_images, run_rows
+from .simd_loops import (
+    BASES, RUN, SOURCE, WEIGHTS, correlate, correlate_units, pack_images, pack_weights, pad_planes, run_channels, run_images,
+    run_rows)
 from .simd_plan import Plan, forward_plan, input_grad_plan
-from .simd_weight_loops import correlate_weights, gather, pack_operand, run_dots, run_taps
+from .simd_weight_loops import correlate_weights, gather_lanes, gather_taps, run_dots, run_taps
 from .simd_weights import WeightPlan, weight_grad_plan
 
 KEPT = 256  # plans remembered, for each map
@@ -57,12 +59,12 @@ def conv_weight_grad(x: np.ndarray, y: np.ndarray, dims: ConvDims) -> np.ndarray
     src = scratch("padded", size, dtype)[:size] if (size := plan.src_size * (rows if plan.slot else 1)) else x
     bases, sums = _rows("bases", rows, 2 * BASES, np.dtype(np.int64)), scratch("sums", plan.sums_size, dtype)
     turned, out = _rows("turned", len(plan.pieces), L * L, dtype), w.reshape(-1)
-    pack = address(pack_operand, dtype, 0, dims.N, x, src, plan.pads, y, packed[0], plan.strides, L)
-    args = (x, src, plan.pads, y, packed[0], plan.xo, plan.yo, plan.table, plan.tasks, plan.chunks, plan.blocks, plan.strides,
-            plan.keep, L, bases[0], sums)
-    runs = _addresses(dtype, (run_taps, run_dots), plan.kinds, args)
-    last = address(gather, dtype, 0, sums, plan.blocks, plan.pieces, plan.table, plan.strides, L, turned, out)
-    correlate_weights(pack, runs, last, dims.N, x, src, plan.pads, y, packed, plan.xo, plan.yo, plan.table, plan.tasks,
+    pack = _packing(dtype, x, src, plan.pads, L)
+    run = address((run_taps, run_dots)[plan.kinds[0]], dtype, 0, 0, x, src, plan.pads, y, packed[0], plan.xo, plan.yo, plan.table,
+                  plan.tasks, plan.chunks, plan.blocks, plan.strides, plan.keep, L, bases[0], sums)
+    last = address((gather_taps, gather_lanes)[plan.kinds[0]], dtype, sums, plan.strides, 0, 0, plan.table, plan.strides, L,
+                   turned.reshape(-1), out)
+    correlate_weights(pack, run, last, dims.N, x, src, plan.pads, y, packed, plan.xo, plan.yo, plan.table, plan.tasks,
                       plan.chunks, plan.blocks, plan.pieces, plan.strides, plan.keep, L, bases, sums, turned, out)
     return w
 
@@ -82,10 +84,9 @@ def _correlate(x: np.ndarray, w: np.ndarray, plan: Plan, shape: tuple[int, ...],
     bases, sums = _rows("bases", n, 2 * BASES, np.dtype(np.int64)), _rows("sums", n, plan.sums, dtype)
     turned, out = _rows("turned", len(plan.packs), L * L, dtype), dst.reshape(-1)
     b = packed[:0] if bias is None else _flat(bias)
-    pack = address(pack_item, dtype, 0, 1, 0, x, src, plan.pads, w, b, packed, plan.packs, plan.in_w, plan.strides, L, turned)
     args = src, packed, plan.offs, plan.order, plan.table, plan.tasks, plan.strides, int(relu), L, bases[0], sums[0], out
-    runs = _addresses(dtype, (run_rows, run_channels, run_images), plan.kinds, args)
-    head = pack, runs, x, src, plan.pads, w, b, packed, plan.packs, plan.in_w, plan.offs, plan.order, plan.table, plan.tasks
+    calls = _calls(dtype, plan, x, w, b, turned, args)
+    head = calls, x, src, plan.pads, w, b, packed, plan.packs, plan.in_w, plan.offs, plan.order, plan.table, plan.tasks
     tail = plan.strides, int(relu), L, bases, sums, turned, out
     if plan.slot:
         correlate_units(*head, plan.units, *tail)
@@ -157,10 +158,24 @@ def _flat(a: np.ndarray) -> np.ndarray:
 _tables: dict[tuple[Any, ...], np.ndarray] = {}
 
 
-def _addresses(dtype: np.dtype, functions: tuple[Callable, ...], kinds: tuple[int, ...], args: tuple) -> np.ndarray:
-    """The machine code of each kind of task that a plan holds; the others are not compiled, and stay 0."""
-    table = _tables.get((functions, dtype, kinds))
+def _calls(dtype: np.dtype, plan: Plan, x: np.ndarray, w: np.ndarray, b: np.ndarray, turned: np.ndarray,
+           args: tuple) -> np.ndarray:
+    """The addresses that a plan needs, of what packs and of what runs its tasks; the others are not compiled, and stay 0."""
+    key = dtype, plan.kinds, bool(plan.src_size)
+    table = _tables.get(key)
     if table is None:
-        table = np.array([address(f, dtype, 0, *args) if kind in kinds else 0 for kind, f in enumerate(functions)])
-        _tables[functions, dtype, kinds] = table
+        table = np.zeros(RUN + 3, np.int64)
+        table[WEIGHTS] = address(pack_weights, dtype, w, b, args[1], plan.strides, plan.in_w, args[8], turned.reshape(-1))
+        if plan.src_size:
+            table[SOURCE] = _packing(dtype, x, args[0], plan.pads, args[8])
+        for kind in plan.kinds:
+            table[RUN + kind] = address((run_rows, run_channels, run_images)[kind], dtype, 0, *args)
+        _tables[key] = table
     return table
+
+
+def _packing(dtype: np.dtype, x: np.ndarray, src: np.ndarray, pads: np.ndarray, L: int) -> int:
+    """The address of what packs a plane of the source."""
+    if pads[6] > 0:
+        return address(pad_planes, dtype, x, src, pads, L, 0, 0, 0)
+    return address(pack_images, dtype, x, 0, 0, 0, 0, src, 0, L)

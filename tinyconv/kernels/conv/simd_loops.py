@@ -6,13 +6,12 @@ bit for any number of threads. Neighbouring groups may overlap (simd_plan.py): t
 
 from __future__ import annotations
 
-from numba import prange
-
-from ..invoke import invoke
+from ..invoke import each, invoke
 from ..jit import njit
 from ..tile import CHANNEL_TILES, ROW_TILES, channel_tile, copy, row_tile, split, turn
 
 ABREAST = 8  # planes padded together, row by row
+WEIGHTS, SOURCE, RUN = 0, 1, 2  # places in a table of addresses
 BASES = 16  # a task's own table holds twice this: more than the groups of any tile
 CHANNEL = len(ROW_TILES)
 IMAGES = CHANNEL + len(CHANNEL_TILES)
@@ -20,55 +19,61 @@ ROW_R, ROW_K = (tuple(c) for c in zip(*ROW_TILES))
 CHANNEL_R, CHANNEL_P, CHANNEL_G = (tuple(c) for c in zip(*CHANNEL_TILES))
 
 
-@njit(parallel=True)
-def correlate(pack, runs, x, src, pads, w, bias, packed, packs, taps, offs, order, table, tasks, strides, relu, L, bases, sums,
-              turned, dst):
-    """dst = the sum of simd_plan.py: `pack` the source and the weights, then `runs`, for each kind of tile, the tasks."""
-    for i in prange(pads[0] + packs.shape[0]):
-        invoke(pack, (int(i), 1, 0, x, src, pads, w, bias, packed, packs, taps, strides, L, turned))
-    for i in prange(tasks.shape[0]):
-        j = int(i)
-        kind = (tasks[j, 0] >= CHANNEL) + (tasks[j, 0] >= IMAGES)
-        invoke(runs[kind], (j, src, packed, offs, order, table, tasks, strides, relu, L, bases[j], sums[j], dst))
+@njit(nogil=True)
+def correlate(calls, x, src, pads, w, bias, packed, packs, taps, offs, order, table, tasks, strides, relu, L, bases, sums, turned,
+              dst):
+    """dst = the sum of simd_plan.py: the weights and the source are packed, then the tasks run.
+
+    calls: the addresses of pack_weights, of what packs the source, and for each kind of tile of what runs a task.
+    """
+    each(packs.shape[0] + pads[0], pack_item, (calls, x, src, pads, w, bias, packed, packs, taps, strides, L, turned))
+    each(tasks.shape[0], run_task, (calls, src, packed, offs, order, table, tasks, strides, relu, L, bases, sums, dst))
 
 
-@njit(parallel=True)
-def correlate_units(pack, runs, x, src, pads, w, bias, packed, packs, taps, offs, order, table, tasks, units, strides, relu, L,
-                    bases, sums, turned, dst):
+@njit(nogil=True)
+def correlate_units(calls, x, src, pads, w, bias, packed, packs, taps, offs, order, table, tasks, units, strides, relu, L, bases,
+                    sums, turned, dst):
     """The same where the thread that reads a plane, or a band of rows, pads it, in a slot of its own: it is in its cache."""
-    blocks, slot, workers = packs.shape[0], strides[5], bases.shape[0]
-    for i in prange(blocks):
-        invoke(pack, (int(i), 1, 0, x, src, pads, w, bias, packed, packs, taps, strides, L, turned))
-    for i in prange(workers):
-        k = int(i)
-        mine = src[k * slot:(k + 1) * slot]
-        mine[strides[6]:] = 0  # tiles may read, and drop, a little past the last plane
-        for u in range(units.shape[0] * k // workers, units.shape[0] * (k + 1) // workers):
-            first, end = units[u, 0], units[u, 0] + units[u, 1]
-            for plane in range(first, end, ABREAST):
-                some = min(ABREAST, end - plane)
-                invoke(pack, (blocks + plane, some, units[u, 2], x, mine, pads, w, bias, packed, packs, taps, strides, L,
-                              turned))
-            for j in range(units[u, 3], units[u, 4]):
-                kind = (tasks[j, 0] >= CHANNEL) + (tasks[j, 0] >= IMAGES)
-                invoke(runs[kind], (j, mine, packed, offs, order, table, tasks, strides, relu, L, bases[k], sums[k], dst))
+    each(packs.shape[0], pack_item, (calls, x, src, pads, w, bias, packed, packs, taps, strides, L, turned))
+    each(bases.shape[0], run_units, (calls, x, src, pads, packed, offs, order, table, tasks, units, strides, relu, L, bases,
+                                     sums, dst))
 
 
-@njit
-def pack_item(i, some, row, x, src, pads, w, bias, packed, packs, taps, strides, L, turned):
-    """A block of weights, or of the source some planes with zeros around them, or a plane of L images side by side."""
-    blocks = packs.shape[0]
-    if i < blocks:
-        pack_weights(w, bias, packed, packs[i], taps, L, turned[i])
+@njit(inner=True)
+def run_task(j, calls, src, packed, offs, order, table, tasks, strides, relu, L, bases, sums, dst):
+    kind = (tasks[j, 0] >= CHANNEL) + (tasks[j, 0] >= IMAGES)
+    invoke(calls[RUN + kind], (j, src, packed, offs, order, table, tasks, strides, relu, L, bases[j], sums[j], dst))
+
+
+@njit(inner=True)
+def run_units(k, calls, x, src, pads, packed, offs, order, table, tasks, units, strides, relu, L, bases, sums, dst):
+    slot, workers = strides[5], bases.shape[0]
+    mine = src[k * slot:(k + 1) * slot]
+    mine[strides[6]:] = 0  # tiles may read, and drop, a little past the last plane
+    for u in range(units.shape[0] * k // workers, units.shape[0] * (k + 1) // workers):
+        first, end = units[u, 0], units[u, 0] + units[u, 1]
+        for plane in range(first, end, ABREAST):
+            invoke(calls[SOURCE], (x, mine, pads, L, plane, min(ABREAST, end - plane), units[u, 2]))
+        for j in range(units[u, 3], units[u, 4]):
+            kind = (tasks[j, 0] >= CHANNEL) + (tasks[j, 0] >= IMAGES)
+            invoke(calls[RUN + kind], (j, mine, packed, offs, order, table, tasks, strides, relu, L, bases[k], sums[k], dst))
+
+
+@njit(inner=True)
+def pack_item(i, calls, x, src, pads, w, bias, packed, packs, taps, strides, L, turned):
+    """A block of weights, or of the source a plane with zeros around it or a plane of L images side by side."""
+    plane = i - packs.shape[0]
+    if plane < 0:
+        invoke(calls[WEIGHTS], (w, bias, packed, packs[i], taps, L, turned[i]))
     elif pads[6] > 0:
-        pad_planes(x, src, pads, L, i - blocks, some, row)
+        invoke(calls[SOURCE], (x, src, pads, L, plane, 1, 0))
     else:
-        block, c = divmod(i - blocks, strides[4])
-        pack_images(x, (block * L * strides[4] + c) * pads[3], strides[4] * pads[3], min(L, strides[3] - block * L), pads[3],
-                    src, (i - blocks) * pads[7] * L, L)
+        block, c = divmod(plane, strides[4])
+        invoke(calls[SOURCE], (x, (block * L * strides[4] + c) * pads[3], strides[4] * pads[3], min(L, strides[3] - block * L),
+                               pads[3], src, plane * pads[7] * L, L))
 
 
-@njit
+@njit(inner=True)
 def pack_images(x, start, apart, rows, positions, dst, to, L):
     """A plane of `rows` images as (positions, L images); absent images hold anything."""
     for p in range(0, positions, L):
@@ -81,7 +86,7 @@ def pack_images(x, start, apart, rows, positions, dst, to, L):
                     dst[to + j * L + n] = x[start + min(n, rows - 1) * apart + j]
 
 
-@njit
+@njit(inner=True)
 def pad_planes(x, src, pads, L, i, some, row):
     """Planes i, i + 1, ... of x into src with zeros around them, from padded row `row` on; column j of the padded width goes to
     (j % m, j // m). Row by row, so that the rows of several channels, where they lie side by side, fill whole lines."""
@@ -115,7 +120,7 @@ def pad_planes(x, src, pads, L, i, some, row):
                     split_row(x, a, W, src, b, m, width, w0)
 
 
-@njit
+@njit(inner=True)
 def split_row(x, a, W, src, b, m, row, w0):
     """A row of x by columns (j + w0) % m, for any m."""
     for f in range(m):
@@ -126,7 +131,7 @@ def split_row(x, a, W, src, b, m, row, w0):
             to += 1
 
 
-@njit
+@njit(inner=True)
 def pack_weights(w, bias, packed, pack, taps, L, block):
     """One block of weights as (T, width), channels innermost, and the bias as row T. Absent channels hold zeros or
     copies: leftovers would do as well, were not some of them denormal numbers, which cost a hundred times a number.
@@ -165,7 +170,7 @@ def pack_weights(w, bias, packed, pack, taps, L, block):
         packed[to + T * width + o] = bias[pack[7] + o] if o < valid and bias.size > 0 else 0
 
 
-@njit
+@njit(inner=True)
 def run_rows(i, src, packed, offs, order, table, tasks, strides, relu, L, bases, sums, dst):
     """A task of row tiles: whole vectors go straight to dst, cut or strided ones through the task's memory."""
     task = tasks[i]
@@ -192,7 +197,7 @@ def run_rows(i, src, packed, offs, order, table, tasks, strides, relu, L, bases,
                     dst[y + j * step] = sums[(k * R + r) * L + j]
 
 
-@njit
+@njit(inner=True)
 def run_channels(i, src, packed, offs, order, table, tasks, strides, relu, L, bases, sums, dst):
     """A task of channel tiles: groups of neighbours go straight to dst, strided ones through the task's memory."""
     task = tasks[i]
@@ -220,7 +225,7 @@ def run_channels(i, src, packed, offs, order, table, tasks, strides, relu, L, ba
                     dst[y + j * step] = sums[(o * P + p) * G + j]
 
 
-@njit
+@njit(inner=True)
 def run_images(i, src, packed, offs, order, table, tasks, strides, relu, L, bases, sums, dst):
     """A task of row tiles with images in their lanes: L positions at a time are summed, then turned over to dst."""
     task = tasks[i]

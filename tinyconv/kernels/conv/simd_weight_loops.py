@@ -6,54 +6,63 @@ A task packs the positions of y that it is about to sum, and pads the images of 
 
 from __future__ import annotations
 
-from numba import prange
-
-from ..invoke import invoke
+from ..invoke import each, invoke
 from ..jit import njit
 from ..tile import CHANNEL_TILES, DOT_TILES, copy, dot_tile, tap_tile, turn
-from .simd_loops import BASES, CHANNEL_G, CHANNEL_P, pack_images, pad_planes
+from .simd_loops import BASES, CHANNEL_G, CHANNEL_P
 
 DOT = len(CHANNEL_TILES)
 DOT_K, DOT_P = (tuple(c) for c in zip(*DOT_TILES))
 HELD = 2 * BASES - 1  # of a thread's table of bases: the first of the images that lie padded in its slot
 
 
-@njit(parallel=True)
-def correlate_weights(pack, runs, gather, N, x, src, pads, y, packed, xo, yo, table, tasks, chunks, blocks, pieces, strides,
-                      keep, L, bases, sums, turned, w):
-    """w = the sum of simd_weights.py: `pack` what tasks share, `runs`, for each design, the tasks, and `gather` their sums."""
+@njit(nogil=True)
+def correlate_weights(pack, run, gather, N, x, src, pads, y, packed, xo, yo, table, tasks, chunks, blocks, pieces, strides, keep,
+                      L, bases, sums, turned, w):
+    """w = the sum of simd_weights.py: what tasks share is packed, the tasks run, and their sums are added up.
+
+    pack, run, gather: addresses. pack: pad_planes, or by images pack_images.
+    """
+    each(pads[0], pack_operand, (pack, N, x, src, pads, y, packed[0], strides, L))
+    each(bases.shape[0], run_tasks, (pack, run, x, src, pads, y, packed, xo, yo, table, tasks, chunks, blocks, strides, keep, L,
+                                     bases, sums))
+    each(pieces.shape[0], gather_piece, (gather, sums, blocks, pieces, table, strides, L, turned, w))
+
+
+@njit(inner=True)
+def run_tasks(k, pack, run, x, src, pads, y, packed, xo, yo, table, tasks, chunks, blocks, strides, keep, L, bases, sums):
+    """The tasks of thread k."""
     workers, slot = bases.shape[0], strides[8]
-    for i in prange(pads[0]):
-        invoke(pack, (int(i), N, x, src, pads, y, packed[0], strides, L))
-    for i in prange(workers):
-        k = int(i)
-        padded = src[k * slot:k * slot + slot] if slot > 0 else src
-        bases[k, HELD] = -1
-        for j in range(tasks.shape[0] * k // workers, tasks.shape[0] * (k + 1) // workers):
-            invoke(runs[int(blocks[0, 4] >= DOT)], (j, x, padded, pads, y, packed[k % packed.shape[0]], xo, yo, table,
-                                                    tasks, chunks, blocks, strides, keep, L, bases[k], sums))
-    for i in prange(pieces.shape[0]):
-        invoke(gather, (int(i), sums, blocks, pieces, table, strides, L, turned, w))
+    padded = src[k * slot:k * slot + slot] if slot > 0 else src
+    bases[k, HELD] = -1
+    for j in range(tasks.shape[0] * k // workers, tasks.shape[0] * (k + 1) // workers):
+        invoke(run, (j, pack, x, padded, pads, y, packed[k % packed.shape[0]], xo, yo, table, tasks, chunks, blocks, strides,
+                     keep, L, bases[k], sums))
 
 
-@njit
-def pack_operand(i, N, x, src, pads, y, packed, strides, L):
+@njit(inner=True)
+def gather_piece(i, gather, sums, blocks, pieces, table, strides, L, turned, w):
+    block, lo, hi = blocks[pieces[i, 0]], pieces[i, 1], pieces[i, 2]
+    invoke(gather, (sums, block, lo, hi, table, strides, L, turned[i], w))
+
+
+@njit(inner=True)
+def pack_operand(i, pack, N, x, src, pads, y, packed, strides, L):
     """A plane of x with zeros around it; by images, L planes of either operand side by side."""
-    if pads[6] > 0:
-        pad_planes(x, src, pads, L, i, 1, 0)
-        return
     C, O, plane, positions = pads[11], strides[7], pads[3], strides[2] // L
     planes = pads[0] // (C + O) * C
-    if i < planes:
+    if pads[6] > 0:
+        invoke(pack, (x, src, pads, L, i, 1, 0))
+    elif i < planes:
         n, c = divmod(i, C)
-        pack_images(x, (n * L * C + c) * plane, C * plane, min(L, N - n * L), plane, src, i * plane * L, L)
+        invoke(pack, (x, (n * L * C + c) * plane, C * plane, min(L, N - n * L), plane, src, i * plane * L, L))
     else:
         n, o = divmod(i - planes, O)
-        pack_images(y, (n * L * O + o) * positions, O * positions, min(L, N - n * L), positions, packed,
-                    (i - planes) * positions * L, L)
+        invoke(pack, (y, (n * L * O + o) * positions, O * positions, min(L, N - n * L), positions, packed,
+                      (i - planes) * positions * L, L))
 
 
-@njit
+@njit(inner=True)
 def pack_positions(y, packed, start, valid, width, strides, first, T, L):
     """T positions of a block of channels as (T, width), from position `first` of the image at `start` on, into the next images
     where T goes beyond; absent channels hold copies or zeros."""
@@ -73,8 +82,8 @@ def pack_positions(y, packed, start, valid, width, strides, first, T, L):
         T, first, start, to = T - many, 0, start + strides[1], to + many * width
 
 
-@njit
-def run_taps(i, x, src, pads, y, packed, xo, yo, table, tasks, chunks, blocks, strides, keep, L, bases, sums):
+@njit(inner=True)
+def run_taps(i, pack, x, src, pads, y, packed, xo, yo, table, tasks, chunks, blocks, strides, keep, L, bases, sums):
     """A task by channels; its sums lie in `sums` between the chunks of positions."""
     task = tasks[i]
     b0, b1, lo, hi, part = task[0], task[1], task[2], task[3], task[4]
@@ -87,7 +96,7 @@ def run_taps(i, x, src, pads, y, packed, xo, yo, table, tasks, chunks, blocks, s
         if strides[8] > 0 and bases[HELD] != n:
             for i in range(max(T // strides[2], 1)):
                 for plane in range(pads[11]):
-                    pad_planes(x, src[i * strides[9]:], pads, L, (n + i) * pads[11] + plane, 1, 0)
+                    invoke(pack, (x, src[i * strides[9]:], pads, L, (n + i) * pads[11] + plane, 1, 0))
             bases[HELD] = n
         for b in range(b0, b1):
             o, valid, width, size = blocks[b, 1], blocks[b, 2], blocks[b, 3], blocks[b, 4]
@@ -101,8 +110,8 @@ def run_taps(i, x, src, pads, y, packed, xo, yo, table, tasks, chunks, blocks, s
                 tap_tile(size, src, bases, xo, o0, T, packed, 0, sums, to + first * each)
 
 
-@njit
-def run_dots(i, x, src, pads, y, packed, xo, yo, table, tasks, chunks, blocks, strides, keep, L, bases, sums):
+@njit(inner=True)
+def run_dots(i, pack, x, src, pads, y, packed, xo, yo, table, tasks, chunks, blocks, strides, keep, L, bases, sums):
     """A task by rows or images; its sums, vectors still, lie in `sums` between the chunks of positions."""
     task, at, rows = tasks[i], bases[BASES:], y
     if strides[6] > 1:
@@ -125,42 +134,42 @@ def run_dots(i, x, src, pads, y, packed, xo, yo, table, tasks, chunks, blocks, s
                          to + first * each)
 
 
-@njit
-def gather(i, sums, blocks, pieces, table, strides, L, all_turned, w):
-    """The sums of some groups of taps of a block of channels, slice by slice, to rows of w."""
-    block, lo, hi, turned = blocks[pieces[i, 0]], pieces[i, 1], pieces[i, 2], all_turned[i]
-    start, o0, valid, width, tile, each = block[0], block[1], block[2], block[3], block[4], block[6]
-    row, slices, taps = strides[3], strides[4], strides[5]
-    last = hi
-    if tile >= DOT:
-        last = lo + (hi - lo + DOT_P[tile - DOT] - 1) // DOT_P[tile - DOT] * DOT_P[tile - DOT]
-    total = sums[start + lo * each:start + last * each]
+@njit(inner=True)
+def add_slices(sums, block, lo, hi, strides):
+    """Groups of taps lo to hi of a block of channels: the slices are added up in order, where the first one lies."""
+    start, each, slices, taps = block[0], block[6], strides[4], strides[5]
+    total = sums[start + lo * each:start + hi * each]
     for s in range(1, slices):
-        part = sums[start + (s * taps + lo) * each:start + (s * taps + last) * each]
+        part = sums[start + (s * taps + lo) * each:start + (s * taps + hi) * each]
         for j in range(total.size):
             total[j] += part[j]
-    if tile >= DOT:
-        gather_lanes(total, block, lo, hi, table, row, L, turned, w)
-        return
-    G = CHANNEL_G[tile]
+    return total
+
+
+@njit(inner=True)
+def gather_taps(sums, block, lo, hi, table, strides, L, turned, w):
+    """The sums of some groups of taps of a block of channels to rows of w."""
+    o0, valid, width, row, G = block[1], block[2], block[3], strides[3], CHANNEL_G[block[4]]
+    total = add_slices(sums, block, lo, hi, strides)
     if table.shape[0] * G == row:  # (taps, channels) turned over, L by L
         for t in range(lo * G, hi * G, L):
             for o in range(0, valid, L):
                 many = min(L, hi * G - t)
-                turn(sums, start + t * width + o, width, many, turned, 0, L)
+                turn(total, (t - lo * G) * width + o, width, many, turned, 0, L)
                 for j in range(min(L, valid - o)):
                     copy(turned, j * L, w, (o0 + o + j) * row + t, many)
         return
     for g in range(lo, hi):
         for j in range(G):
             for o in range(valid):
-                w[(o0 + o) * row + table[g, 1] + j] = sums[start + (g * G + j) * width + o]
+                w[(o0 + o) * row + table[g, 1] + j] = total[((g - lo) * G + j) * width + o]
 
 
-@njit
-def gather_lanes(total, block, lo, hi, table, row, L, turned, w):
+@njit(inner=True)
+def gather_lanes(sums, block, lo, hi, table, strides, L, turned, w):
     """The same by rows, (tiles, channels, taps of a tile, lanes): L sums are turned over, and their lanes added up abreast."""
-    o0, valid, K, P = block[1], block[2], block[3], DOT_P[block[4] - DOT]
+    o0, valid, K, P, row = block[1], block[2], block[3], DOT_P[block[4] - DOT], strides[3]
+    total = add_slices(sums, block, lo, lo + (hi - lo + P - 1) // P * P, strides)
     for first in range(lo, hi, P):
         at = (first - lo) * K * L
         for i in range(0, K * P, L):

@@ -30,7 +30,7 @@ from ..emit import lanes
 from ..geometry import floats_only
 from ..invoke import address
 from ..scratch import scratch
-from .winograd_loops import convolve, multiply, share, spread, weigh
+from .winograd_loops import add_up, convolve, finish, multiply, spread, weigh
 from .winograd_tiles import PRODUCTS, ROWS, SIZES
 
 # The rounding of a sum is some eps times what its parts grow to on the way. By the matrices a part may grow 11-fold along an
@@ -207,10 +207,10 @@ def _convolve(x: np.ndarray, w: np.ndarray, plan: Plan, shape: tuple[int, ...], 
     offs = np.arange(plan.Ci) // L * plan.v_depth + np.arange(plan.Ci) % L
     own, rest = (sums[0], lines[0]), (offs, b, int(relu), L, y)
     calls = np.empty(4, np.int64)
-    calls[:] = (address(share, dtype, 0, 0, workers, calls, plan, x, w, u, v, sums, lines, *rest),
-                address(weigh, dtype, 0, plan, w, u, 0, lines[0], L),
+    calls[:] = (address(weigh, dtype, 0, plan, w, u, 0, lines[0], L),
                 address(spread, dtype, 0, 0, plan, x, v, 0, lines[0], L),
-                address(multiply, dtype, 0, 0, plan, v, 0, u, 0, *own, *rest))
+                address(multiply, dtype, 0, 0, calls, plan, v, 0, u, 0, *own, *rest),
+                address(add_up if plan.adds else finish, dtype, 0, 0, 0, plan, *own, *rest[1:]))
     convolve(calls, plan, workers, x, w, u, v, sums, lines, offs, b, int(relu), L, y)
     return dst
 

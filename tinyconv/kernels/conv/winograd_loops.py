@@ -11,25 +11,23 @@ made whole by one thread, in an order that the shape alone decides.
 from __future__ import annotations
 
 import numpy as np
-from numba import prange
 
-from ..invoke import invoke
+from ..invoke import each, invoke
 from ..jit import njit
 from ..tile import copy, turn
 from .winograd_tiles import add_transform, data_transform, gradient_transform, product_tile, result_transform, weight_transform
 
 
-@njit(parallel=True)
+@njit(nogil=True)
 def convolve(calls, p, workers, x, w, u, v, sums, lines, offs, bias, relu, L, y):
-    """y by two steps of `share` (calls[0]), each by all threads. One parallel loop: every one takes long to compile."""
+    """y by two steps of `share`, each by all threads."""
     for step in range(2):
-        for t in prange(workers):
-            invoke(calls[0], (step, int(t), workers, calls, p, x, w, u, v, sums, lines, offs, bias, relu, L, y))
+        each(workers, share, (step, workers, calls, p, x, w, u, v, sums, lines, offs, bias, relu, L, y))
 
 
-@njit
-def share(step, t, workers, calls, p, x, w, u, v, sums, lines, offs, bias, relu, L, y):
-    """What thread t does of y, by `weigh`, `spread` and `multiply` (calls[1] to [3]); p is the Plan of winograd.py.
+@njit(inner=True)
+def share(t, step, workers, calls, p, x, w, u, v, sums, lines, offs, bias, relu, L, y):
+    """What thread t does of y, by `weigh`, `spread` and `multiply` (calls[0] to [2]); p is the Plan of winograd.py.
 
     With many tiles a thread walks blocks of them, and all weights are transformed before; with few it walks blocks of
     output channels, whose weights it transforms itself, and all tiles are transformed before.
@@ -37,24 +35,24 @@ def share(step, t, workers, calls, p, x, w, u, v, sums, lines, offs, bias, relu,
     blocks, depth, channels, line = p.blocks, p.groups * p.depth, p.groups * p.channel_blocks, lines[t]
     if p.tiles_first and step == 0:
         for i in range(blocks * depth * t // workers, blocks * depth * (t + 1) // workers):
-            invoke(calls[2], (i // depth, i % depth, p, x, v, i // depth * p.v_size, line, L))
+            invoke(calls[1], (i // depth, i % depth, p, x, v, i // depth * p.v_size, line, L))
     elif p.tiles_first:
         for o in range(channels * t // workers, channels * (t + 1) // workers):
-            invoke(calls[1], (o, p, w, u, t * p.u_size, line, L))
+            invoke(calls[0], (o, p, w, u, t * p.u_size, line, L))
             for i in range(blocks):
-                invoke(calls[3], (i, o, p, v, i * p.v_size, u, t * p.u_size, sums[t], line, offs, bias, relu, L, y))
+                invoke(calls[2], (i, o, calls, p, v, i * p.v_size, u, t * p.u_size, sums[t], line, offs, bias, relu, L, y))
     elif step == 0:
         for o in range(channels * t // workers, channels * (t + 1) // workers):
-            invoke(calls[1], (o, p, w, u, o * p.u_size, line, L))
+            invoke(calls[0], (o, p, w, u, o * p.u_size, line, L))
     else:
         for i in range(blocks * t // workers, blocks * (t + 1) // workers):
             for b in range(depth):
-                invoke(calls[2], (i, b, p, x, v, t * p.v_size, line, L))
+                invoke(calls[1], (i, b, p, x, v, t * p.v_size, line, L))
             for o in range(channels):
-                invoke(calls[3], (i, o, p, v, t * p.v_size, u, o * p.u_size, sums[t], line, offs, bias, relu, L, y))
+                invoke(calls[2], (i, o, calls, p, v, t * p.v_size, u, o * p.u_size, sums[t], line, offs, bias, relu, L, y))
 
 
-@njit
+@njit(inner=True)
 def weigh(o, p, w, u, to, line, L):
     """Block o of the weights to U: its taps of L output channels are turned, then transformed."""
     g, block = divmod(o, p.channel_blocks)
@@ -76,13 +74,13 @@ def weigh(o, p, w, u, to, line, L):
             weight_transform(p.size, line, first, step, u, to + (p.R * c + r) * L, p.u_apart)
 
 
-@njit
+@njit(inner=True)
 def first_of(tile, m, d):
     """The first output of a tile, whose m outputs lie d apart: d tiles that begin side by side, then the next d."""
     return tile // d * m * d + tile % d
 
 
-@njit
+@njit(inner=True)
 def spread(i, b, p, x, v, to, line, L):
     """Block i of the tiles, vector b of channels, to V: its lines are turned and padded, then transformed tile by tile.
 
@@ -119,7 +117,7 @@ def spread(i, b, p, x, v, to, line, L):
                 data_transform(p.size, line, at, pitch, p.dw * L, v, f0, p.v_apart)
 
 
-@njit
+@njit(inner=True)
 def load(x, at, step, rows, many, line, to, L):
     """`many` columns of `rows` rows of x to line[to + column*L + row]; columns beyond hold anything, absent rows the last."""
     if at + (rows - 1) * step + L <= x.size:
@@ -130,9 +128,12 @@ def load(x, at, step, rows, many, line, to, L):
             line[to + j * L + r] = x[at + min(r, rows - 1) * step + j]
 
 
-@njit
-def multiply(i, o, p, v, v0, u, u0, sums, line, offs, bias, relu, L, y):
-    """Block i of the tiles times block o of the weights: (tiles, Ci) x (Ci, R*L) at every frequency, then y."""
+@njit(inner=True)
+def multiply(i, o, calls, p, v, v0, u, u0, sums, line, offs, bias, relu, L, y):
+    """Block i of the tiles times block o of the weights: (tiles, Ci) x (Ci, R*L) at every frequency, then y.
+
+    calls[3]: `finish`, or `add_up`.
+    """
     first, last = i * p.rows, min((i + 1) * p.rows, p.N * p.down)
     tiles = (last - first) * p.across
     parts = (tiles + p.most - 1) // p.most  # each fills the registers
@@ -142,13 +143,10 @@ def multiply(i, o, p, v, v0, u, u0, sums, line, offs, bias, relu, L, y):
             t0, t1 = tiles * part // parts, tiles * (part + 1) // parts
             product_tile(p.products + t1 - t0 - 1, v, start + f * p.v_apart + t0 * L, offs, p.Ci, u, u0 + f * p.u_apart,
                          L, p.R * L, sums, f * p.m_apart + t0 * p.R * L)
-    if p.adds:
-        add_up(first, last, o, p, sums, line, bias, relu, L, y)
-    else:
-        finish(first, last, o, p, sums, line, bias, relu, L, y)
+    invoke(calls[3], (first, last, o, p, sums, line, bias, relu, L, y))
 
 
-@njit
+@njit(inner=True)
 def finish(first, last, o, p, sums, line, bias, relu, L, y):
     """The sums of rows first to last of the tiles to y, with bias and relu."""
     g, block = divmod(o, p.channel_blocks)
@@ -165,16 +163,14 @@ def finish(first, last, o, p, sums, line, bias, relu, L, y):
                 result_transform(p.size, sums, s0, p.m_apart, bias, (o * p.R + r) * L, relu, line, left * L,
                                  p.OW * L, p.dw * L, (p.OW - left + p.dw - 1) // p.dw)
             top, plane = first_of(ti, p.m, p.dh), n * p.groups * p.Co + g * p.Co + o0
-            if p.dh == 1:  # its rows are neighbours
-                store(line, min(p.m, p.OH - top) * p.OW, valid, y, (plane * p.OH + top) * p.OW, p.OH * p.OW, p.m * p.OW * L, L)
-                continue
-            for a in range(p.m):
+            together = min(p.m, p.OH - top) if p.dh == 1 else 1  # rows that are neighbours in y
+            for a in range(0, p.m, together):
                 if top + a * p.dh < p.OH:
-                    store(line[a * p.OW * L:], p.OW, valid, y, (plane * p.OH + top + a * p.dh) * p.OW, p.OH * p.OW,
+                    store(line[a * p.OW * L:], together * p.OW, valid, y, (plane * p.OH + top + a * p.dh) * p.OW, p.OH * p.OW,
                           (p.m - a) * p.OW * L, L)
 
 
-@njit
+@njit(inner=True)
 def add_up(first, last, o, p, sums, line, bias, relu, L, x):
     """The sums of whole images, rows first to last of the tiles, to x, with bias and relu: their tiles of n cells overlap.
 
@@ -209,7 +205,7 @@ def add_up(first, last, o, p, sums, line, bias, relu, L, x):
             copy(line, p.m * wide * L, line, 0, lap * wide * L)
 
 
-@njit
+@njit(inner=True)
 def store(line, many, valid, y, to, step, turned, L):
     """`many` neighbours of `valid` channels from line to y[to + channel*step : + many]; line has room for more at `turned`."""
     for j in range(0, many, L):

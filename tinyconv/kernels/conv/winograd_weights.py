@@ -15,11 +15,10 @@ from typing import NamedTuple
 
 import numba
 import numpy as np
-from numba import prange
 
 from ...dims import ConvDims
 from ..emit import lanes
-from ..invoke import address, invoke
+from ..invoke import address, each, invoke
 from ..jit import njit
 from ..scratch import scratch
 from . import winograd
@@ -90,9 +89,8 @@ def conv_weight_grad(x: np.ndarray, y: np.ndarray, dims: ConvDims) -> np.ndarray
     lines, out = lines.reshape(workers, -1), w.reshape(-1)
     offs = np.arange(p.rows * p.across) * L
     steps = 3 if q.segments > 1 else 2 * p.blocks + 1
-    calls = np.empty(5, np.int64)
-    calls[:] = (address(share, dtype, 0, steps, 0, workers, calls, p, over_y, q, x, y, v, z, sums, lines, offs, L, out),
-                address(spread, dtype, 0, 0, p, x, v, 0, lines[0], L),
+    calls = np.empty(4, np.int64)
+    calls[:] = (address(spread, dtype, 0, 0, p, x, v, 0, lines[0], L),
                 address(combine, dtype, 0, 0, 0, p, q, v, 0, z, 0, offs, sums, 0, L),
                 address(join, dtype, 0, 0, q, sums),
                 address(finish_weights, dtype, 0, p, q, sums, lines[0], out, L))
@@ -113,17 +111,16 @@ def scratch_bytes(dims: ConvDims, dtype: np.dtype) -> int:
     return sum(_buffers(*plan_of(dims, L), L, workers).values()) * dtype.itemsize
 
 
-@njit(parallel=True)
+@njit(nogil=True)
 def reduce_tiles(calls, p, over_y, q, steps, workers, x, y, v, z, sums, lines, offs, L, w):
-    """w by so many steps of `share` (calls[0]), each by all threads."""
+    """w by so many steps of `share`, each by all threads."""
     for step in range(steps):
-        for t in prange(workers):
-            invoke(calls[0], (step, steps, int(t), workers, calls, p, over_y, q, x, y, v, z, sums, lines, offs, L, w))
+        each(workers, share, (step, steps, workers, calls, p, over_y, q, x, y, v, z, sums, lines, offs, L, w))
 
 
-@njit
-def share(step, steps, t, workers, calls, p, over_y, q, x, y, v, z, sums, lines, offs, L, w):
-    """What thread t does of w, by `spread`, `combine`, `join`, `finish_weights` (calls[1] to [4]).
+@njit(inner=True)
+def share(t, step, steps, workers, calls, p, over_y, q, x, y, v, z, sums, lines, offs, L, w):
+    """What thread t does of w, by `spread`, `combine`, `join`, `finish_weights` (calls[0] to [3]).
 
     With few channels a thread walks segments of the blocks, whose sums meet in step 1; with many, the threads share a block:
     an even step transforms it, an odd one adds it to the sums. The last step is the transform to w.
@@ -132,31 +129,31 @@ def share(step, steps, t, workers, calls, p, over_y, q, x, y, v, z, sums, lines,
     units, tasks, ends = columns + p.R * channels, channels * q.chunks * PARTS, channels * q.chunks * p.R
     if step == steps - 1:
         for j in range(ends * t // workers, ends * (t + 1) // workers):
-            invoke(calls[4], (j, p, q, sums, line, w, L))
+            invoke(calls[3], (j, p, q, sums, line, w, L))
     elif q.segments > 1 and step == 0:
         for s in range(q.segments * t // workers, q.segments * (t + 1) // workers):
             start = p.blocks * s // q.segments
             for i in range(start, p.blocks * (s + 1) // q.segments):
                 for b in range(columns):
-                    invoke(calls[1], (i, b, p, x, v, t * p.v_size, line, L))
+                    invoke(calls[0], (i, b, p, x, v, t * p.v_size, line, L))
                 for b in range(p.R * channels):
-                    invoke(calls[1], (i, b, over_y, y, z, t * over_y.v_size, line, L))
+                    invoke(calls[0], (i, b, over_y, y, z, t * over_y.v_size, line, L))
                 for j in range(tasks):
-                    invoke(calls[2], (i, start, j, p, q, v, t * p.v_size, z, t * over_y.v_size, offs, sums, s * q.s_size, L))
+                    invoke(calls[1], (i, start, j, p, q, v, t * p.v_size, z, t * over_y.v_size, offs, sums, s * q.s_size, L))
     elif q.segments > 1:
-        invoke(calls[3], (q.s_size * t // workers, q.s_size * (t + 1) // workers, q, sums))
+        invoke(calls[2], (q.s_size * t // workers, q.s_size * (t + 1) // workers, q, sums))
     elif step % 2 == 0:
         for b in range(units * t // workers, units * (t + 1) // workers):
             if b < columns:
-                invoke(calls[1], (step // 2, b, p, x, v, 0, line, L))
+                invoke(calls[0], (step // 2, b, p, x, v, 0, line, L))
             else:
-                invoke(calls[1], (step // 2, b - columns, over_y, y, z, 0, line, L))
+                invoke(calls[0], (step // 2, b - columns, over_y, y, z, 0, line, L))
     else:
         for j in range(tasks * t // workers, tasks * (t + 1) // workers):
-            invoke(calls[2], (step // 2, 0, j, p, q, v, 0, z, 0, offs, sums, 0, L))
+            invoke(calls[1], (step // 2, 0, j, p, q, v, 0, z, 0, offs, sums, 0, L))
 
 
-@njit
+@njit(inner=True)
 def combine(i, start, j, p, q, v, v0, z, z0, offs, sums, s0, L):
     """Task j adds block i of the tiles to the sums of a chunk of input channels and a block of output channels, (C, R*L).
 
@@ -181,7 +178,7 @@ def combine(i, start, j, p, q, v, v0, z, z0, offs, sums, s0, L):
                                  to + ((c - first) * L + c0) * p.R * L)
 
 
-@njit
+@njit(inner=True)
 def join(first, last, q, sums):
     """Numbers first to last of the sums of every segment, added to those of segment 0 in the order of segments."""
     for s in range(1, q.segments):
@@ -189,7 +186,7 @@ def join(first, last, q, sums):
             sums[np.uintp(i)] += sums[np.uintp(s * q.s_size + i)]
 
 
-@njit
+@njit(inner=True)
 def finish_weights(j, p, q, sums, line, w, L):
     """The sums of a chunk of input channels and L output channels to w: their taps, then turned."""
     rest, r = divmod(j, p.R)

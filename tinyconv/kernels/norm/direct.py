@@ -9,10 +9,10 @@ With L = 1 (layer norm) weights change from value to value, otherwise they are c
 from __future__ import annotations
 
 import numpy as np
-from numba import prange
 
 from ...dims import NormDims
 from ..geometry import plain
+from ..invoke import each
 from ..jit import njit
 
 u = np.uintp  # an unsigned index spares the test for Python's negative ones
@@ -55,30 +55,33 @@ def _rows(dims: NormDims) -> int:
     return -(-dims.S // ROWS) if dims.P == 1 else 1
 
 
-@njit(parallel=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def _norm(x, w, b, y, mean, var, eps, given, floor, N, S, K, L, P):
+    each(S, _norm_one, (x, w, b, y, mean, var, eps, given, floor, N, S, K, L, P))
+
+
+@njit(inner=True, error_model="numpy")
+def _norm_one(s, x, w, b, y, mean, var, eps, given, floor, N, S, K, L, P):
     M = K * L
-    for stat in prange(S):
-        s = np.int64(stat)
-        if not given:
-            mean[s], var[s] = _moments(x, s, N, S, M)
-        m, r = mean[s], x.dtype.type(1.0 / np.sqrt(var[s] + eps))
-        weights = s % P * K
-        for n in range(N):
-            at = (n * S + s) * M
-            if L == 1:
-                for k in range(K):
-                    v = (x[u(at + k)] - m) * r * w[weights + k] + b[weights + k]
-                    y[u(at + k)] = floor if v < floor else v
-            else:
-                for k in range(K):
-                    a, c = r * w[weights + k], b[weights + k]
-                    for i in range(at + k * L, at + k * L + L):
-                        v = (x[u(i)] - m) * a + c
-                        y[u(i)] = floor if v < floor else v
+    if not given:
+        mean[s], var[s] = _moments(x, s, N, S, M)
+    m, r = mean[s], x.dtype.type(1.0 / np.sqrt(var[s] + eps))
+    weights = s % P * K
+    for n in range(N):
+        at = (n * S + s) * M
+        if L == 1:
+            for k in range(K):
+                v = (x[u(at + k)] - m) * r * w[weights + k] + b[weights + k]
+                y[u(at + k)] = floor if v < floor else v
+        else:
+            for k in range(K):
+                a, c = r * w[weights + k], b[weights + k]
+                for i in range(at + k * L, at + k * L + L):
+                    v = (x[u(i)] - m) * a + c
+                    y[u(i)] = floor if v < floor else v
 
 
-@njit(error_model="numpy")
+@njit(inner=True, error_model="numpy")
 def _moments(x, s, N, S, M):
     """Mean and biased variance of the N runs of M values that belong to s, in two walks, the second one in cache.
 
@@ -106,24 +109,27 @@ def _moments(x, s, N, S, M):
     return mean, max(squares / (N * M) - away * away, 0.0)
 
 
-@njit(parallel=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def _norm_grad(g, x, w, dx, mean, var, parts, rows, eps, fixed, whole, mask, N, S, K, L, P):
-    for part in prange(parts.shape[1]):
-        block = np.int64(part)
-        for s in range(block * rows, min(S, block * rows + rows)):
-            m, r = mean[s], 1.0 / np.sqrt(var[s] + eps)
-            if mask.size:
-                _let_through(whole, mask, dx, s, N, S, K * L)
-            if L == 1:
-                gh, ghx = _row_sums(g, x, w, parts, block, s, m, r, N, S, K, P)
-            else:
-                gh, ghx = _run_sums(g, x, w, parts, block, s, m, r, N, S, K, L, P)
-            count = N * K * L
-            gh, ghx = (0.0, 0.0) if fixed else (gh / count, ghx / count)
-            _fill_dx(g, x, w, dx, s, m, r, gh, ghx, N, S, K, L, P)
+    each(parts.shape[1], _norm_grad_block, (g, x, w, dx, mean, var, parts, rows, eps, fixed, whole, mask, N, S, K, L, P))
 
 
-@njit
+@njit(inner=True, error_model="numpy")
+def _norm_grad_block(block, g, x, w, dx, mean, var, parts, rows, eps, fixed, whole, mask, N, S, K, L, P):
+    for s in range(block * rows, min(S, block * rows + rows)):
+        m, r = mean[s], 1.0 / np.sqrt(var[s] + eps)
+        if mask.size:
+            _let_through(whole, mask, dx, s, N, S, K * L)
+        if L == 1:
+            gh, ghx = _row_sums(g, x, w, parts, block, s, m, r, N, S, K, P)
+        else:
+            gh, ghx = _run_sums(g, x, w, parts, block, s, m, r, N, S, K, L, P)
+        count = N * K * L
+        gh, ghx = (0.0, 0.0) if fixed else (gh / count, ghx / count)
+        _fill_dx(g, x, w, dx, s, m, r, gh, ghx, N, S, K, L, P)
+
+
+@njit(inner=True)
 def _let_through(g, y, dx, s, N, S, M):
     """dx = g where y > 0, else 0, over s."""
     for n in range(N):
@@ -132,7 +138,7 @@ def _let_through(g, y, dx, s, N, S, M):
             dx[u(i)] = g[u(i)] if y[u(i)] > 0 else g.dtype.type(0)
 
 
-@njit(error_model="numpy")
+@njit(inner=True, error_model="numpy")
 def _row_sums(g, x, w, parts, block, s, m, r, N, S, K, P):
     """Sums of h = g w and of h xhat over s, and for each k those of g xhat and g, added to the block's parts."""
     gh, ghx, weights = 0.0, 0.0, s % P * K
@@ -148,7 +154,7 @@ def _row_sums(g, x, w, parts, block, s, m, r, N, S, K, P):
     return gh, ghx
 
 
-@njit(error_model="numpy")
+@njit(inner=True, error_model="numpy")
 def _run_sums(g, x, w, parts, block, s, m, r, N, S, K, L, P):
     """The same, for weights that are constant along each run of L."""
     one, gh, ghx, weights = x.dtype.type, 0.0, 0.0, s % P * K
@@ -170,7 +176,7 @@ def _run_sums(g, x, w, parts, block, s, m, r, N, S, K, L, P):
     return gh, ghx
 
 
-@njit(error_model="numpy")
+@njit(inner=True, error_model="numpy")
 def _fill_dx(g, x, w, dx, s, m, r, gh, ghx, N, S, K, L, P):
     """dx = r (g w - gh - xhat ghx), with xhat = (x - m) r."""
     one = x.dtype.type

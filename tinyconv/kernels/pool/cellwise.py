@@ -87,7 +87,7 @@ def _even(g, x, y, out, lists, source, target, cells, steps, scatter):
                 _share(g1, x1, y1[o], out1, where, n, o, scatter)
 
 
-@njit
+@njit(inner=True)
 def _positions(where, o, source, target, cells, steps):
     """Write the flat positions of window o's cells, in row-major order, into `where`; their number is returned."""
     _, H, W = source
@@ -103,7 +103,7 @@ def _positions(where, o, source, target, cells, steps):
     return n
 
 
-@njit
+@njit(inner=True)
 def _median(x, where, n):
     """Position of the lower median; of the first NaN if there is one."""
     for j in range(n):
@@ -118,7 +118,7 @@ def _median(x, where, n):
     return where[(n - 1) // 2]
 
 
-@njit
+@njit(inner=True)
 def _draw(x, where, n, u):
     """Position of the first cell at which the running sum of max(x, 0) exceeds u times the total, or the largest."""
     total, top = 0.0, where[0]
@@ -137,7 +137,7 @@ def _draw(x, where, n, u):
     return top
 
 
-@njit(error_model="numpy")
+@njit(inner=True, error_model="numpy")
 def _share(g, x, top, out, where, n, o, scatter):
     """One window of the even gather (g over cells, out[o]) or scatter (g[o], out over cells)."""
     ties = 0
@@ -156,7 +156,7 @@ def _share(g, x, top, out, where, n, o, scatter):
         out[u64(o)] = s / g.dtype.type(ties)
 
 
-@njit(forceinline=True)
+@njit(inner=True)
 def _tied(v, top):
     return (v == top) | ((v != v) & (top != top))
 

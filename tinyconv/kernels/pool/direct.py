@@ -15,11 +15,11 @@ from math import prod
 
 import numba
 import numpy as np
-from numba import prange
 
 from ...dims import AnyPool, PoolDims
 from ..emit import lanes
 from ..geometry import floats_only
+from ..invoke import each
 from ..jit import njit
 from . import windows
 from .tile import APART, BESIDE, BESIDE2, PAIRS, max_tile
@@ -70,27 +70,25 @@ def refuse_max(dims: AnyPool, dtype: np.dtype) -> str:
     return floats_only(dims, dtype) or ("it counts with 32 bits, not 2^31 cells" if prod(dims.input) >= 2**31 else "")
 
 
-@njit(parallel=True)
+@njit(nogil=True)
 def _max_pool(x, y, at, source, target, cells, steps, across, L, floor):
     rows = y.size // max(target[2], 1)
-    tasks = (rows + ROWS - 1) // ROWS
-    for task in prange(tasks):
-        t = np.int64(task)
-        _max_rows(t * ROWS, min(t * ROWS + ROWS, rows), x, y, at, source, target, cells, steps, across, L, floor)
+    each((rows + ROWS - 1) // ROWS, _max_rows, (rows, x, y, at, source, target, cells, steps, across, L, floor))
 
 
-@njit
-def _max_rows(begin, end, x, y, at, source, target, cells, steps, across, L, floor):
-    """Rows begin to end of y, counted over planes and depths."""
+@njit(inner=True)
+def _max_rows(t, rows, x, y, at, source, target, cells, steps, across, L, floor):
+    """Task t: ROWS rows of y, counted over planes and depths."""
     D, H, W = source
     OD, OH, OW = target
     start, kind, taps = across
+    begin, end = t * ROWS, min(t * ROWS + ROWS, rows)
     plane, od, oh = begin // (OD * OH), begin // OH % OD, begin % OH  # counted on below: a division costs as much as a vector
     for row in range(begin, end):
         first = (cells[0, od] * H + cells[2, oh]) * W
-        depths, rows = (cells[1, od], steps[0] * H * W), (cells[3, oh], steps[1] * W)
+        depths, heights = (cells[1, od], steps[0] * H * W), (cells[3, oh], steps[1] * W)
         for o in range(0, OW, L):
-            max_tile(x, plane * D * H * W, depths, rows, first, (taps, steps[2], start), W, kind, cells, o, OW - o, y, at,
+            max_tile(x, plane * D * H * W, depths, heights, first, (taps, steps[2], start), W, kind, cells, o, OW - o, y, at,
                      row * OW + o, floor)
         oh += 1
         if oh == OH:
@@ -99,27 +97,39 @@ def _max_rows(begin, end, x, y, at, source, target, cells, steps, across, L, flo
                 od, plane = 0, plane + 1
 
 
-@njit(parallel=True)
+@njit(nogil=True)
 def _gather(x, at, y):
-    for plane in prange(x.shape[0]):
-        for o in range(at.shape[1]):
-            y[plane, o] = x[plane, u(at[plane, o])]
+    each(x.shape[0], _gather_plane, (x, at, y))
 
 
-@njit(parallel=True)
+@njit(inner=True)
+def _gather_plane(plane, x, at, y):
+    for o in range(at.shape[1]):
+        y[u(plane), u(o)] = x[u(plane), u(at[u(plane), u(o)])]
+
+
+@njit(nogil=True)
 def _scatter(y, at, x):
-    for plane in prange(x.shape[0]):
-        x[plane, :] = 0
-        for o in range(at.shape[1]):
-            x[plane, u(at[plane, o])] += y[plane, o]
+    each(x.shape[0], _scatter_plane, (y, at, x))
 
 
-@njit(parallel=True)
+@njit(inner=True)
+def _scatter_plane(plane, y, at, x):
+    x[plane, :] = 0
+    for o in range(at.shape[1]):
+        x[u(plane), u(at[u(plane), u(o)])] += y[u(plane), u(o)]
+
+
+@njit(nogil=True)
 def _scatter_where(y, where, at, x):
-    for plane in prange(x.shape[0]):
-        x[plane, :] = 0
-        for o in range(at.shape[1]):
-            x[plane, u(at[plane, o])] += y[plane, o] if where[plane, o] > 0 else y.dtype.type(0)
+    each(x.shape[0], _scatter_plane_where, (y, where, at, x))
+
+
+@njit(inner=True)
+def _scatter_plane_where(plane, y, where, at, x):
+    x[plane, :] = 0
+    for o in range(at.shape[1]):
+        x[u(plane), u(at[u(plane), u(o)])] += y[u(plane), u(o)] if where[u(plane), u(o)] > 0 else y.dtype.type(0)
 
 
 @lru_cache(maxsize=1024)

@@ -86,7 +86,7 @@ def _avg_pool(x, y, row, total, divisors, source, target, cells, steps, run, adj
                   source, target, cells, steps, run, adjoint)
 
 
-@njit(error_model="numpy")
+@njit(inner=True, error_model="numpy")
 def _avg_rows(begin, end, x, y, row, total, divisors, source, target, cells, steps, run, adjoint):
     """Rows begin to end of y: row (W,) sums the rows of x under it, total (OW,) the windows of that row."""
     D, H, W = source
@@ -124,7 +124,7 @@ def _lp_pool(x, y, row, total, source, target, cells, steps, run, p):
         _lp_rows(rows * t // T, rows * (t + 1) // T, x, y, row[t], total[t], source, target, cells, steps, run, p)
 
 
-@njit(error_model="numpy")
+@njit(inner=True, error_model="numpy")
 def _lp_rows(begin, end, x, y, row, total, source, target, cells, steps, run, p):
     D, H, W = source
     OD, OH, OW = target
@@ -156,7 +156,7 @@ def _lp_pool_grad(x, y, g, out, row, total, source, target, cells, steps, run, p
                       source, target, cells, steps, run, p)
 
 
-@njit(error_model="numpy")
+@njit(inner=True, error_model="numpy")
 def _lp_grad_rows(begin, end, x, y, g, out, row, total, source, target, cells, steps, run, p):
     D, H, W = source  # of y and g, for here the windows are those that hold a cell of x
     OD, OH, OW = target
@@ -176,7 +176,7 @@ def _lp_grad_rows(begin, end, x, y, g, out, row, total, source, target, cells, s
             out[u(here * OW + o)] = (v if p == 2 else np.sign(v) * _power(abs(v), p - 1)) * total[o]
 
 
-@njit
+@njit(inner=True)
 def _sum_along(row, total, n, cells, step, run):
     """total[o] = sum of the cells of window o of one row: the stretch that repeats by loops, the rest by the table."""
     begin, end, period, advance = run
@@ -206,7 +206,7 @@ def _sum_along(row, total, n, cells, step, run):
                     total[u(o + q * period)] += row[u(i + q * advance + j * step)]
 
 
-@njit(forceinline=True)
+@njit(inner=True)
 def _power(a, p):
     """a^p for whole p by products."""
     product = 1.0
@@ -215,7 +215,7 @@ def _power(a, p):
     return product
 
 
-@njit(forceinline=True)
+@njit(inner=True)
 def _sum_taps(row, i, total, begin, end, advance, k):
     """Windows of k neighbouring cells, `advance` apart; literals at the call, so that the taps unroll."""
     for q in range(end - begin):
@@ -225,7 +225,7 @@ def _sum_taps(row, i, total, begin, end, advance, k):
         total[u(begin + q)] = s
 
 
-@njit
+@njit(inner=True)
 def _sum_pairs(row, i, j, k, l, total, begin, end):
     """Windows that take turns, k cells from i on and l cells from j on: with a stride of 2, those that hold a cell of x.
 
@@ -240,7 +240,7 @@ def _sum_pairs(row, i, j, k, l, total, begin, end):
         total[u(begin + 2 * q + 1)] = second
 
 
-@njit(forceinline=True)
+@njit(inner=True)
 def _window_sum(row, first, count, step):
     s = row.dtype.type(0)
     for i in range(first, first + count * step, step):

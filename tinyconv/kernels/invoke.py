@@ -77,7 +77,7 @@ def _each(typingctx, count, body, args):
         work = ir.Function(b.module, kind, b.module.get_unique_name("work"))
         work.linkage = "internal"
         inner = ir.IRBuilder(work.append_basic_block())
-        pointers, dims, steps, data = work.args
+        pointers, dims, _, data = work.args
         total, parts, *given = cgutils.unpack_tuple(inner, inner.load(inner.bitcast(data, job.type)))
         part = inner.sub(inner.ptrtoint(inner.load(pointers), I64), inner.ptrtoint(data, I64))
         first, last = (inner.sdiv(inner.mul(total, k), parts) for k in (part, inner.add(part, inner.load(dims))))
@@ -114,6 +114,6 @@ def _one_by_one(count: int, body: Callable, args: tuple) -> None:
         body(t, *args)
 
 
-# body(t, *args) for every t < count: call it from a function with nogil=True. The body is jitted (inner=True), returns nothing
-# and raises nothing; a thread takes neighbouring t
+# each(count, body, args), for compiled code to call: body(t, *args) for every t < count, neighbours by one thread. The body is
+# jitted (inner=True), returns nothing and raises nothing
 each: Any = _one_by_one if numba.config.DISABLE_JIT else _each  # type: ignore[attr-defined]

@@ -33,21 +33,23 @@ if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "100000")
 
 
-def njit(fn: Callable | None = None, *, parallel: bool = False, fastmath: set[str] | bool = FASTMATH, inner: bool = False,
-         **options: Any) -> Any:
-    """`numba.njit` with the house's flags and its cache; `@njit`, `@njit(parallel=True)`, or `@njit(inner=True)`.
+def njit(fn: Callable | None = None, *, inner: bool = False, **options: Any) -> Any:
+    """`numba.njit` with the house's flags and its cache; `@njit`, or `@njit(inner=True)`.
 
     inner: compiled code alone calls it, or invoke.py by its address. It gets no entry for Python, which takes every argument
-    apart and so is often longer to compile than the function; a call from Python would crash.
+    apart and is often longer to compile than the function: a call from Python would crash. And it is inlined: else a caller
+    that was just compiled would call it as it was compiled alone, one from the cache a copy that was optimised once more,
+    and sums would differ in their last bits from one process to the next.
     """
     if fn is None:
-        return lambda f: njit(f, parallel=parallel, fastmath=fastmath, inner=inner, **options)
-    options |= {"no_cpython_wrapper": inner, "no_cfunc_wrapper": True, "forceinline": inner}
+        return lambda f: njit(f, inner=inner, **options)
+    options = {"fastmath": FASTMATH, "nogil": True, "no_cfunc_wrapper": True, "no_cpython_wrapper": inner, "forceinline": inner,
+               **options}
     if FOLDER is None:
-        return numba.njit(parallel=parallel, fastmath=fastmath, **options)(fn)
+        return numba.njit(**options)(fn)
     before, config.CACHE_DIR = config.CACHE_DIR, str(FOLDER)  # read once, where the function is decorated
     try:
-        return numba.njit(parallel=parallel, fastmath=fastmath, cache=True, **options)(fn)
+        return numba.njit(cache=True, **options)(fn)
     finally:
         config.CACHE_DIR = before
 

@@ -13,13 +13,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import prange
 
 from ..blas import matmul
 from ..dims import ConvDims, conv_dims
 from ..registry import Kernel, register
 from . import gpu
 from .geometry import floats_only
+from .invoke import each
 from .jit import njit
 
 u = np.uintp  # an unsigned index spares the test for Python's negative ones, which keeps a loop out of vectors
@@ -100,67 +100,79 @@ def thin_weight_grad(x: np.ndarray, y: np.ndarray, dims: tuple[int, int, int]) -
     return w
 
 
-@njit(parallel=True)
+@njit
 def _dot_rows(x, w, b, y, floor):
+    each((w.shape[0] + ROWS - 1) // ROWS, _dot_some_rows, (x, w, b, y, floor))
+
+
+@njit(inner=True)
+def _dot_some_rows(task, x, w, b, y, floor):
     N, I = x.shape
-    for task in prange((w.shape[0] + ROWS - 1) // ROWS):
-        first = np.int64(task) * ROWS
-        for o in range(first, min(first + ROWS, w.shape[0])):
-            for n0 in range(0, N, FIVE):
-                # beyond the last image the last one again
-                n1, n2, n3, n4 = min(n0 + 1, N - 1), min(n0 + 2, N - 1), min(n0 + 3, N - 1), min(n0 + 4, N - 1)
-                s0 = s1 = s2 = s3 = s4 = x.dtype.type(0)
-                for i in range(I):
-                    v = w[u(o), u(i)]
-                    s0 += x[u(n0), u(i)] * v
-                    s1 += x[u(n1), u(i)] * v
-                    s2 += x[u(n2), u(i)] * v
-                    s3 += x[u(n3), u(i)] * v
-                    s4 += x[u(n4), u(i)] * v
-                for n, s in ((n0, s0), (n1, s1), (n2, s2), (n3, s3), (n4, s4)):
-                    s += b[o]
-                    y[n, o] = floor if s < floor else s
-
-
-@njit(parallel=True)
-def _mix_columns(y, w, x):
-    N, O = y.shape
-    for task in prange((x.shape[1] + COLUMNS - 1) // COLUMNS):
-        first = np.int64(task) * COLUMNS
-        last, rest = min(first + COLUMNS, x.shape[1]), O - O % 8
-        x[:, first:last] = 0
-        for o in range(0, rest, 8):
-            for n in range(N):
-                a, b, c, d = y[n, o], y[n, o + 1], y[n, o + 2], y[n, o + 3]
-                e, f, g, h = y[n, o + 4], y[n, o + 5], y[n, o + 6], y[n, o + 7]
-                for i in range(first, last):
-                    x[u(n), u(i)] += (a * w[u(o), u(i)] + b * w[u(o + 1), u(i)] + c * w[u(o + 2), u(i)]
-                                      + d * w[u(o + 3), u(i)] + e * w[u(o + 4), u(i)] + f * w[u(o + 5), u(i)]
-                                      + g * w[u(o + 6), u(i)] + h * w[u(o + 7), u(i)])
-        for o in range(rest, O):
-            for n in range(N):
-                a = y[n, o]
-                for i in range(first, last):
-                    x[u(n), u(i)] += a * w[u(o), u(i)]
-
-
-@njit(parallel=True)
-def _sum_images(x, y, w):
-    N, I = x.shape
-    for task in prange((w.shape[0] + ROWS - 1) // ROWS):
-        first, rest = np.int64(task) * ROWS, N - N % FIVE
-        for o in range(first, min(first + ROWS, w.shape[0])):
+    first = task * ROWS
+    for o in range(first, min(first + ROWS, w.shape[0])):
+        for n0 in range(0, N, FIVE):
+            # beyond the last image the last one again
+            n1, n2, n3, n4 = min(n0 + 1, N - 1), min(n0 + 2, N - 1), min(n0 + 3, N - 1), min(n0 + 4, N - 1)
+            s0 = s1 = s2 = s3 = s4 = x.dtype.type(0)
             for i in range(I):
-                w[u(o), u(i)] = 0
-            for n in range(0, rest, FIVE):
-                a, b, c, d, e = y[n, o], y[n + 1, o], y[n + 2, o], y[n + 3, o], y[n + 4, o]
-                for i in range(I):
-                    w[u(o), u(i)] += (a * x[u(n), u(i)] + b * x[u(n + 1), u(i)] + c * x[u(n + 2), u(i)]
-                                      + d * x[u(n + 3), u(i)] + e * x[u(n + 4), u(i)])
-            for n in range(rest, N):
-                a = y[n, o]
-                for i in range(I):
-                    w[u(o), u(i)] += a * x[u(n), u(i)]
+                v = w[u(o), u(i)]
+                s0 += x[u(n0), u(i)] * v
+                s1 += x[u(n1), u(i)] * v
+                s2 += x[u(n2), u(i)] * v
+                s3 += x[u(n3), u(i)] * v
+                s4 += x[u(n4), u(i)] * v
+            for n, s in ((n0, s0), (n1, s1), (n2, s2), (n3, s3), (n4, s4)):
+                s += b[o]
+                y[n, o] = floor if s < floor else s
+
+
+@njit
+def _mix_columns(y, w, x):
+    each((x.shape[1] + COLUMNS - 1) // COLUMNS, _mix_some_columns, (y, w, x))
+
+
+@njit(inner=True)
+def _mix_some_columns(task, y, w, x):
+    N, O = y.shape
+    first = task * COLUMNS
+    last, rest = min(first + COLUMNS, x.shape[1]), O - O % 8
+    x[:, first:last] = 0
+    for o in range(0, rest, 8):
+        for n in range(N):
+            a, b, c, d = y[n, o], y[n, o + 1], y[n, o + 2], y[n, o + 3]
+            e, f, g, h = y[n, o + 4], y[n, o + 5], y[n, o + 6], y[n, o + 7]
+            for i in range(first, last):
+                x[u(n), u(i)] += (a * w[u(o), u(i)] + b * w[u(o + 1), u(i)] + c * w[u(o + 2), u(i)]
+                                  + d * w[u(o + 3), u(i)] + e * w[u(o + 4), u(i)] + f * w[u(o + 5), u(i)]
+                                  + g * w[u(o + 6), u(i)] + h * w[u(o + 7), u(i)])
+    for o in range(rest, O):
+        for n in range(N):
+            a = y[n, o]
+            for i in range(first, last):
+                x[u(n), u(i)] += a * w[u(o), u(i)]
+
+
+@njit
+def _sum_images(x, y, w):
+    each((w.shape[0] + ROWS - 1) // ROWS, _sum_some_rows, (x, y, w))
+
+
+@njit(inner=True)
+def _sum_some_rows(task, x, y, w):
+    N, I = x.shape
+    first, rest = task * ROWS, N - N % FIVE
+    for o in range(first, min(first + ROWS, w.shape[0])):
+        for i in range(I):
+            w[u(o), u(i)] = 0
+        for n in range(0, rest, FIVE):
+            a, b, c, d, e = y[n, o], y[n + 1, o], y[n + 2, o], y[n + 3, o], y[n + 4, o]
+            for i in range(I):
+                w[u(o), u(i)] += (a * x[u(n), u(i)] + b * x[u(n + 1), u(i)] + c * x[u(n + 2), u(i)]
+                                  + d * x[u(n + 3), u(i)] + e * x[u(n + 4), u(i)])
+        for n in range(rest, N):
+            a = y[n, o]
+            for i in range(I):
+                w[u(o), u(i)] += a * x[u(n), u(i)]
 
 
 def refuse_thick(dims: tuple[int, int, int], dtype: np.dtype) -> str:

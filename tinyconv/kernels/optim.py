@@ -17,7 +17,7 @@ u = np.uintp  # an unsigned index spares the test for Python's negative ones, wh
 BLOCK = 1 << 13  # elements a task
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def sgd(p, g, buf, lr, momentum, keep, decay, nesterov):
     """d = g + decay p;  buf = momentum buf + keep d;  p -= lr buf, or with Nesterov p -= lr (d + momentum buf)."""
     one = p.dtype.type
@@ -41,7 +41,7 @@ def _sgd(block, p, g, buf, lr, momentum, keep, decay, nesterov):
             p[u(i)] -= lr * buf[u(i)]
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def adagrad(p, g, total, lr, decay, eps):
     """d = g + decay p;  total += d^2;  p -= lr d / (sqrt(total) + eps)."""
     one = p.dtype.type
@@ -56,7 +56,7 @@ def _adagrad(block, p, g, total, lr, decay, eps):
         p[u(i)] -= lr * d / (np.sqrt(total[u(i)]) + eps)
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def rmsprop(p, g, square, mean, buf, lr, alpha, eps, decay, momentum):
     """square, mean: running averages of d^2 and d = g + decay p;  buf = momentum buf + d / (sqrt(square - mean^2) + eps)."""
     one = p.dtype.type
@@ -81,7 +81,7 @@ def _rmsprop(block, p, g, square, mean, buf, lr, alpha, rest, eps, decay, moment
         p[u(i)] -= lr * move
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def adam(p, g, m, v, top, beta1, beta2, size, root, eps, decay, shrink):
     """m, v: running averages of d and d^2, d = g + decay p;  p = shrink p - size m / (root sqrt(v) + eps).
 

@@ -42,7 +42,7 @@ def relu_grad(g: np.ndarray, y: np.ndarray, shape: tuple[int, ...]) -> np.ndarra
     return x
 
 
-@njit(nogil=True)
+@njit
 def _relu_grad(g, y, x):
     each((x.size + BLOCK - 1) // BLOCK, _relu_grad_block, (g, y, x))
 
@@ -70,7 +70,7 @@ def channel_sum(g: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return parts.sum(0).astype(g.dtype)
 
 
-@njit(nogil=True)
+@njit
 def _channel_sum(g, parts):
     each(parts.shape[0], _channel_part, (g, parts))
 
@@ -114,7 +114,7 @@ def bias_relu_grad(g: np.ndarray, y: np.ndarray, shape: tuple[int, ...]) -> tupl
     return dx, parts.sum(0).astype(g.dtype)
 
 
-@njit(nogil=True)
+@njit
 def _bias_relu_grad(g, y, dx, parts):
     each(parts.shape[0], _bias_relu_part, (g, y, dx, parts))
 

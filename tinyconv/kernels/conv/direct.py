@@ -11,10 +11,10 @@ Read next: im2col.py, which buys the speed of a matrix product with memory.
 from __future__ import annotations
 
 import numpy as np
-from numba import prange
 
 from ...dims import ConvDims
 from ..geometry import before, lift, plain, reaches, unsigned
+from ..invoke import each
 from ..jit import njit
 
 
@@ -52,42 +52,50 @@ def conv_weight_grad(x: np.ndarray, y: np.ndarray, dims: ConvDims) -> np.ndarray
     return w.reshape(dims.w_shape)
 
 
-@njit(parallel=True)
+@njit
 def _conv(x, w, bias, y, stride, dilation, pad, groups):
-    N, O = y.shape[:2]
-    Cg, KD, KH, KW = w.shape[1:]
-    for plane in prange(N * O):
-        n, o = divmod(np.int64(plane), O)
-        first_c = o // (O // groups) * Cg
-        y[n, o] = bias[o]
-        for c in range(Cg):
-            for kd, kh, kw in np.ndindex(KD, KH, KW):
-                _add_y(x[n, first_c + c], w[o, c, kd, kh, kw], y[n, o], (kd, kh, kw), stride, dilation, pad)
+    each(y.shape[0] * y.shape[1], _y_plane, (x, w, bias, y, stride, dilation, pad, groups))
 
 
-@njit(parallel=True)
+@njit(inner=True)
+def _y_plane(plane, x, w, bias, y, stride, dilation, pad, groups):
+    O, (Cg, KD, KH, KW) = y.shape[1], w.shape[1:]
+    n, o = divmod(plane, O)
+    first_c = o // (O // groups) * Cg
+    y[n, o] = bias[o]
+    for c in range(Cg):
+        for kd, kh, kw in np.ndindex(KD, KH, KW):
+            _add_y(x[n, first_c + c], w[o, c, kd, kh, kw], y[n, o], (kd, kh, kw), stride, dilation, pad)
+
+
+@njit
 def _conv_input_grad(y, w, x, stride, dilation, pad, groups):
-    N, C = x.shape[:2]
-    Cg, KD, KH, KW = w.shape[1:]
-    Og = w.shape[0] // groups
-    for plane in prange(N * C):
-        n, c = divmod(np.int64(plane), C)
-        first_o = c // Cg * Og
-        for o in range(first_o, first_o + Og):
-            for kd, kh, kw in np.ndindex(KD, KH, KW):
-                _add_x(y[n, o], w[o, c % Cg, kd, kh, kw], x[n, c], (kd, kh, kw), stride, dilation, pad)
+    each(x.shape[0] * x.shape[1], _x_plane, (y, w, x, stride, dilation, pad, groups))
 
 
-@njit(parallel=True)
+@njit(inner=True)
+def _x_plane(plane, y, w, x, stride, dilation, pad, groups):
+    C, (Cg, KD, KH, KW), Og = x.shape[1], w.shape[1:], w.shape[0] // groups
+    n, c = divmod(plane, C)
+    first_o = c // Cg * Og
+    for o in range(first_o, first_o + Og):
+        for kd, kh, kw in np.ndindex(KD, KH, KW):
+            _add_x(y[n, o], w[o, c % Cg, kd, kh, kw], x[n, c], (kd, kh, kw), stride, dilation, pad)
+
+
+@njit
 def _conv_weight_grad(x, y, w, stride, dilation, pad, groups):
-    N, O = y.shape[:2]
-    Cg, KD, KH, KW = w.shape[1:]
-    for pair in prange(O * Cg):
-        o, c = divmod(np.int64(pair), Cg)
-        first_c = o // (O // groups) * Cg
-        for n in range(N):
-            for kd, kh, kw in np.ndindex(KD, KH, KW):
-                w[o, c, kd, kh, kw] += _inner(x[n, first_c + c], y[n, o], (kd, kh, kw), stride, dilation, pad)
+    each(w.shape[0] * w.shape[1], _w_plane, (x, y, w, stride, dilation, pad, groups))
+
+
+@njit(inner=True)
+def _w_plane(pair, x, y, w, stride, dilation, pad, groups):
+    (N, O), (Cg, KD, KH, KW) = y.shape[:2], w.shape[1:]
+    o, c = divmod(pair, Cg)
+    first_c = o // (O // groups) * Cg
+    for n in range(N):
+        for kd, kh, kw in np.ndindex(KD, KH, KW):
+            w[o, c, kd, kh, kw] += _inner(x[n, first_c + c], y[n, o], (kd, kh, kw), stride, dilation, pad)
 
 
 @njit(inner=True)

@@ -26,8 +26,19 @@ from ..invoke import address
 from ..scratch import scratch
 from .simd_images import forward_images, input_grad_images
 from .simd_loops import (
-    BASES, RUN, SOURCE, WEIGHTS, correlate, correlate_units, pack_images, pack_weights, pad_planes, run_channels, run_images,
-    run_rows)
+    BASES,
+    RUN,
+    SOURCE,
+    WEIGHTS,
+    correlate,
+    correlate_units,
+    pack_images,
+    pack_weights,
+    pad_planes,
+    run_channels,
+    run_images,
+    run_rows,
+)
 from .simd_plan import Plan, forward_plan, input_grad_plan
 from .simd_weight_loops import correlate_weights, gather_lanes, gather_taps, run_dots, run_taps
 from .simd_weights import WeightPlan, weight_grad_plan
@@ -60,10 +71,10 @@ def conv_weight_grad(x: np.ndarray, y: np.ndarray, dims: ConvDims) -> np.ndarray
     bases, sums = _rows("bases", rows, 2 * BASES, np.dtype(np.int64)), scratch("sums", plan.sums_size, dtype)
     turned, out = _rows("turned", len(plan.pieces), L * L, dtype), w.reshape(-1)
     pack = _packing(dtype, x, src, plan.pads, L)
-    run = address((run_taps, run_dots)[plan.kinds[0]], dtype, 0, 0, x, src, plan.pads, y, packed[0], plan.xo, plan.yo, plan.table,
-                  plan.tasks, plan.chunks, plan.blocks, plan.strides, plan.keep, L, bases[0], sums)
-    last = address((gather_taps, gather_lanes)[plan.kinds[0]], dtype, sums, plan.strides, 0, 0, plan.table, plan.strides, L,
-                   turned.reshape(-1), out)
+    run, last = (run_dots, gather_lanes) if plan.kinds == (1,) else (run_taps, gather_taps)
+    run = address(run, dtype, 0, 0, x, src, plan.pads, y, packed[0], plan.xo, plan.yo, plan.table, plan.tasks, plan.chunks,
+                  plan.blocks, plan.strides, plan.keep, L, bases[0], sums)
+    last = address(last, dtype, sums, plan.strides, 0, 0, plan.table, plan.strides, L, turned.reshape(-1), out)
     correlate_weights(pack, run, last, dims.N, x, src, plan.pads, y, packed, plan.xo, plan.yo, plan.table, plan.tasks,
                       plan.chunks, plan.blocks, plan.pieces, plan.strides, plan.keep, L, bases, sums, turned, out)
     return w

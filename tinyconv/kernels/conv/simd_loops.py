@@ -19,9 +19,9 @@ ROW_R, ROW_K = (tuple(c) for c in zip(*ROW_TILES))
 CHANNEL_R, CHANNEL_P, CHANNEL_G = (tuple(c) for c in zip(*CHANNEL_TILES))
 
 
-@njit(nogil=True)
-def correlate(calls, x, src, pads, w, bias, packed, packs, taps, offs, order, table, tasks, strides, relu, L, bases, sums, turned,
-              dst):
+@njit
+def correlate(calls, x, src, pads, w, bias, packed, packs, taps, offs, order, table, tasks, strides, relu, L, bases, sums,
+              turned, dst):
     """dst = the sum of simd_plan.py: the weights and the source are packed, then the tasks run.
 
     calls: the addresses of pack_weights, of what packs the source, and for each kind of tile of what runs a task.
@@ -30,9 +30,9 @@ def correlate(calls, x, src, pads, w, bias, packed, packs, taps, offs, order, ta
     each(tasks.shape[0], run_task, (calls, src, packed, offs, order, table, tasks, strides, relu, L, bases, sums, dst))
 
 
-@njit(nogil=True)
-def correlate_units(calls, x, src, pads, w, bias, packed, packs, taps, offs, order, table, tasks, units, strides, relu, L, bases,
-                    sums, turned, dst):
+@njit
+def correlate_units(calls, x, src, pads, w, bias, packed, packs, taps, offs, order, table, tasks, units, strides, relu, L,
+                    bases, sums, turned, dst):
     """The same where the thread that reads a plane, or a band of rows, pads it, in a slot of its own: it is in its cache."""
     each(packs.shape[0], pack_item, (calls, x, src, pads, w, bias, packed, packs, taps, strides, L, turned))
     each(bases.shape[0], run_units, (calls, x, src, pads, packed, offs, order, table, tasks, units, strides, relu, L, bases,

@@ -16,9 +16,9 @@ DOT_K, DOT_P = (tuple(c) for c in zip(*DOT_TILES))
 HELD = 2 * BASES - 1  # of a thread's table of bases: the first of the images that lie padded in its slot
 
 
-@njit(nogil=True)
-def correlate_weights(pack, run, gather, N, x, src, pads, y, packed, xo, yo, table, tasks, chunks, blocks, pieces, strides, keep,
-                      L, bases, sums, turned, w):
+@njit
+def correlate_weights(pack, run, gather, N, x, src, pads, y, packed, xo, yo, table, tasks, chunks, blocks, pieces, strides,
+                      keep, L, bases, sums, turned, w):
     """w = the sum of simd_weights.py: what tasks share is packed, the tasks run, and their sums are added up.
 
     pack, run, gather: addresses. pack: pad_planes, or by images pack_images.

@@ -18,7 +18,7 @@ from ..tile import copy, turn
 from .winograd_tiles import add_transform, data_transform, gradient_transform, product_tile, result_transform, weight_transform
 
 
-@njit(nogil=True)
+@njit
 def convolve(calls, p, workers, x, w, u, v, sums, lines, offs, bias, relu, L, y):
     """y by two steps of `share`, each by all threads."""
     for step in range(2):

@@ -111,7 +111,7 @@ def scratch_bytes(dims: ConvDims, dtype: np.dtype) -> int:
     return sum(_buffers(*plan_of(dims, L), L, workers).values()) * dtype.itemsize
 
 
-@njit(nogil=True)
+@njit
 def reduce_tiles(calls, p, over_y, q, steps, workers, x, y, v, z, sums, lines, offs, L, w):
     """w by so many steps of `share`, each by all threads."""
     for step in range(steps):

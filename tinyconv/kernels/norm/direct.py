@@ -55,7 +55,7 @@ def _rows(dims: NormDims) -> int:
     return -(-dims.S // ROWS) if dims.P == 1 else 1
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _norm(x, w, b, y, mean, var, eps, given, floor, N, S, K, L, P):
     each(S, _norm_one, (x, w, b, y, mean, var, eps, given, floor, N, S, K, L, P))
 
@@ -109,7 +109,7 @@ def _moments(x, s, N, S, M):
     return mean, max(squares / (N * M) - away * away, 0.0)
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _norm_grad(g, x, w, dx, mean, var, parts, rows, eps, fixed, whole, mask, N, S, K, L, P):
     each(parts.shape[1], _norm_grad_block, (g, x, w, dx, mean, var, parts, rows, eps, fixed, whole, mask, N, S, K, L, P))
 

@@ -14,9 +14,9 @@ from math import prod
 
 import numba
 import numpy as np
-from numba import prange
 
 from ...dims import AnyPool
+from ..invoke import each
 from ..jit import njit
 from . import windows
 from .windows import planes
@@ -60,31 +60,35 @@ def _chosen(x: np.ndarray, u: np.ndarray, dims: AnyPool, median: bool) -> tuple[
     return y, at
 
 
-@njit(parallel=True)
+@njit
 def _choose(x, u, y, at, lists, source, target, cells, steps, median):
-    P, T = x.shape[0], lists.shape[0]
-    for thread in prange(T):
-        t = np.int64(thread)
-        where = lists[t]
-        for plane in range(P * t // T, P * (t + 1) // T):
-            x1 = x[plane]
-            for o in range(y.shape[1]):
-                n = _positions(where, o, source, target, cells, steps)
-                i = _median(x1, where, n) if median else _draw(x1, where, n, u[plane, o])
-                y[plane, o], at[plane, o] = x1[i], i
+    each(lists.shape[0], _choose_planes, (x, u, y, at, lists, source, target, cells, steps, median))
 
 
-@njit(parallel=True, error_model="numpy")
+@njit(inner=True)
+def _choose_planes(t, x, u, y, at, lists, source, target, cells, steps, median):
+    P, T, where = x.shape[0], lists.shape[0], lists[t]
+    for plane in range(P * t // T, P * (t + 1) // T):
+        x1 = x[plane]
+        for o in range(y.shape[1]):
+            n = _positions(where, o, source, target, cells, steps)
+            i = _median(x1, where, n) if median else _draw(x1, where, n, u[plane, o])
+            y[plane, o], at[plane, o] = x1[i], i
+
+
+@njit
 def _even(g, x, y, out, lists, source, target, cells, steps, scatter):
-    P, T = x.shape[0], lists.shape[0]
-    for thread in prange(T):
-        t = np.int64(thread)
-        where = lists[t]
-        for plane in range(P * t // T, P * (t + 1) // T):
-            g1, x1, y1, out1 = g[plane], x[plane], y[plane], out[plane]
-            for o in range(y.shape[1]):
-                n = _positions(where, o, source, target, cells, steps)
-                _share(g1, x1, y1[o], out1, where, n, o, scatter)
+    each(lists.shape[0], _even_planes, (g, x, y, out, lists, source, target, cells, steps, scatter))
+
+
+@njit(inner=True, error_model="numpy")
+def _even_planes(t, g, x, y, out, lists, source, target, cells, steps, scatter):
+    P, T, where = x.shape[0], lists.shape[0], lists[t]
+    for plane in range(P * t // T, P * (t + 1) // T):
+        g1, x1, y1, out1 = g[plane], x[plane], y[plane], out[plane]
+        for o in range(y.shape[1]):
+            n = _positions(where, o, source, target, cells, steps)
+            _share(g1, x1, y1[o], out1, where, n, o, scatter)
 
 
 @njit(inner=True)

@@ -70,7 +70,7 @@ def refuse_max(dims: AnyPool, dtype: np.dtype) -> str:
     return floats_only(dims, dtype) or ("it counts with 32 bits, not 2^31 cells" if prod(dims.input) >= 2**31 else "")
 
 
-@njit(nogil=True)
+@njit
 def _max_pool(x, y, at, source, target, cells, steps, across, L, floor):
     rows = y.size // max(target[2], 1)
     each((rows + ROWS - 1) // ROWS, _max_rows, (rows, x, y, at, source, target, cells, steps, across, L, floor))
@@ -97,7 +97,7 @@ def _max_rows(t, rows, x, y, at, source, target, cells, steps, across, L, floor)
                 od, plane = 0, plane + 1
 
 
-@njit(nogil=True)
+@njit
 def _gather(x, at, y):
     each(x.shape[0], _gather_plane, (x, at, y))
 
@@ -108,7 +108,7 @@ def _gather_plane(plane, x, at, y):
         y[u(plane), u(o)] = x[u(plane), u(at[u(plane), u(o)])]
 
 
-@njit(nogil=True)
+@njit
 def _scatter(y, at, x):
     each(x.shape[0], _scatter_plane, (y, at, x))
 
@@ -120,7 +120,7 @@ def _scatter_plane(plane, y, at, x):
         x[u(plane), u(at[u(plane), u(o)])] += y[u(plane), u(o)]
 
 
-@njit(nogil=True)
+@njit
 def _scatter_where(y, where, at, x):
     each(x.shape[0], _scatter_plane_where, (y, where, at, x))
 

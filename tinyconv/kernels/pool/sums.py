@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import numba
 import numpy as np
-from numba import prange
 
 from ...dims import AnyPool
+from ..invoke import each
 from ..jit import njit
 from . import windows
 from .windows import flat
@@ -77,18 +77,22 @@ def _averages(x: np.ndarray, divisors: np.ndarray, there: windows.Windows, shape
     return y
 
 
-@njit(parallel=True, error_model="numpy")
+@njit
 def _avg_pool(x, y, row, total, divisors, source, target, cells, steps, run, adjoint):
-    rows, T = y.size // max(target[2], 1), row.shape[0]
-    for thread in prange(T):
-        t = np.int64(thread)
-        _avg_rows(rows * t // T, rows * (t + 1) // T, x, y, row[t], total[t], divisors,
-                  source, target, cells, steps, run, adjoint)
+    each(row.shape[0], _avg_rows, (x, y, row, total, divisors, source, target, cells, steps, run, adjoint))
+
+
+@njit(inner=True)
+def _share(t, y, target, lines):
+    """The rows of y that thread t takes, from begin to end, and its line of each of `lines`."""
+    rows, T = y.size // max(target[2], 1), lines[0].shape[0]
+    return rows * t // T, rows * (t + 1) // T, lines[0][t], lines[1][t]
 
 
 @njit(inner=True, error_model="numpy")
-def _avg_rows(begin, end, x, y, row, total, divisors, source, target, cells, steps, run, adjoint):
-    """Rows begin to end of y: row (W,) sums the rows of x under it, total (OW,) the windows of that row."""
+def _avg_rows(t, x, y, row_of, total_of, divisors, source, target, cells, steps, run, adjoint):
+    """The rows of thread t: row (W,) sums the rows of x under one of y, total (OW,) the windows of that row."""
+    begin, end, row, total = _share(t, y, target, (row_of, total_of))
     D, H, W = source
     OD, OH, OW = target
     plane, od, oh = begin // (OD * OH), begin // OH % OD, begin % OH  # counted on below: divisions would cost as much as sums
@@ -116,16 +120,14 @@ def _avg_rows(begin, end, x, y, row, total, divisors, source, target, cells, ste
                 od, plane = 0, plane + 1
 
 
-@njit(parallel=True, error_model="numpy")
+@njit
 def _lp_pool(x, y, row, total, source, target, cells, steps, run, p):
-    rows, T = y.size // max(target[2], 1), row.shape[0]
-    for thread in prange(T):
-        t = np.int64(thread)
-        _lp_rows(rows * t // T, rows * (t + 1) // T, x, y, row[t], total[t], source, target, cells, steps, run, p)
+    each(row.shape[0], _lp_rows, (x, y, row, total, source, target, cells, steps, run, p))
 
 
 @njit(inner=True, error_model="numpy")
-def _lp_rows(begin, end, x, y, row, total, source, target, cells, steps, run, p):
+def _lp_rows(t, x, y, row_of, total_of, source, target, cells, steps, run, p):
+    begin, end, row, total = _share(t, y, target, (row_of, total_of))
     D, H, W = source
     OD, OH, OW = target
     for here in range(begin, end):
@@ -147,17 +149,14 @@ def _lp_rows(begin, end, x, y, row, total, source, target, cells, steps, run, p)
             y[u(here * OW + o)] = np.sqrt(total[o]) if p == 2 else total[o]
 
 
-@njit(parallel=True, error_model="numpy")
+@njit
 def _lp_pool_grad(x, y, g, out, row, total, source, target, cells, steps, run, p):
-    rows, T = out.size // max(target[2], 1), row.shape[0]
-    for thread in prange(T):
-        t = np.int64(thread)
-        _lp_grad_rows(rows * t // T, rows * (t + 1) // T, x, y, g, out, row[t], total[t],
-                      source, target, cells, steps, run, p)
+    each(row.shape[0], _lp_grad_rows, (x, y, g, out, row, total, source, target, cells, steps, run, p))
 
 
 @njit(inner=True, error_model="numpy")
-def _lp_grad_rows(begin, end, x, y, g, out, row, total, source, target, cells, steps, run, p):
+def _lp_grad_rows(t, x, y, g, out, row_of, total_of, source, target, cells, steps, run, p):
+    begin, end, row, total = _share(t, out, target, (row_of, total_of))
     D, H, W = source  # of y and g, for here the windows are those that hold a cell of x
     OD, OH, OW = target
     for here in range(begin, end):

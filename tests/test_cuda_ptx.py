@@ -61,7 +61,8 @@ def grid():
 
 
 def signature(kernel, dtype):
-    kinds = {**dict.fromkeys(REALS, types.CPointer(gpu.real(dtype))), **dict.fromkeys(TABLES, types.CPointer(types.int32))}
+    kinds = {**dict.fromkeys(REALS, types.CPointer(gpu.real(dtype))), **dict.fromkeys(TABLES, types.CPointer(types.int32)),
+             "pairs": types.CPointer(types.int64)}
     return tuple(kinds.get(name, types.int32) for name in inspect.signature(kernel.fn).parameters)
 
 

@@ -11,6 +11,7 @@ import tinyconv as tc
 from tinyconv.bench import nets
 from tinyconv.bench.task import Task
 from tinyconv.kernels import gpu
+from tinyconv.kernels.gpu_graph import Graph
 
 from .cuda_work import record_of, why
 
@@ -43,7 +44,7 @@ def calls(step: Callable[[], Any], way: str) -> Callable[[], Any]:
     if way == "eager":
         return step
     kept: list[Any] = []
-    graph = gpu.Graph(lambda: kept.__setitem__(slice(None), [step()]))
+    graph = Graph(lambda: kept.__setitem__(slice(None), [step()]))
 
     def run() -> Any:
         graph()
@@ -74,7 +75,7 @@ def step_rows(clock: Any, torch: Any, case: str) -> Iterator[dict]:
         try:
             judge(task, lib, wrap, device, way)
             step = calls(build(task, lib, wrap, nets.STILL, device), way)
-            for _ in range(gpu.Graph.WARM + 1):
+            for _ in range(Graph.WARM + 1):
                 step()
             times = clock.times(step, 0.2, burst=BURST)
         except Exception as error:  # a row that fails is shown, and the others go on

@@ -5,7 +5,7 @@ import pytest
 from test_cuda_conv import run_checks
 
 import tinyconv as tc
-from tinyconv.kernels import gpu
+from tinyconv.kernels import gpu, gpu_graph
 
 absent = pytest.mark.skipif(not gpu.missing(), reason="CUDA can be used here")
 
@@ -49,7 +49,7 @@ class Replay:
 
     def __call__(self):
         self.calls += 1
-        if self.calls <= gpu.Graph.WARM + 1:
+        if self.calls <= gpu_graph.Graph.WARM + 1:
             return self.fn()
         of = self.fn.__self__
         held, left = (of.result, of.grads), [p.grad for p in of.parameters]
@@ -66,7 +66,7 @@ def test_a_batch_of_another_size_does_not_leave_its_gradients_to_the_graph(monke
     """Gradients by hand: of (w x - t)^2 summed, with w = 2, t = 0: sum of 4 x^2."""
     from tinyconv.train.recorded import Recorded
 
-    monkeypatch.setattr(gpu, "Graph", type("Graph", (Replay,), {"WARM": gpu.Graph.WARM}))
+    monkeypatch.setattr(gpu_graph, "Graph", type("Graph", (Replay,), {"WARM": gpu_graph.Graph.WARM}))
     w = tc.tensor([2.0], requires_grad=True)
 
     def step(x, t):

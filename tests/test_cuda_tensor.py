@@ -1,5 +1,7 @@
 """Tensors on CUDA: in Numba's simulator anywhere, on the GPU where there is one. The checks: cuda_tensor_checks.py."""
 
+import re
+
 import numpy as np
 import pytest
 from test_cuda_conv import run_checks
@@ -80,3 +82,51 @@ def test_a_batch_of_another_size_does_not_leave_its_gradients_to_the_graph(monke
         x = np.array(values, np.float32)
         loss, _ = run(tc.tensor(x), tc.tensor(x * 0))
         assert (loss.item(), w.grad.item()) == (4 * (x * x).sum(), 4 * (x * x).sum())
+
+
+# what is missing: a driver that answers as it is told to
+
+class Driver:
+    def __init__(self, release=13000, started=0, count=1, cc=(9, 0)):
+        self.release, self.started, self.count, self.cc = release, started, count, cc
+
+    def cuDriverGetVersion(self, to):
+        to._obj.value = self.release
+
+    def cuInit(self, flags):
+        return self.started
+
+    def cuDeviceGetCount(self, to):
+        to._obj.value = self.count
+        return 0
+
+    def cuDeviceGet(self, to, ordinal):
+        to._obj.value = ordinal
+
+    def cuDeviceGetAttribute(self, to, attribute, device):
+        to._obj.value = self.cc[attribute - 75]
+
+
+@pytest.mark.skipif(gpu.simulated(), reason="the simulator needs no driver")
+@pytest.mark.parametrize("packages, driver, sentence", [
+    ((), None, r"the package numba-cuda is not installed: pip install 'tinyconv\[cuda\]' \(CUDA 13\) or"),
+    (("numba_cuda",), None, "the package CuPy is not installed: pip install"),
+    (("numba_cuda", "cupy"), None, "no NVIDIA driver was found: install"),
+    (("numba_cuda", "cupy"), Driver(12080), r"the NVIDIA driver is for CUDA 12\.8, and the packages for 13: update the driver, "),
+    (("numba_cuda", "cupy"), Driver(started=100), "the NVIDIA driver sees no GPU: check nvidia-smi"),
+    (("numba_cuda", "cupy"), Driver(count=0), "the NVIDIA driver sees no GPU"),
+    (("numba_cuda", "cupy"), Driver(cc=(7, 0)), r"the GPU has compute capability 7\.0, and 7\.5 is the least"),
+    (("numba_cuda", "cupy"), Driver(), ""),
+])
+def test_what_is_missing_is_named_with_its_remedy(packages, driver, sentence, monkeypatch):
+    def load(name):
+        if driver is None:
+            raise OSError(name)
+        return driver
+
+    monkeypatch.setattr(gpu, "find_spec", lambda name: name in packages or None)
+    monkeypatch.setattr(gpu, "_toolkit", lambda: 13)
+    monkeypatch.setattr(gpu.ctypes, "CDLL", load)
+    why = gpu.missing.__wrapped__()
+    assert re.match(sentence, why) if sentence else why == ""
+    assert "\n" not in why

@@ -112,7 +112,7 @@ class Driver:
     ((), None, r"the package numba-cuda is not installed: pip install 'tinyconv\[cuda\]' \(CUDA 13\) or"),
     (("numba_cuda",), None, "the package CuPy is not installed: pip install"),
     (("numba_cuda", "cupy"), None, "no NVIDIA driver was found: install"),
-    (("numba_cuda", "cupy"), Driver(12080), r"the NVIDIA driver is for CUDA 12\.8, and the packages for 13: update the driver, "),
+    (("numba_cuda", "cupy"), Driver(12080), r"the NVIDIA driver is for CUDA 12\.8, and the packages for 13: update the driver"),
     (("numba_cuda", "cupy"), Driver(started=100), "the NVIDIA driver sees no GPU: check nvidia-smi"),
     (("numba_cuda", "cupy"), Driver(count=0), "the NVIDIA driver sees no GPU"),
     (("numba_cuda", "cupy"), Driver(cc=(7, 0)), r"the GPU has compute capability 7\.0, and 7\.5 is the least"),

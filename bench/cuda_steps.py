@@ -1,4 +1,4 @@
-"""Training steps of the MNIST networks on a GPU, for bench/cuda.py: by calls, and as one captured graph; beside PyTorch."""
+"""Training steps of the MNIST networks on a GPU, for bench/cuda_work.py: by calls, as one captured graph, and by PyTorch."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ import tinyconv as tc
 from tinyconv.bench import nets
 from tinyconv.bench.task import Task
 from tinyconv.kernels import gpu
+from tinyconv.kernels.gpu_graph import Graph
 
-NETS = ("mnist", "lenet5")
+from .cuda_work import record_of, why
+
+BURST = 20  # steps between two events: training is a row of steps, and Python or the GPU may be what it waits for
 
 
 def build(task: Task, lib: Any, wrap: Callable, lr: float, device: str) -> Callable[[], Any]:
@@ -41,7 +44,7 @@ def calls(step: Callable[[], Any], way: str) -> Callable[[], Any]:
     if way == "eager":
         return step
     kept: list[Any] = []
-    graph = gpu.Graph(lambda: kept.__setitem__(slice(None), [step()]))
+    graph = Graph(lambda: kept.__setitem__(slice(None), [step()]))
 
     def run() -> Any:
         graph()
@@ -59,26 +62,23 @@ def judge(task: Task, lib: Any, wrap: Callable, device: str, way: str) -> None:
         raise ArithmeticError(f"wrong: losses {got} where {want} are right")
 
 
-def step_rows(clock: Any, torch: Any, batches: tuple[int, ...], failures: list[dict], *, rehearse: bool) -> Iterator[dict]:
-    """A row for each network, batch and way of running it; what is wrong or cannot run goes to `failures`."""
-    for name in NETS:
-        for batch in batches:
-            task = Task("cuda", "step", f"{name}@{batch}")
-            ways: list[tuple[str, Any, Callable]] = [("eager", tc, tc.from_numpy), ("graph", tc, tc.from_numpy)]
-            if torch:
-                ways.append(("eager", torch, torch.from_numpy))
-            for way, lib, wrap in ways:
-                device = "cpu" if rehearse else "cuda"  # the simulator would take minutes for a step
-                about = {"suite": "cuda", "op": "step", "case": task.case, "dtype": "float32", "threads": 0,
-                         "library": "tinyconv" if lib is tc else "torch", "algorithm": way}
-                try:
-                    judge(task, lib, wrap, device, way)
-                    step = calls(build(task, lib, wrap, nets.STILL, device), way)
-                    for _ in range(gpu.Graph.WARM + 1):
-                        step()
-                    times = clock.times(step, 0.2)
-                except Exception as error:  # a row that fails is shown, and the others go on
-                    failures.append({**about, "why": f"{type(error).__name__}: {error}"[:300]})
-                    continue
-                n = len(times)
-                yield {**about, "median": times[n // 2], "low": times[n // 4], "high": times[3 * n // 4], "calls": n}
+def step_rows(clock: Any, torch: Any, case: str) -> Iterator[dict]:
+    """{"row": ...} or {"failure": ...} for each way of running the training step of NET@BATCH. A time is a share of BURST."""
+    task = Task("cuda", "step", case)
+    ways: list[tuple[str, Any, Callable]] = [("graph", tc, tc.from_numpy), ("eager", tc, tc.from_numpy)]
+    if torch:
+        ways.append(("eager", torch, torch.from_numpy))
+    device = "cpu" if gpu.simulated() else "cuda"  # the simulator would take minutes for a step
+    for way, lib, wrap in ways:
+        about = {"suite": "cuda", "op": "step", "case": case, "dtype": "float32", "threads": 0,
+                 "library": "tinyconv" if lib is tc else "torch", "algorithm": way}
+        try:
+            judge(task, lib, wrap, device, way)
+            step = calls(build(task, lib, wrap, nets.STILL, device), way)
+            for _ in range(Graph.WARM + 1):
+                step()
+            times = clock.times(step, 0.2, burst=BURST)
+        except Exception as error:  # a row that fails is shown, and the others go on
+            yield {"failure": {**about, "why": why(error)}}
+            continue
+        yield {"row": {**about, **record_of(times)}}

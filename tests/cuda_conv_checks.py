@@ -166,7 +166,7 @@ def test_arrays_of_the_simulator_know_where_they_are():
 
 
 def test_the_bench_calls_a_wrong_answer_wrong():
-    from bench.cuda import judge
+    from bench.cuda_work import judge
 
     want = gpu.to_device(np.arange(6, dtype=np.float64))
     judge(want.astype(np.float32), want, exact=True)

@@ -8,6 +8,7 @@ import pytest
 import tinyconv as tc
 from tinyconv import device, nn, optim
 from tinyconv.kernels import gpu
+from tinyconv.kernels.gpu_graph import Graph
 from tinyconv.nn import functional as F
 
 RNG = np.random.default_rng(5)
@@ -369,8 +370,8 @@ def test_training_on_the_gpu_is_training_on_the_cpu(graph, tmp_path):
 
 
 def test_a_step_that_draws_is_not_recorded():
-    graph = gpu.Graph(lambda: F.dropout(tc.ones(3, device="cuda")))
-    for _ in range(gpu.Graph.WARM):
+    graph = Graph(lambda: F.dropout(tc.ones(3, device="cuda")))
+    for _ in range(Graph.WARM):
         graph()
     with pytest.raises(RuntimeError, match="random numbers in a step that is recorded"):
         graph()
@@ -402,10 +403,10 @@ def test_linear_layers_in_a_graph_do_without_cublas():
     for op, (a, b, answer) in want.items():
         fn, found = choose(op, dims, np.dtype("float32"), "cuda").fn, []
         a, b = gpu.to_device(a), gpu.to_device(b)
-        graph = gpu.Graph(lambda fn=fn, a=a, b=b, found=found: found.append(fn(a, b, dims)))
+        graph = Graph(lambda fn=fn, a=a, b=b, found=found: found.append(fn(a, b, dims)))
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("tinyconv.kernels.linear.matmul", None)
-            for _ in range(gpu.Graph.WARM + 1):
+            for _ in range(Graph.WARM + 1):
                 graph()
         for got in (found[-1], fn(a, b, dims)):
             np.testing.assert_array_equal(gpu.to_host(got), answer)

@@ -140,31 +140,3 @@ def test_plans_of_known_layers_multiply_nothing_for_nothing(layer):
         chosen = cuda_tiled.choose_tile(p.positions, p.channels, p.groups * len(p.phases))
         assert chosen.threads >= chosen.BM and chosen.threads % chosen.BM == 0  # a thread fetches one position
         assert chosen.BN * chosen.BK % chosen.threads == 0 and chosen.BM * chosen.BK % chosen.threads == 0
-
-
-# the bench
-
-def bench(simulated, *options):
-    env = {**os.environ, "NUMBA_ENABLE_CUDASIM": str(int(simulated))}
-    return subprocess.run([sys.executable, "-m", "bench.cuda", *options], env=env, cwd=TESTS.parent, capture_output=True,
-                          text=True, timeout=600)
-
-
-@pytest.mark.skipif(not gpu.missing(), reason="CUDA can be used here")
-def test_the_bench_says_in_one_sentence_what_it_needs():
-    done = bench(False)
-    assert done.returncode == 2 and done.stdout == ""
-    assert done.stderr == f"the CUDA bench needs a GPU: {gpu.missing()}\n"
-
-
-def test_the_bench_can_be_rehearsed():
-    """Every line of it but the events, on tiny problems: answers judged, rows made, the table written."""
-    done = bench(True, "--rehearse")
-    table = done.stdout.split("\n")
-    assert table[0].startswith("the simulator, "), done.stderr[-2000:]
-    assert "FAILED" not in done.stdout
-    assert sum(line.startswith("step of ") for line in table) == 4  # two networks, by calls and as a graph
-    for op in MAPS:
-        assert any(line.startswith(f"{op}: ") and "geometric mean of 2" in line for line in table)
-    assert sum(line.startswith("hand@2") for line in table) == len(MAPS)
-

@@ -61,7 +61,8 @@ def grid():
 
 
 def signature(kernel, dtype):
-    kinds = {**dict.fromkeys(REALS, types.CPointer(gpu.real(dtype))), **dict.fromkeys(TABLES, types.CPointer(types.int32))}
+    kinds = {**dict.fromkeys(REALS, types.CPointer(gpu.real(dtype))), **dict.fromkeys(TABLES, types.CPointer(types.int32)),
+             "pairs": types.CPointer(types.int64)}
     return tuple(kinds.get(name, types.int32) for name in inspect.signature(kernel.fn).parameters)
 
 
@@ -80,12 +81,14 @@ def test_compiles_and_spills_nothing(kernel, dtype, cc, record_property):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_the_inner_loop_is_what_it_is_drawn_to_be(dtype):
-    """The largest tile: an 8x8 outer product, from fetches of 16 bytes."""
+    """The largest tile: 8x8 outer products, one for each term of a slice, all unrolled, from fetches of 16 bytes."""
     tile = next(iter(cuda_tiled.TILES))
     ptx = gpu.build(correlate(tile, 2, True, dtype), signature(correlate(tile, 2, True, dtype), dtype), (9, 0)).ptx
     kind, width = {"float32": ("f32", "v4"), "float64": ("f64", "v2")}[dtype]
-    assert ptx.count(f"fma.rn.{kind}") == tile.TM * tile.TN
-    assert ptx.count(f"ld.shared.{width}.{kind}") == (tile.TM + tile.TN) // int(width[1]) and f"ld.shared.{kind}" not in ptx
+    assert ptx.count(f"fma.rn.{kind}") == tile.BK * tile.TM * tile.TN
+    fetches = tile.BK * (tile.TM + tile.TN) // int(width[1])
+    assert ptx.count(f"ld.shared.{width}.{kind}") == fetches and f"ld.shared.{kind}" not in ptx
+    assert ".local" not in ptx
 
 
 def test_a_spill_is_seen():

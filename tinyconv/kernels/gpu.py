@@ -9,7 +9,7 @@ register where an array costs seven, and `launch` costs microseconds. Kernels ar
         if i < n: y[i] = x[i] + x[i]
 
 With NUMBA_ENABLE_CUDASIM=1 Numba's simulator runs the same bodies on NumPy arrays: it proves indices and synchronisation.
-Nothing here is imported before it is used, and what is missing is a sentence. Read next: conv/cuda_naive.py.
+Nothing here is imported before it is used, and what is missing is a sentence. Read next: conv/cuda_naive.py, gpu_graph.py.
 """
 
 from __future__ import annotations
@@ -18,12 +18,11 @@ import ctypes
 import hashlib
 import re
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib import import_module
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from types import CellType, FunctionType
 from typing import Any
@@ -35,7 +34,7 @@ from . import gpu_simulator
 from .gpu_simulator import DeviceArray
 from .jit import FOLDER, config
 
-MOST, GRID = 2**31 - 1, 65535  # what an int32 counts to, and blocks along the last two axes of a grid
+MOST, GRID = 2**31 - 2**10, 65535  # what an int32 counts to, less the threads of a block; blocks along a grid's last two axes
 LEAST_CC = (7, 5)  # the oldest compute capability that CUDA 13 compiles for
 int32: Any = types.int32  # of all indices: Numba's sum of two int32 is an int64, so sums are wrapped again, int32(i + j)
 uint32: Any = types.uint32  # where one divides, or tests both ends at once
@@ -61,12 +60,27 @@ def missing() -> str:
         driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
     except OSError:
         return "no NVIDIA driver was found: install the driver of your GPU from nvidia.com"
-    count = ctypes.c_int()
+    count, release = ctypes.c_int(), ctypes.c_int()
+    driver.cuDriverGetVersion(ctypes.byref(release))
+    if release.value < 1000 * (wants := _toolkit()):
+        return (f"the NVIDIA driver is for CUDA {release.value // 1000}.{release.value % 1000 // 10}, and the packages for "
+                f"{wants}: update the driver" + (", or pip install 'tinyconv[cuda12]'" if wants > 12 else ""))
     if driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)) or not count.value:
         return "the NVIDIA driver sees no GPU: check nvidia-smi, and CUDA_VISIBLE_DEVICES"
     if (cc := _capability(driver)) < LEAST_CC:
         return f"the GPU has compute capability {cc[0]}.{cc[1]}, and {LEAST_CC[0]}.{LEAST_CC[1]} is the least: use a newer card"
     return ""
+
+
+def _toolkit() -> int:
+    """The CUDA that CuPy was built for, 12 or 13; 0 where its name does not tell."""
+    for release in (13, 12):
+        try:
+            version(f"cupy-cuda{release}x")
+        except PackageNotFoundError:
+            continue
+        return release
+    return 0
 
 
 def _capability(driver: Any) -> tuple[int, int]:
@@ -169,8 +183,8 @@ class Function:
         """The function with numba.cuda in place of `cuda`, and what Numba made of its helpers in place of those."""
         if self._bound is None:
             f = self.fn
-            world = {name: _bind(f.__globals__[name]) for name in f.__code__.co_names if name in f.__globals__}
-            cells = tuple(CellType(_bind(c.cell_contents)) for c in f.__closure__ or ())
+            world = {name: self._bind(f.__globals__[name]) for name in f.__code__.co_names if name in f.__globals__}
+            cells = tuple(CellType(self._bind(c.cell_contents)) for c in f.__closure__ or ())
             copy = FunctionType(f.__code__, world, f.__name__, f.__defaults__, cells)
             copy.__qualname__, copy.__module__ = f.__qualname__, f.__module__
             if self.helper and simulated():
@@ -184,11 +198,10 @@ class Function:
                 self._bound = copy
         return self._bound
 
-
-def _bind(value: Any) -> Any:
-    if value is cuda:
-        return import_module("numba.cuda")
-    return value.bound if isinstance(value, Function) and value.helper else value
+    def _bind(self, value: Any) -> Any:
+        if value is cuda:
+            return gpu_simulator.Caller() if self.helper and simulated() else import_module("numba.cuda")
+        return value.bound if isinstance(value, Function) and value.helper else value
 
 
 def jit(fn: Callable | None = None, *, threads: int = 0, blocks: int = 1) -> Any:
@@ -257,82 +270,6 @@ def _argument(kernel: Function, a: Any) -> Any:
     if isinstance(a, np.floating):
         return a
     raise TypeError(f"{kernel.__name__} takes arrays on the device and numbers, got {type(a).__name__}")
-
-
-class Graph:
-    """What a function launches, recorded once and then launched as one: a CUDA graph.
-
-    The function must do the same to the same memory each time, copy nothing from the host and wait for nothing. It runs WARM
-    times as it is, in memory of the graph's own, which nothing else is given afterwards; the next call records it. In the
-    simulator, which has no graphs, each call runs the function.
-    """
-
-    WARM = 2  # kernels are compiled, tables copied, and the memory is there
-
-    def __init__(self, fn: Callable[[], None]) -> None:
-        self.fn, self.calls = fn, 0
-        self.pool: Any = None
-        self.stream: Any = None
-        self.graph: Any = None
-
-    def __call__(self) -> None:
-        self.calls += 1
-        if simulated():
-            self._run(self.calls > self.WARM)
-            return
-        if self.graph is None:
-            self._prepare(xp())
-        if self.graph is not None:
-            self.graph.launch()
-
-    def _prepare(self, cupy: Any) -> None:
-        """Run the function, or record it, on a stream and in memory of its own."""
-        if self.pool is None:
-            self.pool, self.stream = cupy.cuda.MemoryPool(), cupy.cuda.Stream(non_blocking=True)
-        cupy.cuda.get_current_stream().synchronize()
-        with cupy.cuda.using_allocator(self.pool.malloc), self.stream:
-            if self.calls <= self.WARM:
-                self._run(False)
-                self.stream.synchronize()
-                return
-            self.stream.begin_capture()
-            try:
-                self._run(True)
-            finally:
-                graph = self.stream.end_capture()
-        self.graph = graph
-
-    def _run(self, recording: bool) -> None:
-        with _inside("recording" if recording else "warming up"):
-            self.fn()
-
-
-_graph = ""  # what the innermost Graph is doing, if one is at work
-
-
-@contextmanager
-def _inside(doing: str) -> Iterator[None]:
-    global _graph
-    before, _graph = _graph, doing
-    try:
-        yield
-    finally:
-        _graph = before
-
-
-def in_graph() -> bool:
-    """Whether what runs now is the function of a Graph, recorded or on its first runs, which must launch the same kernels.
-
-    CuPy raises NotImplementedError for a call of cuBLAS that would be recorded (14.2).
-    """
-    return bool(_graph)
-
-
-def refuse_recording(what: str) -> None:
-    """Raise RuntimeError inside of a Graph, for what would be the same in every launch of it and should not."""
-    if _graph == "recording":
-        raise RuntimeError(f"{what} in a step that is recorded as a CUDA graph would be repeated in every launch: "
-                           "run without the graph")
 
 
 # from Python to machine code

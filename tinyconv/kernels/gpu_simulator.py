@@ -118,6 +118,15 @@ class Bounded(np.ndarray):
         super().__setitem__(i, value)
 
 
+class Caller:
+    """`cuda` of the kernel that runs: the simulator puts it in place of the kernel's own, and of no helper's."""
+
+    def __getattr__(self, name: str) -> Any:
+        from numba.cuda.simulator import kernel
+
+        return getattr(kernel._get_kernel_context(), name)
+
+
 def teach() -> None:
     """Give Numba's simulator what it lacks: `alignment=` of shared arrays, a barrier that does not poll, and watched ends.
 

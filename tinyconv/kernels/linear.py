@@ -19,6 +19,7 @@ from ..dims import ConvDims, conv_dims
 from ..registry import Kernel, register
 from . import gpu
 from .geometry import floats_only
+from .gpu_graph import in_graph
 from .invoke import each
 from .jit import njit
 
@@ -47,21 +48,21 @@ def linear_weight_grad(x: Any, y: Any, dims: tuple[int, int, int]) -> Any:
 
 def linear_cuda(x: Any, w: Any, dims: tuple[int, int, int]) -> Any:
     """y (N, O): cuBLAS's. In a graph, where CuPy refuses to record cuBLAS, the convolution of images of one pixel."""
-    if not gpu.in_graph():
+    if not in_graph():
         return linear(x, w, dims)
     return _tiled().conv(x[..., None], w[..., None], _pixels(dims))[..., 0]
 
 
 def linear_input_grad_cuda(y: Any, w: Any, dims: tuple[int, int, int]) -> Any:
     """x (N, I), likewise."""
-    if not gpu.in_graph():
+    if not in_graph():
         return linear_input_grad(y, w, dims)
     return _tiled().conv_input_grad(y[..., None], w[..., None], _pixels(dims))[..., 0]
 
 
 def linear_weight_grad_cuda(x: Any, y: Any, dims: tuple[int, int, int]) -> Any:
     """w (O, I), likewise."""
-    if not gpu.in_graph():
+    if not in_graph():
         return linear_weight_grad(x, y, dims)
     return _tiled().conv_weight_grad(x[..., None], y[..., None], _pixels(dims))[..., 0]
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from . import gpu
 from .gpu import cuda
+from .gpu_graph import refuse_recording
 
 THREADS = 256
 
@@ -35,7 +36,7 @@ def rmsprop(p: Any, g: Any, square: Any, mean: Any, buf: Any, lr: float, alpha: 
 def adam(p: Any, g: Any, m: Any, v: Any, top: Any, beta1: float, beta2: float, size: float, root: float, eps: float,
          decay: float, shrink: float) -> None:
     """m, v: running averages of d and d^2, d = g + decay p;  p = shrink p - size m / (root sqrt(v) + eps)."""
-    gpu.refuse_recording("a step of Adam, whose size counts the steps before it,")
+    refuse_recording("a step of Adam, whose size counts the steps before it,")
     _run(3, p, g, (m, v, top), (1.0 - beta1, beta2, 1.0 - beta2, size, root, eps, decay, shrink))
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..registry import Kernel, register
 from . import gpu
+from .gpu_graph import refuse_recording
 
 GOLDEN, FIRST, SECOND = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 
@@ -26,7 +27,7 @@ def reference(key: int, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
 
 def uniform(key: int, shape: tuple[int, ...], dtype: np.dtype) -> Any:
     """Numbers from [0, 1), 24 bits of float32 and 53 of float64: CuPy's arithmetic, a pass for each step."""
-    gpu.refuse_recording("random numbers")
+    refuse_recording("random numbers")
     return _numbers(gpu.xp(), key, shape, dtype)
 
 

@@ -3,7 +3,7 @@
 The first batches run as ever, in memory of the graph's own; then a batch is recorded, and from then on its launches are
 repeated as one, on the same memory: a batch is copied in, the loss and the gradients stand where they stood. The update of
 the weights is launched afresh, because the learning rate changes. A batch of another size runs as ever.
-In the simulator, which has no graphs, every step runs the function. Read next: kernels/gpu.py.
+In the simulator, which has no graphs, every step runs the function. Read next: kernels/gpu_graph.py.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ class Recorded:
         self.grads: list[Tensor | None] = []
         self.batch: tuple[Tensor, Tensor] | None = None
         self.result: tuple[Tensor, Tensor] | None = None
-        from ..kernels import gpu  # here: it brings Numba along
+        from ..kernels.gpu_graph import Graph  # here: it brings Numba along
 
-        self.graph = gpu.Graph(self._run)
+        self.graph = Graph(self._run)
 
     def __call__(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         if self.batch is None:

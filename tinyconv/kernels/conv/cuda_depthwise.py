@@ -21,6 +21,7 @@ from ...dims import ConvDims
 from .. import gpu
 from ..geometry import before, lift
 from ..gpu import cuda, int32, uint32
+from ..gpu_sums import add_up
 from . import cuda_plan
 from .cuda_tiled_weights import sum_parts
 
@@ -193,7 +194,7 @@ def _weights(window: Window, T: int, dtype: str) -> gpu.Function:
     real = gpu.real(dtype)
     (KD, KH, KW), (SD, SH, SW), (DD, DH, DW), ROWS = window
     K, REACH = KD * KH * KW, (ROWS - 1) * SH + (KH - 1) * DH + 1
-    SHARED, HALF = T * K, T // 2
+    SHARED = T * K
 
     @gpu.jit(threads=T)
     def kernel(out, x, y, g):
@@ -234,14 +235,7 @@ def _weights(window: Window, T: int, dtype: str) -> gpu.Function:
                                 acc[(kd * KH + k // DH) * KW + kw] += cell * ys[r] if p1 + r < int32(S1) else real(0)
         for k in range(K):
             sums[k * T + t] = acc[k]
-        cuda.syncthreads()
-        half = int32(HALF)
-        while half > 0:
-            if t < half:
-                for k in range(int32(K)):
-                    sums[int32(k) * int32(T) + t] += sums[int32(k) * int32(T) + t + half]
-            cuda.syncthreads()
-            half = int32(half // 2)
+        add_up(sums, int32(K), t, int32(T))
         for k in range(t, int32(K), int32(T)):
             out[int32((part * C * Og + o) * int32(K) + k)] = sums[k * int32(T)]
 

@@ -24,7 +24,7 @@ from .. import gpu
 from ..geometry import before, lift
 from ..gpu import GRID, MOST
 
-TAP = 4  # numbers in a row of `taps`
+TAP, PAIRS = 4, 2  # numbers in a row of `taps`, and pairs of them
 BIAS = 1 << 15  # makes a shift of 16 bits a positive number
 LOW = (1 << 16) - 1
 PHASE = 8  # numbers in a row of `phases`: P0, P1, P2, first row of taps, number of taps, start in out, P, 0
@@ -59,6 +59,7 @@ class Tables:
 
     phases: Any
     taps: Any
+    pairs: Any  # the taps, two numbers at a time: half the fetches
     geometry: Any
 
 
@@ -168,5 +169,5 @@ def _checked(phases: list[tuple[int, ...]], taps: np.ndarray, size: tuple[int, .
 @lru_cache(maxsize=256)
 def tables(plan: Plan) -> Tables:
     """The tables of a plan, copied to the device once; behind the last tap are rows that a slice may read and not use."""
-    taps = np.concatenate([plan.taps, np.zeros((SLICE, TAP), np.int32)])
-    return Tables(*(gpu.to_device(a.ravel()) for a in (plan.phases, taps, plan.geometry)))
+    taps = gpu.to_device(np.concatenate([plan.taps, np.zeros((SLICE, TAP), np.int32)]).ravel())
+    return Tables(gpu.to_device(plan.phases.ravel()), taps, taps.view(np.int64), gpu.to_device(plan.geometry))

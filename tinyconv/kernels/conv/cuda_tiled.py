@@ -70,7 +70,7 @@ def _correlate(plan: Plan, a: Any, w: Any, shape: tuple[int, ...], bias: Any) ->
     grid = (gpu.cells(plan.positions, tile.BM), gpu.cells(plan.channels, tile.BN), plan.groups * len(plan.phases))
     w = gpu.flat(w)
     kernel = correlate(tile, plan.checked, plan.linear, a.dtype.name)
-    gpu.launch(kernel, grid, tile.threads, out, gpu.flat(a), w, t.phases, t.taps, t.geometry,
+    gpu.launch(kernel, grid, tile.threads, out, gpu.flat(a), w, t.phases, t.pairs, t.geometry,
                w if bias is None else gpu.flat(bias), int(bias is not None))
     return out
 

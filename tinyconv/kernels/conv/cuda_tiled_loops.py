@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from .. import gpu
 from ..gpu import cuda, int32, uint32
-from .cuda_plan import BIAS, LOW, PHASE, TAP
+from .cuda_plan import BIAS, LOW, PAIRS, PHASE
 
 PAD = 4  # numbers at the end of a row in shared memory: threads that store down a column meet different banks
 
@@ -36,6 +36,15 @@ class Tile(NamedTuple):
         return self.BM // self.TM * (self.BN // self.TN)
 
 
+def lanes(tile: Tile) -> tuple[int, int]:
+    """How many of a warp's threads stand side by side along BM, and how many along BN.
+
+    8 by 4 fetch 12 runs from shared memory for each of their outer products, where 16 by 2 fetch 18 and 32 by 1 fetch 33.
+    """
+    across = min(tile.BM // tile.TM, gpu.threads(8, 1) if tile.V > 1 else 32)  # one alone: it stores whole lines
+    return across, min(tile.BN // tile.TN, gpu.threads(32, 2) // across)
+
+
 @cache
 def multiply(tile: Tile, wide_a: int, wide_b: int) -> gpu.Function:
     """acc (TM, TN) += the product of two slices in shared memory, a (BK, wide_a) and b (BK, wide_b).
@@ -45,11 +54,16 @@ def multiply(tile: Tile, wide_a: int, wide_b: int) -> gpu.Function:
     BM, BN, BK, TM, TN, V = tile
     TX, TY, VN = BM // TM, BN // TN, min(4, TN)
 
-    @gpu.helper
-    def add(acc, at_a, at_b, a, b, start_a, start_b, tx, ty):
-        for k in range(uint32(BK)):
-            row_a = start_a + k * uint32(wide_a) + tx * uint32(V)
-            row_b = start_b + k * uint32(wide_b) + ty * uint32(VN)
+    def terms(K: int) -> gpu.Function:
+        """The first K terms: a helper that calls that of K - 1. So they are unrolled, which a loop this long is not."""
+        earlier = terms(K - 1) if K > 1 else None
+
+        @gpu.helper
+        def add(acc, at_a, at_b, a, b, start_a, start_b, tx, ty):
+            if earlier is not None:
+                earlier(acc, at_a, at_b, a, b, start_a, start_b, tx, ty)
+            row_a = start_a + uint32((K - 1) * wide_a) + tx * uint32(V)
+            row_b = start_b + uint32((K - 1) * wide_b) + ty * uint32(VN)
             for i in range(uint32(TM)):
                 at_a[i] = a[row_a + i // uint32(V) * uint32(TX * V) + i % uint32(V)]
             for j in range(uint32(TN)):
@@ -58,7 +72,9 @@ def multiply(tile: Tile, wide_a: int, wide_b: int) -> gpu.Function:
                 for j in range(uint32(TN)):
                     acc[i * uint32(TN) + j] += at_a[i] * at_b[j]
 
-    return add
+        return add
+
+    return terms(BK)
 
 
 @cache
@@ -77,11 +93,12 @@ def correlate(tile: Tile, checked: int, linear: bool, dtype: str) -> gpu.Functio
     WIDE = BN + PAD
     SLICE_A, SLICE_W, CELLS = BK * BM, BK * WIDE, TM * TN
     SHARED_A, SHARED_W = 2 * SLICE_A, 2 * SLICE_W
-    BLOCKS = 2 if THREADS == 256 and dtype == "float32" else 1  # 128 registers a thread: one block multiplies as one fetches
+    BLOCKS = {256: 2, 128: 4}[THREADS] if dtype == "float32" and TM * TN == 64 else 1  # 128 registers: 16 warps take turns
+    LX, LY = lanes(tile)
     add_products = multiply(tile, BM, WIDE)
 
     @gpu.jit(threads=THREADS, blocks=BLOCKS)
-    def kernel(out, a, w, phases, taps, g, bias, biased):
+    def kernel(out, a, w, phases, pairs, g, bias, biased):
         slices_a = cuda.shared.array(SHARED_A, real, alignment=16)
         slices_w = cuda.shared.array(SHARED_W, real, alignment=16)
         acc = cuda.local.array(CELLS, real)
@@ -93,8 +110,10 @@ def correlate(tile: Tile, checked: int, linear: bool, dtype: str) -> gpu.Functio
         offs = cuda.local.array(FETCH_A, int32)
         shifts = cuda.local.array(FETCH_A, int32)
         t0 = cuda.local.array(FETCH_A, int32)
+        rows_w = cuda.local.array(FETCH_W, int32)
         t = uint32(cuda.threadIdx.x)
-        tx, ty = uint32(t % uint32(TX)), uint32(t // uint32(TX))
+        tx = uint32(t % uint32(LX) + t // uint32(LX * LY) % uint32(TX // LX) * uint32(LX))
+        ty = uint32(t // uint32(LX) % uint32(LY) + t // uint32(TX * LY) * uint32(LY))
         groups, channels = uint32(g[1]), int32(g[3])
         phase, group = uint32(uint32(cuda.blockIdx.z) // groups), int32(uint32(cuda.blockIdx.z) % groups)
         row = int32(phase * uint32(PHASE))
@@ -106,8 +125,8 @@ def correlate(tile: Tile, checked: int, linear: bool, dtype: str) -> gpu.Functio
             return
 
         # what this thread fetches: of a, taps ka, ka + ROWS, ... of one position; of w, one tap of channels jw, jw + COLS, ...
-        m, ka = uint32(m0 + t % uint32(BM)), int32(t // uint32(BM))
-        inside = m < M
+        # behind the last position or channel it fetches that one again, for sums that nobody stores
+        m, ka = uint32(min(m0 + t % uint32(BM), M - uint32(1))), int32(t // uint32(BM))
         n = uint32(m // P)
         p = uint32(m - n * P)
         i0 = int32(int32(p // uint32(P1 * P2)) * g[10])
@@ -116,8 +135,8 @@ def correlate(tile: Tile, checked: int, linear: bool, dtype: str) -> gpu.Functio
         A0, A1, A2 = uint32(g[4]), uint32(g[5]), uint32(g[6])
         base = int32((((int32(n) * g[1] + group) * g[2] * g[4] + i0) * g[5] + i1) * g[6] + i2 + int32(BIAS))
         kw, jw = int32(t % uint32(BK)), int32(j0 + int32(t // uint32(BK)))
-        j_step = int32(g[16])
-        base_w = int32(group * g[17] + jw * j_step)
+        for i in range(uint32(FETCH_W)):
+            rows_w[i] = int32(group * g[17] + min(int32(jw + int32(i) * int32(COLS)), int32(channels - 1)) * g[16])
 
         for j in range(uint32(TN)):
             c = int32(j0 + int32(j // uint32(VN) * uint32(TY * VN) + ty * uint32(VN) + j % uint32(VN)))
@@ -128,25 +147,23 @@ def correlate(tile: Tile, checked: int, linear: bool, dtype: str) -> gpu.Functio
             ahead = int32(k0 + int32(BK))
             half = uint32(uint32(ahead // int32(BK)) % uint32(2))  # of shared memory, that the slice ahead goes to
             if ahead < K:
+                left = int32(K - ahead)
+                tap = int32(int32(first + ahead + ka) * int32(PAIRS))
                 for i in range(uint32(FETCH_A)):  # of taps first, whatever they are, so that no fetch of a waits for another
-                    r = int32((first + ahead + ka + int32(i) * int32(ROWS)) * int32(TAP))
-                    offs[i] = taps[r]
-                    if checked:
-                        shifts[i] = taps[r + 1]
+                    pair = pairs[tap + i * uint32(ROWS * PAIRS)]
+                    offs[i], shifts[i] = int32(pair), int32(pair >> 32)
                     if checked == 3:
-                        t0[i] = taps[r + 2]
+                        t0[i] = int32(pairs[tap + i * uint32(ROWS * PAIRS) + uint32(1)])
                 for i in range(uint32(FETCH_A)):
-                    ok = inside & (ahead + ka + int32(i) * int32(ROWS) < K)
+                    ok = int32(ka + int32(i) * int32(ROWS)) < left
                     if checked:
                         ok = ok & (uint32(i1 + (shifts[i] >> int32(16))) < A1) & (uint32(i2 + (shifts[i] & int32(LOW))) < A2)
                     if checked == 3:
                         ok = ok & (uint32(i0 + t0[i]) < A0)
                     next_a[i] = a[int32(base + offs[i])] if ok else real(0)
-                k = int32(ahead + kw)
-                off = int32(base_w + taps[int32((first + k) * int32(TAP) + 3)])
+                off = int32(pairs[int32(int32(first + ahead + kw) * int32(PAIRS) + int32(1))] >> 32)
                 for i in range(uint32(FETCH_W)):
-                    j = int32(int32(i) * int32(COLS))
-                    next_w[i] = w[int32(off + j * j_step)] if (k < K) & (jw + j < channels) else real(0)
+                    next_w[i] = w[int32(off + rows_w[i])] if kw < left else real(0)
             if k0 >= 0:
                 other = uint32(1) - half
                 add_products(acc, at_a, at_w, slices_a, slices_w, other * uint32(SLICE_A), other * uint32(SLICE_W), tx, ty)

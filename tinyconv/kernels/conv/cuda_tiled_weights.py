@@ -16,7 +16,7 @@ from typing import Any
 from .. import gpu
 from ..gpu import cuda, int32, uint32
 from .cuda_plan import BIAS, LOW, TAP, WHERE
-from .cuda_tiled_loops import PAD, Tile, multiply
+from .cuda_tiled_loops import PAD, Tile, lanes, multiply
 
 
 @cache
@@ -31,6 +31,7 @@ def correlate_weights(tile: Tile, checked: int, dtype: str) -> gpu.Function:
     WIDE_X, WIDE_Y, CELLS = BM + PAD, BN + PAD, TM * TN
     SLICE_X, SLICE_Y = BK * WIDE_X, BK * WIDE_Y
     SHARED_X, SHARED_Y = 2 * SLICE_X, 2 * SLICE_Y
+    LX, LY = lanes(tile)
     add_products = multiply(tile, WIDE_X, WIDE_Y)
     fits = dtype == "float32" and (THREADS, checked) in {(256, 0), (256, 2), (128, 0), (128, 2), (128, 3)}
     BLOCKS = {256: 2, 128: 3}[THREADS] if fits else 1  # fewer registers a thread, more threads to wait in turns
@@ -47,8 +48,10 @@ def correlate_weights(tile: Tile, checked: int, dtype: str) -> gpu.Function:
         offs = cuda.local.array(FETCH_X, int32)
         shifts = cuda.local.array(FETCH_X, int32)
         t0 = cuda.local.array(FETCH_X, int32)
+        rows_y = cuda.local.array(FETCH_Y, int32)
         t = uint32(cuda.threadIdx.x)
-        tx, ty = uint32(t % uint32(TX)), uint32(t // uint32(TX))
+        tx = uint32(t % uint32(LX) + t // uint32(LX * LY) % uint32(TX // LX) * uint32(LX))
+        ty = uint32(t // uint32(LX) % uint32(LY) + t // uint32(TX * LY) * uint32(LY))
         group, part = int32(int32(cuda.blockIdx.z) // parts), int32(int32(cuda.blockIdx.z) % parts)
         K, channels, P = int32(g[16]), int32(g[3]), int32(g[7] * g[8] * g[9])
         A0, A1, A2 = uint32(g[4]), uint32(g[5]), uint32(g[6])
@@ -58,6 +61,7 @@ def correlate_weights(tile: Tile, checked: int, dtype: str) -> gpu.Function:
         j0, o0 = int32(int32(cuda.blockIdx.x) * int32(BM)), int32(int32(cuda.blockIdx.y) * int32(BN))
 
         # what this thread fetches: position `start + km` of every slice, of x's rows jx, jx + COLS, ... and y's oy, oy + COLS
+        # behind the last row it fetches that one again, for sums that nobody stores
         km, own = int32(t % uint32(BK)), int32(t // uint32(BK))
         jx, oy = int32(j0 + own), int32(o0 + own)
         for i in range(uint32(FETCH_X)):
@@ -67,7 +71,9 @@ def correlate_weights(tile: Tile, checked: int, dtype: str) -> gpu.Function:
         p = int32(start + km - n * P)
         sample_x, sample_y = int32(g[1] * g[2] * g[4] * g[5] * g[6]), int32(g[1] * channels * P)
         base_x = int32(n * sample_x + group * g[2] * g[4] * g[5] * g[6])
-        base_y = int32(n * sample_y + (group * channels + oy) * P)
+        base_y = int32(n * sample_y)
+        for i in range(uint32(FETCH_Y)):
+            rows_y[i] = int32((group * channels + min(int32(oy + int32(i) * int32(COLS)), int32(channels - 1))) * P)
 
         for e in range(uint32(CELLS)):
             acc[e] = real(0)
@@ -75,7 +81,7 @@ def correlate_weights(tile: Tile, checked: int, dtype: str) -> gpu.Function:
             ahead = int32(m0 + int32(BK))
             half = uint32(uint32((ahead - start) // int32(BK)) % uint32(2))  # of shared memory, that the slice ahead goes to
             if ahead < stop:
-                live = ahead + km < stop
+                live = int32(ahead + km) < stop
                 while p >= P:
                     p = int32(p - P)
                     base_x, base_y = int32(base_x + sample_x), int32(base_y + sample_y)
@@ -87,10 +93,9 @@ def correlate_weights(tile: Tile, checked: int, dtype: str) -> gpu.Function:
                         ok = live & (uint32(i1 + (shifts[i] >> int32(16))) < A1) & (uint32(i2 + (shifts[i] & int32(LOW))) < A2)
                     if checked == 3:
                         ok = ok & (uint32(i0 + t0[i]) < A0)
-                    next_x[i] = x[int32(at + offs[i])] if ok & (jx + int32(i) * int32(COLS) < K) else real(0)
+                    next_x[i] = x[int32(at + offs[i])] if ok else real(0)
                 for i in range(uint32(FETCH_Y)):
-                    o = int32(int32(i) * int32(COLS))
-                    next_y[i] = y[int32(base_y + p + o * P)] if live & (oy + o < channels) else real(0)
+                    next_y[i] = y[int32(base_y + p + rows_y[i])] if live else real(0)
                 p = int32(p + int32(BK))
             if m0 >= start:
                 other = uint32(1) - half

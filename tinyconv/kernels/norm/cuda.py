@@ -21,9 +21,11 @@ from numba import float64, int32, int64
 from ...dims import NormDims
 from .. import gpu
 from ..gpu import cuda
+from ..gpu_sums import add_up
 from ..pointwise import relu_grad_cuda
 
-THREADS = 256  # a power of two, for the tree; it is the size of the shared arrays below
+THREADS = 256  # a power of two, for the tree
+BOTH = 2 * THREADS  # two sums for each thread, in shared memory
 
 
 def norm(x: Any, w: Any, b: Any, dims: NormDims, eps: float, given: tuple[Any, Any] | None = None,
@@ -74,8 +76,7 @@ def _kernels(dtype: str) -> tuple[gpu.Function, ...]:
     @gpu.jit
     def moments(mean, var, x, sizes):
         """Of d = x - pivot, one of the values: mean = pivot + avg(d), var = avg(d^2) - avg(d)^2."""
-        first = cuda.shared.array(THREADS, float64)
-        second = cuda.shared.array(THREADS, float64)
+        both = cuda.shared.array(BOTH, float64)
         s, t, T = int32(cuda.blockIdx.x), int32(cuda.threadIdx.x), int32(cuda.blockDim.x)
         N, S, M = sizes[0], sizes[1], sizes[2] * sizes[3]
         pivot, total, squares = float64(x[int64(s) * M]), float64(0), float64(0)
@@ -83,17 +84,11 @@ def _kernels(dtype: str) -> tuple[gpu.Function, ...]:
             d = float64(x[(int64(q // M) * S + s) * M + q % M]) - pivot
             total += d
             squares += d * d
-        first[t], second[t] = total, squares
-        half = T // 2
-        while half > 0:  # the tree: T/2 threads add the sums of the others to theirs, then T/4, ...
-            cuda.syncthreads()
-            if t < half:
-                first[t] += first[t + half]
-                second[t] += second[t + half]
-            half = half // 2
+        both[t], both[T + t] = total, squares
+        add_up(both, int32(2), t, T)
         if t == 0:
-            away = first[0] / (N * M)
-            spread = second[0] / (N * M) - away * away
+            away = both[0] / (N * M)
+            spread = both[T] / (N * M) - away * away
             mean[s] = real(pivot + away)
             var[s] = real(0) if spread < 0 else real(spread)
 
@@ -111,8 +106,7 @@ def _kernels(dtype: str) -> tuple[gpu.Function, ...]:
     @gpu.jit
     def sums(gh, g, x, w, mean, var, eps, sizes):
         """gh (2, S): of g w, and of g w xhat, over all that has the mean s."""
-        first = cuda.shared.array(THREADS, float64)
-        second = cuda.shared.array(THREADS, float64)
+        both = cuda.shared.array(BOTH, float64)
         s, t, T = int32(cuda.blockIdx.x), int32(cuda.threadIdx.x), int32(cuda.blockDim.x)
         N, S, K, L, P = sizes[0], sizes[1], sizes[2], sizes[3], sizes[4]
         M, m, r = K * L, float64(mean[s]), 1.0 / math.sqrt(float64(var[s]) + eps)
@@ -122,23 +116,16 @@ def _kernels(dtype: str) -> tuple[gpu.Function, ...]:
             h = float64(g[i]) * float64(w[s % P * K + q % M // L])
             total += h
             along += h * ((float64(x[i]) - m) * r)
-        first[t], second[t] = total, along
-        half = T // 2
-        while half > 0:  # the tree: T/2 threads add the sums of the others to theirs, then T/4, ...
-            cuda.syncthreads()
-            if t < half:
-                first[t] += first[t + half]
-                second[t] += second[t + half]
-            half = half // 2
+        both[t], both[T + t] = total, along
+        add_up(both, int32(2), t, T)
         if t == 0:
-            gh[s] = first[0]
-            gh[S + s] = second[0]
+            gh[s] = both[0]
+            gh[S + s] = both[T]
 
     @gpu.jit
     def weights(dw, db, g, x, mean, var, eps, sizes):
         """dw and db (P*K,): of g xhat and of g, over all that shares a weight."""
-        first = cuda.shared.array(THREADS, float64)
-        second = cuda.shared.array(THREADS, float64)
+        both = cuda.shared.array(BOTH, float64)
         j, t, T = int32(cuda.blockIdx.x), int32(cuda.threadIdx.x), int32(cuda.blockDim.x)
         N, S, K, L, P = sizes[0], sizes[1], sizes[2], sizes[3], sizes[4]
         R = S // P  # so many s in an image share it
@@ -148,17 +135,11 @@ def _kernels(dtype: str) -> tuple[gpu.Function, ...]:
             i = ((int64(q // (L * R)) * S + s) * K + j % K) * L + q % L
             total += float64(g[i])
             along += float64(g[i]) * (float64(x[i]) - float64(mean[s])) / math.sqrt(float64(var[s]) + eps)
-        first[t], second[t] = along, total
-        half = T // 2
-        while half > 0:  # the tree: T/2 threads add the sums of the others to theirs, then T/4, ...
-            cuda.syncthreads()
-            if t < half:
-                first[t] += first[t + half]
-                second[t] += second[t + half]
-            half = half // 2
+        both[t], both[T + t] = along, total
+        add_up(both, int32(2), t, T)
         if t == 0:
-            dw[j] = real(first[0])
-            db[j] = real(second[0])
+            dw[j] = real(both[0])
+            db[j] = real(both[T])
 
     @gpu.jit
     def grad(dx, size, g, x, w, mean, var, gh, eps, sizes):

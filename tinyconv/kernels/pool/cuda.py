@@ -107,6 +107,13 @@ def _table(there: windows.Windows) -> Any:
     return gpu.table((*there.source, *there.target, *there.steps, there.cells.shape[1], *there.cells.ravel().tolist()))
 
 
+@gpu.helper
+def position(g, i):
+    """(plane, od, oh, ow) of cell i of the result, by the geometry's table."""
+    OD, OH, OW = g[3], g[4], g[5]
+    return int32(i // (OW * OH * OD)), int32(i // (OW * OH) % OD), int32(i // OW % OH), int32(i % OW)
+
+
 @cache
 def _kernels(dtype: str) -> tuple[gpu.Function, ...]:
     real = gpu.real(dtype)
@@ -117,8 +124,8 @@ def _kernels(dtype: str) -> tuple[gpu.Function, ...]:
         i = int32(cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x)
         if i >= size:
             return
-        H, W, OD, OH, OW, L = g[1], g[2], g[3], g[4], g[5], g[9]
-        ow, oh, od, plane = int32(i % OW), int32(i // OW % OH), int32(i // (OW * OH) % OD), int32(i // (OW * OH * OD))
+        H, W, L = g[1], g[2], g[9]
+        plane, od, oh, ow = position(g, i)
         x0 = int32(plane * g[0] * H * W)
         best, most = int32(-1), real(0)
         for kd in range(g[10 + L + od]):
@@ -145,9 +152,9 @@ def _kernels(dtype: str) -> tuple[gpu.Function, ...]:
         i = int32(cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x)
         if i >= size:
             return
-        H, W, OD, OH, OW, L = g[1], g[2], g[3], g[4], g[5], g[9]
-        ow, oh, od, plane = int32(i % OW), int32(i // OW % OH), int32(i // (OW * OH) % OD), int32(i // (OW * OH * OD))
-        cell, total = int64(i - plane * OD * OH * OW), real(0)
+        H, W, L = g[1], g[2], g[9]
+        plane, od, oh, ow = position(g, i)
+        cell, total = int64(i - plane * g[3] * g[4] * g[5]), real(0)
         for kd in range(g[10 + L + od]):
             for kh in range(g[10 + 3 * L + oh]):
                 line = int32(((plane * g[0] + g[10 + od] + kd * g[6]) * H + g[10 + 2 * L + oh] + kh * g[7]) * W
@@ -175,8 +182,8 @@ def _kernels(dtype: str) -> tuple[gpu.Function, ...]:
         i = int32(cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x)
         if i >= size:
             return
-        H, W, OD, OH, OW, L = g[1], g[2], g[3], g[4], g[5], g[9]
-        ow, oh, od, plane = int32(i % OW), int32(i // OW % OH), int32(i // (OW * OH) % OD), int32(i // (OW * OH * OD))
+        H, W, L = g[1], g[2], g[9]
+        plane, od, oh, ow = position(g, i)
         total = real(0)
         for kd in range(g[10 + L + od]):
             for kh in range(g[10 + 3 * L + oh]):
@@ -193,8 +200,8 @@ def _kernels(dtype: str) -> tuple[gpu.Function, ...]:
         i = int32(cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x)
         if i >= size:
             return
-        H, W, OD, OH, OW, L = g[1], g[2], g[3], g[4], g[5], g[9]
-        ow, oh, od, plane = int32(i % OW), int32(i // OW % OH), int32(i // (OW * OH) % OD), int32(i // (OW * OH * OD))
+        H, W, L = g[1], g[2], g[9]
+        plane, od, oh, ow = position(g, i)
         M, total = factors[0], real(0)
         for kd in range(g[10 + L + od]):
             for kh in range(g[10 + 3 * L + oh]):

@@ -19,7 +19,7 @@ from numba import float64, int32, int64
 from ...dims import AnyPool
 from .. import gpu
 from ..gpu import cuda
-from .cuda import dual, forward, run
+from .cuda import dual, forward, position, run
 
 
 def median_pool(x: Any, dims: AnyPool) -> tuple[Any, Any]:
@@ -69,16 +69,14 @@ def lp_pool_grad(x: Any, y: Any, g: Any, dims: AnyPool, p: float) -> Any:
 @gpu.helper
 def count(g, o):
     """How many cells window o holds, o counted over planes and positions."""
-    OD, OH, OW, L = g[3], g[4], g[5], g[9]
-    ow, oh, od = o % OW, o // OW % OH, o // (OW * OH) % OD
+    L, (_, od, oh, ow) = g[9], position(g, o)
     return int32(g[10 + L + od] * g[10 + 3 * L + oh] * g[10 + 5 * L + ow])
 
 
 @gpu.helper
 def cell(g, o, k):
     """The position in its plane of the k-th cell of window o, in row-major order."""
-    OD, OH, OW, L = g[3], g[4], g[5], g[9]
-    ow, oh, od = o % OW, o // OW % OH, o // (OW * OH) % OD
+    L, (_, od, oh, ow) = g[9], position(g, o)
     wide, high = g[10 + 5 * L + ow], g[10 + 3 * L + oh]
     d = g[10 + od] + k // (wide * high) * g[6]
     h = g[10 + 2 * L + oh] + k // wide % high * g[7]
@@ -88,7 +86,7 @@ def cell(g, o, k):
 @gpu.helper
 def plane(g, o):
     """Where the plane of window o starts among the cells."""
-    return int32(o // (g[3] * g[4] * g[5]) * (g[0] * g[1] * g[2]))
+    return int32(position(g, o)[0] * (g[0] * g[1] * g[2]))
 
 
 @gpu.helper

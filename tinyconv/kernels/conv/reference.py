@@ -4,7 +4,8 @@
 
 Leave y open and T is the forward convolution (cross-correlation: the kernel is not flipped); leave x open and it is the
 transposed convolution, which is the input gradient; leave w open and it is the weight gradient. All three walk the same
-positions. Written to be read, for any number of spatial dimensions and groups, at the dtype of its operands.
+positions. x is (N, C, *input), w is (O, C/groups, *kernel), y is (N, O, *output), floats or integers of one dtype, which
+the answer has too; `dims` says the sizes. Written to be read, for any number of spatial dimensions and groups.
 Read next: direct.py, the same sums as compiled loops.
 """
 
@@ -63,7 +64,10 @@ def fold(cols: np.ndarray, dims: ConvDims) -> np.ndarray:
 
 
 def positions(dims: ConvDims) -> Iterator[tuple]:
-    """For every output channel o, input channel c of its group and tap: the x and the y positions it ties together."""
+    """For every output channel o, input channel c of its group and tap: the x and the y positions it ties together.
+
+    x counts its channels through all groups, w within one: channel c of x meets channel c % (C/groups) of w.
+    """
     Cg, Og = dims.C // dims.groups, dims.O // dims.groups
     for tap in product(*map(range, dims.kernel)):
         axes = [_axis(k, *sizes) for k, *sizes in zip(

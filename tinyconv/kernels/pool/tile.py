@@ -130,10 +130,10 @@ class Windows(Emitter):
 
     def pairs(self, at: Any, inside: list) -> list[tuple[Any, Any]]:
         """Of 2L cells from position `at` on, those with even and those with odd numbers, and their positions."""
-        parts = [self.masked_load(self.at(self.start, self.b.add(at, ir.Constant(I64, n * self.L))), mask, self.lowest)
-                 for n, mask in enumerate(inside)]
+        low, high = (self.masked_load(self.at(self.start, self.b.add(at, ir.Constant(I64, n * self.L))), mask, self.lowest)
+                     for n, mask in enumerate(inside))
         first = self.spread(at)
-        return [(self.shuffle(*parts, list(range(r, 2 * self.L, 2))),
+        return [(self.shuffle(low, high, list(range(r, 2 * self.L, 2))),
                  self.b.add(first, ir.Constant(self.ints, [2 * n + r for n in range(self.L)]))) for r in range(2)]
 
     def apart(self, first: Any, count: Any, line: Any, j: Any, away: Any) -> tuple[Any, Any]:

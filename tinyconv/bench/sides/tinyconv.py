@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from ...dims import ConvDims
 from ...kernels.compiled import levels
 from ..check import FOREIGN_BOUND, check_kernel, check_small, magnitude, problem_with, yardstick
 from ..nets import TOLERANCE, build_step, first_losses
-from ..task import Task, dims_of, one_array, operands
+from ..task import SLOTS, Task, dims_of, one_array, operands
 from . import Refused
 
 AUTO = "auto"  # the algorithm that the registry chooses
@@ -119,7 +120,7 @@ def _truth(task: Task) -> tuple[np.ndarray, float]:
 
 
 def check(op: str, algorithm: str) -> dict:
-    """Check a kernel on every small case: {"wrong": [...], "refused": [...], "right": how many}."""
+    """Check a kernel on every small case: {"mismatches": [...], "left_out": why, for each refused, "right": how many}."""
     kernel = next(k for k in registry.kernels(op) if k.algorithm == algorithm)
     wrong, refused, right = check_small(kernel)
     return {"mismatches": [str(w) for w in wrong], "left_out": refused, "right": right}
@@ -134,14 +135,25 @@ def ladder() -> dict:
 
 
 def load(path: str) -> dict:
-    """Run a user's file, and name the kernels that it registered."""
-    before = ladder()
+    """Run a user's file, and name the kernels that it registered. Raises: ValueError for one that hides another."""
+    before = _records()
     spec = spec_from_file_location("users_kernel", path)
     if spec is None or spec.loader is None:
-        raise ValueError(f"{path} is not a Python file")
+        raise ValueError("it is not a Python file")
+    sys.path.insert(0, str(Path(path).parent))  # it may import its neighbours
     sys.modules["users_kernel"] = module = module_from_spec(spec)
     spec.loader.exec_module(module)
-    return {"kernels": [(op, a) for op, algorithms in ladder().items() for a in algorithms if a not in before[op]]}
+    new = [(op, a) for (op, a), kernel in _records().items() if before.get((op, a)) is not kernel]
+    for op, a in new:
+        if (op, a) in before:
+            raise ValueError(f"{op} has an algorithm {a!r} already: give yours another name")
+        if op not in SLOTS:
+            raise ValueError(f"a kernel of {op} has no bench here: those of {', '.join(SLOTS)} are checked and timed")
+    return {"kernels": new}
+
+
+def _records() -> dict[tuple[str, str], registry.Kernel]:
+    return {(op, k.algorithm): k for op in registry.ops() for k in registry.kernels(op) if k.device == "cpu"}
 
 
 def measure(dtypes: list[str]) -> dict:

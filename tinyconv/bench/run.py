@@ -12,10 +12,10 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from ..names import unknown
 from . import record as records
 from . import startup, suites
 from .contest import OURS, Contest, Contestant, Worker
-from ..names import unknown
 from .task import SLOTS, Task
 
 EAGER = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}  # glibc gives memory back when it is freed

@@ -83,7 +83,8 @@ def seconds_of(statement: str, threads: int, times: int) -> list[float]:
     return seconds
 
 
-def started(case: str, call: Task, who: Contestant, threads: int, times: int, cold: bool) -> tuple[dict, dict[str, list[float]]]:
+def started(case: str, call: Task, who: Contestant, threads: int, times: int, cold: bool) \
+        -> tuple[dict, dict[str, list[float]]]:
     """Make a call in fresh processes, so many times: facts about it, and seconds by what they are of; none where refused."""
     seconds: dict[str, list[float]] = {}
     facts: dict = {}

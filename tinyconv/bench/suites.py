@@ -22,9 +22,9 @@ SUITES = {  # what people come for first: --quick leaves out what it does not re
     "ladder": "every algorithm there is, on a few layers that even the slowest can do",
     "conv": "the three maps of every layer, chosen algorithm beside im2col and the other libraries",
     "pool": "max and average pooling, forward and backward",
-    "steps": "whole training steps of small networks",
     "startup": "import, first result and first training step in a fresh process, with a cold and a warm cache",
     "memory": "working memory of a call, as stated and as the system saw it",
+    "steps": "whole training steps of small networks",
     "growth": "how time grows with samples, channels, size and kernel",
 }
 QUICK = {  # the same as a taste, within a minute though everything is compiled in it: operations and cases

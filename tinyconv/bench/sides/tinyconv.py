@@ -73,7 +73,7 @@ def _losses(task: Task, dtype: str = "") -> np.ndarray:
 
 def _true_losses(task: Task) -> np.ndarray:
     """The losses in float64, by kernels that are not the timed ones (and are compiled already, where there is C)."""
-    with registry.use("aot" if levels() else "im2col"):
+    with registry.use("aot" if levels() else "im2col", "reference"):
         return _losses(task, "float64")
 
 

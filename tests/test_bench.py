@@ -20,6 +20,7 @@ from tinyconv.bench.command import bench as command
 from tinyconv.bench.contest import LIBRARIES, OURS, Contest, Contestant, Worker, installed, ratio, summary
 from tinyconv.bench.sides import tinyconv as our_side
 from tinyconv.bench.task import POOLS, SLOTS, Task, conv_case, dims_of, operands, work
+from tinyconv.registry import kernels
 
 EXAMPLE = Path(__file__).parents[1] / "bench" / "my_kernel.py"
 BROKEN = '''
@@ -66,7 +67,9 @@ def test_cases_are_resized_by_name(name, x, w):
 
 
 @pytest.mark.parametrize(("name", "says"), [
-    ("vgg", "there are: lenet.c1"), ("vgg.64:Q=3", "resized by N, C, O, H and k, not by Q")])
+    ("vgg.63", r"no case .vgg.63.; did you mean .vgg.64.\? There are: lenet.c1"),
+    ("vgg.64:Q=3", "resized by N, C, O, H and k, each with a whole number, not by 'Q=3'"), ("vgg.64:H=x", "not by 'H=x'"),
+    ("vgg.64:N", "not by 'N'")])
 def test_unknown_cases_are_named(name, says):
     with pytest.raises(ValueError, match=says):
         conv_case(name)
@@ -96,6 +99,18 @@ def test_filters_choose_tasks():
     chosen = list(suites.tasks("conv", ops="conv_*", names="vgg.*,small.line,vgg.64:N=1,H=14", dtypes=("float64",)))
     assert {t.case for t in chosen} == {"vgg.64", "vgg.128", "vgg.256", "vgg.512", "small.line", "vgg.64:N=1,H=14"}
     assert {t.op for t in chosen} == {"conv_input_grad", "conv_weight_grad"} and {t.dtype for t in chosen} == {"float64"}
+
+
+def test_a_quick_bench_has_a_taste_of_each_suite():
+    """In the order in which it is left out where time is short; growth needs more cases than there is time for."""
+    few = {suite: list(suites.tasks(suite, quick=True)) for suite in suites.SUITES}
+    assert list(few)[:2] == ["ladder", "conv"] and [suite for suite, found in few.items() if not found] == ["growth"]
+    assert {task.op for task in few["conv"]} == set(SLOTS)
+    case = conv_case(few["ladder"][0].case)
+    assert not [k.algorithm for k in kernels("conv") if k.device == "cpu" and k.refuse(case, np.dtype("float32"))
+                and k.algorithm != "aot"]  # aot needs a compiler
+    for suite, found in few.items():
+        assert suite in ("ladder", "growth") or {t.case for t in found} <= {t.case for t in suites.tasks(suite)}
 
 
 def test_the_work_of_a_task_is_counted_from_its_dims():
@@ -255,22 +270,38 @@ def test_peak_memory_is_seen(contest):
 def test_libraries_that_are_missing_are_named():
     have, lack = installed(["torch", "jax"])
     assert set(have) | set(lack) == {"torch", "jax"} and all(find_spec(name) for name in have)
-    with pytest.raises(ValueError, match="no side of the bench speaks for 'theano'"):
+    with pytest.raises(ValueError, match="there is no library 'theano'"):
         installed(["theano"])
 
 
-def test_a_first_result_in_a_fresh_process(monkeypatch):
-    monkeypatch.setattr(startup, "WARM", 1)
+def test_a_first_result_in_a_fresh_process():
     task = Task("conv", "conv", "small.half")
     for cold in (False, True):
-        facts, seconds = startup.first(task, OURS, "kn2row", 1, 1, cold)
-        assert facts["algorithm"] == "kn2row" and len(seconds) == 1 and seconds[0] > 0.01
-    assert startup.first(task, OURS, "no_such", 1, 1, cold=False) == ({"refused": "conv has no algorithm 'no_such'"}, [])
+        facts, found = startup.started("first call", task, Contestant(OURS, "kn2row"), 1, 1, cold)
+        assert facts["algorithm"] == "kn2row" and found["first call"][0] > 0.01
+    refused = startup.started("first call", task, Contestant(OURS, "no_such"), 1, 2, cold=False)
+    assert refused == ({"refused": "conv has no algorithm 'no_such'"}, {})
     assert len(startup.seconds_of("import tinyconv", 1, 2)) == 2
+
+
+def test_what_starting_costs(contest, monkeypatch):
+    """A row for each cache, one for what `auto` stands for, and of both calls where those are told apart."""
+    monkeypatch.setattr(startup, "CACHES", {"warm": 1, "cold": 1})
     monkeypatch.setattr(startup, "CALLS", 5)
-    both = startup.alone(task, "kn2row", 1, 1, cold=True)
-    assert {call: len(seconds) for call, seconds in both.items()} == {"call 1": 1, "call 5": 1}
-    assert startup.alone(task, "no_such", 1, 1, cold=False) == {}
+    for case in ("first call", startup.ALONE):
+        monkeypatch.setitem(startup.DOES, case, Task("conv", "conv", "small.half"))
+    name = tc.choose("conv", cases.small["half"], np.dtype("float32")).algorithm
+
+    def rows(case, *algorithms, quick=True):
+        who = [Contestant(OURS, algorithm) for algorithm in algorithms]
+        made = startup.rows(Task("startup", "startup", case), who, contest.workers[OURS], quick, lambda text: None)
+        return [(row["case"], row["algorithm"], row["chosen"]) for row in made]
+
+    assert rows("import", "auto") == [("import", "", True)]
+    assert rows("first call", "auto", name, "kn2row") == [
+        ("first call, warm", name, True), ("first call, warm", "kn2row", False)]
+    assert [case for case, _, _ in rows(startup.ALONE, "kn2row", quick=False)] == [
+        "call 1, warm", "call 5, warm", "call 1, cold", "call 5, cold"]
 
 
 # -- the machine ---------------------------------------------------------------------------------------------------
@@ -337,19 +368,29 @@ def test_compared_records():
     old, new = a_record(), a_record()
     new["rows"] = [{**row, **{k: row[k] * (0.5 if row["op"] == "conv" else 1.5 if row["op"] == "conv_input_grad" else 1.02)
                               for k in ("median", "low", "high") if k in row}} for row in new["rows"]]
-    verdicts = {(c["op"], c["verdict"]) for c in record.compare(old, new)}
+    new["rows"].append(made_up([1.0], case="vgg.128"))
+    found, alone = record.compare(old, new)
+    verdicts = {(c["op"], c["verdict"]) for c in found}
+    assert alone == (0, 1) and found[0]["verdict"] == "faster"
     assert verdicts == {("conv", "faster"), ("conv_input_grad", "slower"), ("conv_weight_grad", "same")}
     noisy = {"rows": [{**made_up([1.0] * 4), "low": 0.5, "high": 2.5}]}
-    assert record.compare(noisy, {"rows": [made_up([2.0] * 4)]})[0]["verdict"] == "same"
+    assert record.compare(noisy, {"rows": [made_up([2.0] * 4)]})[0][0]["verdict"] == "same"
+    elsewhere = {**new, "machine": {**new["machine"], "cpu": "another"}}
+    said = report.compared(old, elsewhere, found, alone)
+    assert any("two machines" in line for line in said) and "1 rows are in the new one alone" in said
+    assert not any("two machines" in line for line in report.compared(old, new, found, (0, 0)))
+    assert "the other libraries came out 1.09 times as fast: so much is the machine's doing" in said  # cbrt(2 / 1.5 / 1.02)
 
 
 def test_records_are_written_whole(tmp_path):
     record.save(a_record(), tmp_path / "new" / "conv.json")
     assert record.load(tmp_path / "new" / "conv.json")["rows"] == a_record()["rows"]
     assert [p.name for p in (tmp_path / "new").iterdir()] == ["conv.json"]
-    (tmp_path / "bad.json").write_text("{")
-    with pytest.raises(ValueError, match=r"bad\.json cannot be read"):
-        record.load(tmp_path / "bad.json")
+    for text, says in (("{", "cannot be read"), ("[1]", "it has no rows"), ('{"rows": 3}', "it has no rows"),
+                       ('{"rows": [1]}', "it has no rows")):
+        (tmp_path / "bad.json").write_text(text)
+        with pytest.raises(ValueError, match=rf"bad\.json.*{says}"):
+            record.load(tmp_path / "bad.json")
 
 
 def test_the_page_needs_nothing_else(tmp_path):
@@ -448,14 +489,68 @@ def test_the_worked_example_is_right_and_timed(tmp_path):
     assert {"mine", "im2col"} <= {row["algorithm"] for row in rows} and {row["op"] for row in rows} == {"conv"}
 
 
+KERNEL = """
+import os, sys
+import numpy as np, tinyconv
+from tinyconv.kernels.conv.reference import conv as right
+
+@tinyconv.kernel("conv", "mine")
+def conv(x, w, dims):
+    y = right(x, w, dims)
+    {wrong}
+    return y
+"""
+
+
 @compiled
-def test_a_wrong_kernel_of_ones_own_fails_the_bench(tmp_path):
-    path = tmp_path / "broken.py"
-    path.write_text(BROKEN)
-    done = run("--kernel", path, "--library", "none", "--threads", 1, "--out", tmp_path)
-    assert done.exit_code == 1
+@pytest.mark.parametrize(("wrong", "says"), [
+    ("y.flat[-1:] += 1", r"first mismatch at \[0, 0, 0, 0\]: 1\.\d+ instead of 0\.\d+ \(1 of 1 elements off"),
+    ("y.flat[:1] = np.nan", r"first mismatch at \[0, 0, 0, 0\]: nan instead of 0\.\d+"),
+    ("y[..., 0] = y[..., -1] if y.shape[-1] > 1 else y[..., 0]", r"first mismatch at \[\d+, \d+, \d+, 0\]: \S+ instead of"),
+    ("y = y.astype(np.float64)", r"returned shape \(1, 1, 1, 1\) of float64, not \(1, 1, 1, 1\) of float32"),
+    ("y = y[..., 1:]", r"returned shape \(1, 1, 1, 0\) of float32, not \(1, 1, 1, 1\) of float32"),
+    ("y = y.tolist()", "returned list, not an array"),
+    ("x[...] = 0", "it wrote to its operands"),
+    ("y.nonsense", "it raised AttributeError at line 9: 'numpy.ndarray' object has no attribute 'nonsense'"),
+])
+def test_a_wrong_kernel_of_ones_own_fails_the_bench(tmp_path, wrong, says):
+    """With the first mismatch; nothing is timed, and nothing recorded."""
+    (tmp_path / "mine.py").write_text(KERNEL.format(wrong=wrong))
+    done = run("--kernel", tmp_path / "mine.py", "--library", "none", "--threads", 1, "--out", tmp_path)
     said = " ".join(done.output.split())
-    assert re.search(r"WRONG conv_input_grad by 'tailless' on \w+ \(float32\): first mismatch at \[.*\]: 0\.0 instead of", said)
+    assert done.exit_code == 1 and re.fullmatch(rf"WRONG conv by 'mine' on \w+ \(float32\): .*{says}.*", said), said
+    assert not list(tmp_path.glob("*/last.json"))
+
+
+@compiled
+def test_a_kernel_that_is_wrong_on_a_large_case_alone_is_not_recorded(tmp_path):
+    (tmp_path / "mine.py").write_text(KERNEL.format(wrong="y *= 2 if dims.input == (32, 32) else 1"))
+    done = run("--kernel", tmp_path / "mine.py", "--case", "lenet.c1:N=1", "--library", "none", "--threads", 1, "--rounds", 1,
+               "--out", tmp_path)
+    said = " ".join(done.output.split())
+    assert done.exit_code == 1 and "WRONG tinyconv mine: conv by 'mine' on lenet.c1:N=1 (float32): first mismatch at" in said
+    assert not re.search(r"mine +\d", done.output) and not list(tmp_path.glob("*/last.json"))
+
+
+@compiled
+@pytest.mark.parametrize(("text", "says"), [
+    (KERNEL.format(wrong="os.abort()"), "the process of tinyconv ended by SIGABRT"),
+    ("import sys; sys.exit(3)", "the process of tinyconv ended with status 3, asked to load"),
+    ("def f(:", "mine.py: SyntaxError: invalid syntax (mine.py, line 1)"),
+    ("import no_such_thing", "mine.py: ModuleNotFoundError: No module named 'no_such_thing'"),
+    ("x = 1", "mine.py: it registers no kernel"),
+    (KERNEL.format(wrong="").replace('"mine"', '"im2col"'), "conv has an algorithm 'im2col' already: give yours another name"),
+    (KERNEL.format(wrong="").replace('"conv"', '"convv"'), "no operation 'convv'; there are:"),
+    (KERNEL.format(wrong="").replace('"conv"', '"max_pool"'), "a kernel of max_pool has no bench here"),
+    (KERNEL.format(wrong="").replace('"mine"', '"mine", refuse=lambda dims, dtype: "not today"'),
+     "conv by 'mine' refuses every small case: not today"),
+    (KERNEL.format(wrong="").replace('"mine"', '"mine", refuse=lambda dims: ""'),
+     "conv by 'mine' cannot be asked what it refuses: TypeError"),
+])
+def test_a_file_without_a_kernel_to_check_gets_one_clear_error(tmp_path, text, says):
+    (tmp_path / "mine.py").write_text(text)
+    done = run("--kernel", tmp_path / "mine.py", "--library", "none", "--threads", 1, "--out", tmp_path)
+    assert done.exit_code == 2 and says in " ".join(done.output.split()), done.output
     assert not list(tmp_path.glob("*/last.json"))
 
 
@@ -467,11 +562,21 @@ def test_nothing_is_timed_without_the_compiler():
 
 @compiled
 @pytest.mark.parametrize(("args", "says"), [
-    (["speed"], "no suite speed; there are: conv, pool"),
-    (["conv", "--case", "vgg.63"], "no case 'vgg.63'; there are"),
+    (["step"], "there is no suite 'step'; did you mean 'steps'? There are: ladder, conv, pool"),
+    (["conv", "--case", "vgg.63"], "there is no case 'vgg.63'; did you mean 'vgg.64'? There are: "),
+    (["--case", "vgg.63"], "did you mean 'vgg.64'?"),
+    (["pool", "--case", "56.2s"], "there is no case '56.2s'; did you mean '56.2s2'? There are: 56.2s2, "),
+    (["steps", "--case", "mnist@11"], "did you mean 'mnist@10'?"),
+    (["--op", "conv_input_gard"], "there is no operation 'conv_input_gard'; did you mean 'conv_input_grad'?"),
+    (["conv", "--case", "small.hand", "--library", "none", "--algorithm", "smid"],
+     "there is no algorithm 'smid'; did you mean 'simd'?"),
     (["conv", "--case", "resnext*"], "nothing to time: no case of conv matches --op * and --case resnext*"),
+    (["conv", "--op", "max_pool"], "nothing to time: no case of conv matches --op max_pool"),
+    (["--dtype", "float16"], "there is no dtype 'float16'; did you mean 'float64'?"),
+    (["--threads", "two"], "--threads takes whole numbers from 1, with commas, not 'two'"),
+    (["--threads", "1,0"], "--threads takes whole numbers from 1, with commas, not '0'"),
     (["--compare", "a.json", "b.json"], "a.json cannot be read"),
-    (["--library", "theano"], "no side of the bench speaks for 'theano'"),
+    (["--library", "theano"], "there is no library 'theano'"),
     (["--kernel", "nowhere.py"], "nowhere.py"),
 ])
 def test_bad_input_gets_one_clear_error(args, says):

@@ -44,7 +44,7 @@ MAY_IMPORT = {
     "plot": NETS | {"arithmetic", "names", "cases", "kernels", "data", "models", "train", "plot"},
     "explore": {"data"},
     "tracing": {"registry", "data"} | TAPE,
-    "bench": NETS | {"cases", "kernels", "memory", "bench"},
+    "bench": NETS | {"names", "cases", "kernels", "memory", "bench"},
     "reproduce": NETS | {"names", "cases", "kernels", "data", "models", "train", "bench", "reproduce"},
     "cli": NETS | {"arithmetic", "names", "cases", "kernels", "data", "models", "train", "plot", "explore", "tracing", "bench",
                    "reproduce", "cli"},

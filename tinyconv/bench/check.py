@@ -77,7 +77,8 @@ def _run(kernel: Kernel, args: list[np.ndarray], want: np.ndarray, tolerance: fl
     try:
         answer = kernel.fn(*args, dims)
     except Exception as error:  # a user's kernel may do anything
-        return f"it raised {type(error).__name__}: {error}"
+        inside = error.__traceback__ and error.__traceback__.tb_next
+        return f"it raised {type(error).__name__}" + (f" at line {inside.tb_lineno}" if inside else "") + f": {error}"
     problem = problem_with(answer, want, tolerance, args[0].dtype)
     if not problem and any((a != b).any() for a, b in zip(args, before)):
         return "it wrote to its operands"

@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from ..names import unknown
 from . import nets
 from .task import Task, work
 
@@ -44,11 +45,15 @@ class Contestant:
     algorithm: str = ""
 
 
+class Ended(RuntimeError):
+    """The process of a library is no more: a kernel of someone's crashed it, or there was not enough memory."""
+
+
 class Worker:
     """A process that holds one library, answers one request at a time, and is stopped in between (where a system can)."""
 
     def __init__(self, library: str, threads: int, **env: str):
-        self.library = library
+        self.library, self.threads = library, threads
         self.started = perf_counter()
         self.errors = tempfile.TemporaryFile()  # noqa: SIM115, closed with the worker
         self.process = subprocess.Popen(
@@ -57,7 +62,7 @@ class Worker:
             stderr=self.errors)
 
     def ask(self, do: str, **request: Any) -> dict:
-        """Send one request and wait for its reply. Raises: RuntimeError with the process's last words if it died."""
+        """Send one request and wait for its reply. Raises: Ended with the process's last words if it died."""
         assert self.process.stdin is not None and self.process.stdout is not None
         self._signal("SIGCONT")
         try:
@@ -66,10 +71,15 @@ class Worker:
         except BrokenPipeError:
             line = ""
         if not line:
-            self.errors.seek(0)
-            raise RuntimeError(f"the process of {self.library} ended: {self.errors.read().decode(errors='replace')[-2000:]}")
+            raise Ended(f"the process of {self.library} ended {self._last_words()}, asked to {do}")
         self._signal("SIGSTOP")
         return json.loads(line)
+
+    def _last_words(self) -> str:
+        status = self.process.wait(timeout=60)
+        self.errors.seek(0)
+        words = self.errors.read().decode(errors="replace").strip().rpartition("\n")[2]
+        return (f"by {signal.Signals(-status).name}" if status < 0 else f"with status {status}") + (words and f" ({words})")
 
     def close(self) -> None:
         """End the process by closing its input."""
@@ -103,7 +113,7 @@ def installed(libraries: Iterable[str]) -> tuple[list[str], list[str]]:
     lack: list[str] = []
     for library in libraries:
         if library not in LIBRARIES:
-            raise ValueError(f"no side of the bench speaks for {library!r}; there are: {', '.join(LIBRARIES[1:])}")
+            raise ValueError(unknown("library", library, LIBRARIES[1:]))
         if library != OURS:
             (have if find_spec(library) else lack).append(library)
     return have, lack

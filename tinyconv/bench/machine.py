@@ -95,7 +95,7 @@ def _triad(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> None:
         a[i] = b[i] + np.float32(0.5) * c[i]
 
 
-def peak(dtype: str = "float32", seconds: float = 0.5) -> float:
+def peak(dtype: str = "float32", seconds: float = 0.3) -> float:
     """Multiply-add peak in FLOP/s (two for each multiply-add) over all of Numba's threads: the best of several runs."""
     size = np.dtype(dtype).itemsize
     spin, threads, steps = (_spin4 if size == 4 else _spin8), numba.get_num_threads(), 400_000
@@ -104,7 +104,7 @@ def peak(dtype: str = "float32", seconds: float = 0.5) -> float:
     return 2.0 * CHAINS * (VECTOR_BYTES // size) * steps * threads / best
 
 
-def bandwidth(seconds: float = 0.5) -> float:
+def bandwidth(seconds: float = 0.3) -> float:
     """Bytes a second of a triad over all threads: two arrays read and one written."""
     a, b, c = (np.ones(TRIAD, np.float32) for _ in range(3))
     return 3.0 * a.nbytes / _best(lambda: _triad(a, b, c), seconds)

@@ -226,7 +226,6 @@ def _html(record: dict, pictures: list[str]) -> str:
     parts = [f"<!doctype html><html lang=en><meta charset=utf-8><title>tinyconv bench: {escape(record['suite'])}</title>",
              f"<style>{STYLE}</style><h1>tinyconv bench: {escape(record['suite'])}</h1>"]
     parts += [f"<p>{escape(line)}</p>" for line in report.lines(record)]
-    parts += [f"<p class=loss>wrong: {escape(failure)}</p>" for failure in record["failures"]]
     parts += pictures
     for grid in report.grids(record, wide=True):
         heads = "".join(f"<th>{escape(head)}</th>" for head in grid.heads)

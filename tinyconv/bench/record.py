@@ -12,6 +12,7 @@ from typing import Any
 from . import machine
 
 KEY = ("suite", "op", "case", "dtype", "threads", "library", "algorithm")
+TIMES = ("median", "low", "high")
 LEAST = 0.05  # a change of less than this share is noise, whatever the quartiles say
 
 
@@ -25,6 +26,14 @@ def joined(suite: str, parts: list[dict]) -> dict[str, Any]:
     """Several records of one run as one."""
     rows = [row for part in parts for row in part["rows"]]
     return {**parts[0], "suite": suite, "rows": rows, "failures": [f for part in parts for f in part["failures"]]}
+
+
+def merged(record: dict | None, more: dict) -> dict[str, Any]:
+    """A record and the same suite with another number of threads as one."""
+    if record is None:
+        return more
+    return {**record, **{part: record[part] | more[part] for part in ("peaks", "bandwidth")},
+            **{part: record[part] + more[part] for part in ("rows", "failures")}}
 
 
 def folder(base: Path | None = None) -> Path:
@@ -49,14 +58,10 @@ def load(path: Path) -> dict:
         record = json.loads(path.read_text())
     except (OSError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} cannot be read as a record of the bench: {error}") from error
-    if not isinstance(record, dict) or "rows" not in record:
+    rows = record.get("rows") if isinstance(record, dict) else None
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise ValueError(f"{path} is no record of the bench: it has no rows")
     return record
-
-
-def key(row: dict) -> tuple:
-    """What a row is a measurement of."""
-    return tuple(row[name] for name in KEY)
 
 
 def drift(changes: list[dict]) -> float | None:
@@ -65,20 +70,25 @@ def drift(changes: list[dict]) -> float | None:
     return exp(sum(logs) / len(logs)) if logs else None
 
 
-def compare(old: dict, new: dict) -> list[dict]:
-    """What two records have in common: rows with `gain` (old time / new time) and `verdict`, the largest change first.
+def compare(old: dict, new: dict) -> tuple[list[dict], tuple[int, int]]:
+    """What two records have in common, the largest change first, and how many rows are in one of them alone.
 
-    A change is "faster" or "slower" where the quartiles do not overlap and it is more than LEAST; else it is "same".
+    Each with `gain` (old time / new time) and `verdict`: "faster" or "slower" where the quartiles do not overlap and the
+    change is more than LEAST; else "same".
     """
-    before = {key(row): row for row in old["rows"] if "median" in row}
+    before, after = _timed(old), _timed(new)
     changes = []
-    for row in new["rows"]:
-        was = before.get(key(row))
-        if was is None or "median" not in row:
-            continue
-        gain = was["median"] / row["median"]
-        apart = row["high"] < was["low"] or was["high"] < row["low"]
-        verdict = "same" if not apart or abs(gain - 1) < LEAST else "faster" if gain > 1 else "slower"
-        changes.append({**{name: row[name] for name in KEY}, "old": was["median"], "new": row["median"], "gain": gain,
-                        "verdict": verdict})
-    return sorted(changes, key=lambda c: -max(c["gain"], 1 / c["gain"]))
+    for key, row in after.items():
+        if was := before.get(key):
+            gain = was["median"] / row["median"]
+            apart = row["high"] < was["low"] or was["high"] < row["low"]
+            verdict = "same" if not apart or abs(gain - 1) < LEAST else "faster" if gain > 1 else "slower"
+            changes.append({**dict(zip(KEY, key)), "old": was["median"], "new": row["median"], "gain": gain,
+                            "verdict": verdict})
+    alone = len(before.keys() - after.keys()), len(after.keys() - before.keys())
+    return sorted(changes, key=lambda c: -max(c["gain"], 1 / c["gain"])), alone
+
+
+def _timed(record: dict) -> dict[tuple, dict]:
+    """The rows that are timings, by what they are of."""
+    return {tuple(row[name] for name in KEY): row for row in record["rows"] if {*KEY, *TIMES} <= row.keys()}

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from rich.table import Table
 
 from .contest import OURS, ratio
+from .record import drift
 
 WIDE = 110  # columns of a terminal that has room for every figure
 
@@ -208,22 +209,39 @@ def tables(record: dict, width: int = 80) -> list[tuple[str, Table]]:
 
 def changes(found: list[dict]) -> Table:
     """The rows of two records that differ beyond the noise, and how many do not."""
+    several = len({c["threads"] for c in found}) > 1
     table = Table(box=None, pad_edge=False)
     for head in ("", "case", "by", "old", "new", "x"):
         table.add_column(head, justify="left" if head in ("", "case", "by") else "right", no_wrap=True)
     for c in found:
         if c["verdict"] != "same":
-            table.add_row(c["verdict"], f"{c['op']} {c['case']}", c["algorithm"] or c["library"], duration(c["old"]),
-                          duration(c["new"]), f"{c['gain']:.2f}", style="red" if c["verdict"] == "slower" else "green")
+            name = f"{c['op']} {c['case']}" + f" {c['dtype']}" * (c["dtype"] != "float32") + f" on {c['threads']}" * several
+            table.add_row(c["verdict"], name, c["algorithm"] or c["library"], duration(c["old"]), duration(c["new"]),
+                          f"{c['gain']:.2f}", style="red" if c["verdict"] == "slower" else "green")
     table.add_row("same", f"{sum(c['verdict'] == 'same' for c in found)} of {len(found)} rows", "", "", "", "")
     return table
 
 
+def compared(old: dict, new: dict, found: list[dict], alone: tuple[int, int]) -> list[str]:
+    """What stands above the changes: both records, what only one of them has, and what is the machine's doing."""
+    said = [f"{name}: {record['suite']}, {_machine(record)}, {record['when']}"
+            for name, record in (("old", old), ("new", new))]
+    if _machine(old) != _machine(new):
+        said.append("two machines: what follows is the difference between them, too")
+    said += [f"{count} rows are in the {name} one alone" for name, count in zip(("old", "new"), alone) if count]
+    if (of_machine := drift(found)) is not None:
+        said.append(f"the other libraries came out {of_machine:.2f} times as fast: so much is the machine's doing")
+    return said
+
+
 def lines(record: dict) -> list[str]:
     """What stands above the tables: the machine and the libraries."""
-    facts = record["machine"]
-    peaks = ", ".join(f"{key.replace('@', ' on ')} threads {value / 1e9:.0f} GFLOP/s" for key, value in record["peaks"].items())
-    moved = ", ".join(f"{value / 1e9:.0f} GB/s on {key}" for key, value in record["bandwidth"].items())
-    return [f"{facts['cpu']} ({facts['target']} to the compiler), {facts['cores']} cores, {facts['vector_bits']}-bit vectors",
-            f"multiply-add peak {peaks or 'not measured'}; bandwidth {moved or 'not measured'}",
-            ", ".join(f"{name} {version}" for name, version in record["libraries"].items()), record["when"]]
+    peaks = ", ".join(f"{value / 1e9:.0f} GFLOP/s ({key.replace('@', ', ')} threads)" for key, value in record["peaks"].items())
+    moved = ", ".join(f"{value / 1e9:.0f} GB/s ({key} threads)" for key, value in record["bandwidth"].items())
+    return [f"{_machine(record)}, {record['machine']['vector_bits']}-bit vectors",
+            f"multiply-adds {peaks}; memory {moved}",
+            ", ".join(f"{name} {version}" for name, version in record["libraries"].items()) + f"; {record['when']}"]
+
+
+def _machine(record: dict) -> str:
+    return f"{record['machine']['cpu']}, {record['machine']['cores']} cores"

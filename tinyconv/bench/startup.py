@@ -10,101 +10,94 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, replace
+from statistics import median
 from time import perf_counter
 
-from .contest import OURS, Worker, environment, summary
+from .contest import OURS, Contestant, Worker, environment, summary
 from .task import Task
 
-FIRST = Task("conv", "conv", "mnist.c2")
-STEP = Task("steps", "step", "mnist@10")
 TILES = ("simd", "aot")  # the same tiles, compiled just in time and ahead of it
 CALLS = 1000
-WARM, COLD = 5, 3  # processes that are started with either cache
+ALONE = f"calls 1 and {CALLS}"
+CALL, STEP = Task("conv", "conv", "mnist.c2"), Task("steps", "step", "mnist@10")
+DOES = {"first call": CALL, "first step": STEP, ALONE: CALL}  # what a fresh process does, by case
+CASES = ("import", *DOES)
+CACHES = {"warm": 5, "cold": 3}  # processes that are started with either cache
 
 
-def rows(libraries: list[str], algorithms: list[str], threads: int, quick: bool,
+def rows(task: Task, contestants: Iterable[Contestant], ours: Worker, quick: bool,
          progress: Callable[[str], None]) -> Iterator[dict]:
-    """The rows of the suite: an import, a first result and a first step for every library (and algorithm of ours).
+    """The rows of one case of the suite. `ours` compiles first what a process with a warm cache is to find there.
 
-    quick: once each, with the cache as it is.
+    quick: one process for each row, and none with a cold cache.
     """
-    bare = seconds_of("pass", threads, WARM)[WARM // 2]
-    for library in (OURS, *libraries):
-        progress(f"import {library}")
-        seconds = [max(t - bare, 0.0) for t in seconds_of(f"import {library}", threads, 1 if quick else WARM)]
-        yield {**_row("import", library, threads), **summary([[s] for s in seconds])}
-    tiles = TILES[1:] if quick else TILES
-    others = [(library, "") for library in libraries]
-    for case, task, contestants in (("first call", FIRST, [*((OURS, a) for a in dict.fromkeys(("auto", *tiles, *algorithms))),
-                                                         *others]),
-                                    ("first step", STEP, [(OURS, "auto"), *others])):
-        chosen = None
-        for library, algorithm in contestants:
-            if algorithm == chosen:
-                continue
-            for cache, times in (("warm", 1 if quick else WARM), ("cold", 0 if quick else COLD)):
-                if times and (cache == "warm" or library == OURS):  # the others keep no cache on disk
-                    progress(f"{case} of {library} {algorithm}, {cache} cache")
-                    facts, seconds = first(task, library, algorithm, threads, times, cold=cache == "cold")
-                    chosen = facts.get("algorithm") if algorithm == "auto" else chosen
-                    row = {**_row(f"{case}, {cache}", library, threads), "algorithm": facts.get("algorithm", algorithm)}
-                    if seconds:
-                        yield {**row, "chosen": algorithm == "auto", **summary([[s] for s in seconds])}
-                    else:
-                        yield {**row, "refused": facts.get("refused") or facts["wrong"]}
-    for algorithm in () if quick else TILES:
-        for cache, times in (("warm", WARM), ("cold", COLD)):
-            progress(f"calls 1 and {CALLS} of {algorithm}, {cache} cache")
-            both = alone(FIRST, algorithm, threads, times, cold=cache == "cold")
-            for case, seconds in both.items():
-                yield {**_row(f"{case}, {cache}", OURS, threads), "algorithm": algorithm, "chosen": False,
-                       **summary([[s] for s in seconds])}
+    caches = {"warm": 1} if quick else CACHES
+    if task.case == "import":
+        yield from _imports(task, contestants, ours.threads, caches["warm"], progress)
+        return
+    call = replace(DOES[task.case], dtype=task.dtype)
+    chosen = ""
+    for who in contestants:
+        if who.algorithm and who.algorithm == chosen:
+            continue  # it was timed as the registry's choice
+        for cache, times in caches.items():
+            if cache == "cold" and who.library != OURS:
+                continue  # the others keep no cache on disk
+            progress(f"{task.case} of {who.library} {who.algorithm}, {cache} cache")
+            if cache == "warm" and who.library == OURS:
+                ours.ask("prepare", key="warm", task=asdict(call), algorithm=who.algorithm)
+            facts, found = started(task.case, call, who, ours.threads, times, cold=cache == "cold")
+            if who.algorithm == "auto":
+                chosen = facts.get("algorithm", "")
+            for case, seconds in found.items():
+                yield _row(task, f"{case}, {cache}", replace(who, algorithm=facts.get("algorithm", "")), ours.threads,
+                           who.algorithm == "auto", summary([[s] for s in seconds]))
+            if not found:
+                yield _row(task, f"{task.case}, {cache}", who, ours.threads, False,
+                           {"refused": facts.get("refused") or facts["wrong"]})
 
 
-def _row(case: str, library: str, threads: int) -> dict:
-    return {"suite": "startup", "op": "startup", "case": case, "dtype": "float32", "threads": threads, "library": library,
-            "algorithm": "", "chosen": library == OURS}
+def _imports(task: Task, contestants: Iterable[Contestant], threads: int, times: int,
+             progress: Callable[[str], None]) -> Iterator[dict]:
+    """How much longer than the interpreter's own start a process takes that imports a library."""
+    bare = median(seconds_of("pass", threads, CACHES["warm"]))
+    for who in contestants:
+        progress(f"import {who.library}")
+        seconds = [max(t - bare, 0.0) for t in seconds_of(f"import {who.library}", threads, times)]
+        yield _row(task, task.case, replace(who, algorithm=""), threads, who.library == OURS, summary([[s] for s in seconds]))
+
+
+def _row(task: Task, case: str, who: Contestant, threads: int, chosen: bool, facts: dict) -> dict:
+    return {**asdict(task), "case": case, **asdict(who), "threads": threads, "chosen": chosen, **facts}
 
 
 def seconds_of(statement: str, threads: int, times: int) -> list[float]:
-    """Seconds of processes that do one statement; the first of them, which fills the disk cache, is not counted."""
+    """Seconds of processes that do one statement."""
     seconds = []
-    for _ in range(times + 1):
+    for _ in range(times):
         start = perf_counter()
         subprocess.run([sys.executable, "-c", statement], check=True, env=environment(threads))
         seconds.append(perf_counter() - start)
-    return sorted(seconds[1:])
+    return seconds
 
 
-def first(task: Task, library: str, algorithm: str, threads: int, times: int, cold: bool) -> tuple[dict, list[float]]:
-    """From the start of a process to the end of the first call, several times; the first of several only warms the cache."""
-    seconds: list[float] = []
-    facts: dict = {}
-    unseen = int(not cold and times > 1)
-    for n in range(times + unseen):
-        with tempfile.TemporaryDirectory() as folder, \
-                Worker(library, threads, **({"NUMBA_CACHE_DIR": folder} if cold else {})) as worker:
-            facts = worker.ask("prepare", key="first", task=task.__dict__, algorithm=algorithm)
-            if "once" not in facts:
-                return facts, []
-            if n >= unseen:
-                seconds.append(perf_counter() - worker.started - facts["once"])
-    return facts, seconds
-
-
-def alone(task: Task, algorithm: str, threads: int, times: int, cold: bool) -> dict[str, list[float]]:
-    """Seconds of the first and of a late call by themselves, each time in a fresh process; nothing where it is refused."""
+def started(case: str, call: Task, who: Contestant, threads: int, times: int, cold: bool) \
+        -> tuple[dict, dict[str, list[float]]]:
+    """Make a call in fresh processes, so many times: facts about it, and seconds by what they are of; none where refused."""
     seconds: dict[str, list[float]] = {}
-    unseen = int(not cold)  # the first process only warms the cache
-    for n in range(times + unseen):
+    facts: dict = {}
+    for _ in range(times):
         with tempfile.TemporaryDirectory() as folder, \
-                Worker(OURS, threads, **({"NUMBA_CACHE_DIR": folder} if cold else {})) as worker:
-            facts = worker.ask("prepare", key="first", task=task.__dict__, algorithm=algorithm)
-            if "first" not in facts:
-                return {}
-            late = worker.ask("run", key="first", reps=CALLS - 2, warm=False)["seconds"][-1]
-            if n >= unseen:
+                Worker(who.library, threads, **({"NUMBA_CACHE_DIR": folder} if cold else {})) as worker:
+            facts = worker.ask("prepare", key="first", task=asdict(call), algorithm=who.algorithm)
+            if "once" not in facts:
+                return facts, {}
+            if case != ALONE:  # prepare makes a second call, which is taken off again
+                seconds.setdefault(case, []).append(perf_counter() - worker.started - facts["once"])
+            else:
+                late = worker.ask("run", key="first", reps=CALLS - 2, warm=0)["seconds"][-1]
                 seconds.setdefault("call 1", []).append(facts["first"])
                 seconds.setdefault(f"call {CALLS}", []).append(late)
-    return seconds
+    return facts, seconds

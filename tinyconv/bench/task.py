@@ -14,6 +14,7 @@ import numpy as np
 
 from .. import cases
 from ..dims import ConvDims, PoolDims, conv_dims, pool_dims
+from ..names import unknown
 
 SLOTS = {"conv": "xw", "conv_input_grad": "yw", "conv_weight_grad": "xy"}  # the operands of each map, in order
 POOLING = ("max_pool", "pool_scatter", "avg_pool", "avg_pool_adjoint")  # forward and backward of either
@@ -25,6 +26,7 @@ POOLS = {  # the poolings of the bench: the sizes of VGG's first layers and of a
     "24.3s2": pool_dims((64, 20, 24, 24), 3, 2, 1),
     "24.3s1": pool_dims((64, 20, 24, 24), 3, 1, 1),
 }
+LAYERS = {**cases.layers, **{f"small.{name}": dims for name, dims in cases.small.items()}}  # convolutions, by name
 
 
 @dataclass(frozen=True)
@@ -62,19 +64,25 @@ def conv_case(name: str) -> ConvDims:
     (1, 64, 14, 14)
     """
     base, _, sizes = name.partition(":")
-    found = cases.small.get(base[6:]) if base.startswith("small.") else cases.layers.get(base)
-    if found is None:
-        raise ValueError(f"no case {base!r}; there are: {', '.join(cases.layers)}, and small.NAME for each of "
-                         f"{', '.join(cases.small)}")
-    return _resized(found, dict(part.split("=", 1) for part in sizes.split(","))) if sizes else found
+    if base not in LAYERS:
+        raise ValueError(unknown("case", base, LAYERS))
+    return _resized(LAYERS[base], _sizes(sizes)) if sizes else LAYERS[base]
 
 
-def _resized(dims: ConvDims, sizes: dict[str, str]) -> ConvDims:
-    if unknown := set(sizes) - set("NCOHk"):
-        raise ValueError(f"a case is resized by N, C, O, H and k, not by {', '.join(sorted(unknown))}")
-    N, C, O = (int(sizes.get(key, getattr(dims, key))) for key in "NCO")
-    size = (int(sizes["H"]),) * dims.rank if "H" in sizes else dims.input
-    kernel = (int(sizes["k"]),) * dims.rank if "k" in sizes else dims.kernel
+def _sizes(text: str) -> dict[str, int]:
+    sizes: dict[str, int] = {}
+    for part in text.split(","):
+        key, _, value = part.partition("=")
+        if key not in tuple("NCOHk") or not value.isdecimal():
+            raise ValueError(f"a case is resized by N, C, O, H and k, each with a whole number, not by {part!r}")
+        sizes[key] = int(value)
+    return sizes
+
+
+def _resized(dims: ConvDims, sizes: dict[str, int]) -> ConvDims:
+    N, C, O = (sizes.get(key, getattr(dims, key)) for key in "NCO")
+    size = (sizes["H"],) * dims.rank if "H" in sizes else dims.input
+    kernel = (sizes["k"],) * dims.rank if "k" in sizes else dims.kernel
     groups = C if dims.groups == dims.C > 1 else dims.groups  # depthwise stays depthwise
     if groups == C and "O" not in sizes:
         O = dims.O // dims.C * C
@@ -88,7 +96,7 @@ def dims_of(task: Task) -> ConvDims | PoolDims:
     if task.op in SLOTS:
         return conv_case(task.case)
     if task.case not in POOLS:
-        raise ValueError(f"no pooling {task.case!r}; there are: {', '.join(POOLS)}")
+        raise ValueError(unknown("case", task.case, POOLS))
     return POOLS[task.case]
 
 

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
 from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -17,7 +18,7 @@ from ...dims import ConvDims
 from ...kernels.compiled import levels
 from ..check import FOREIGN_BOUND, check_kernel, check_small, magnitude, problem_with, yardstick
 from ..nets import TOLERANCE, build_step, first_losses
-from ..task import Task, dims_of, one_array, operands
+from ..task import SLOTS, Task, dims_of, one_array, operands
 from . import Refused
 
 AUTO = "auto"  # the algorithm that the registry chooses
@@ -77,7 +78,7 @@ def _losses(task: Task, dtype: str = "") -> np.ndarray:
 
 def _true_losses(task: Task) -> np.ndarray:
     """The losses in float64, by kernels that are not the timed ones (and are compiled already, where there is C)."""
-    with registry.use("aot" if levels() else "im2col"):
+    with registry.use("aot" if levels() else "im2col", "reference"):
         return _losses(task, "float64")
 
 
@@ -124,7 +125,7 @@ def _truth(task: Task) -> tuple[np.ndarray, float]:
 
 
 def check(op: str, algorithm: str) -> dict:
-    """Check a kernel on every small case: {"wrong": [...], "refused": [...], "right": how many}."""
+    """Check a kernel on every small case: {"mismatches": [...], "left_out": why, for each refused, "right": how many}."""
     kernel = next(k for k in registry.kernels(op) if k.algorithm == algorithm)
     wrong, refused, right = check_small(kernel)
     return {"mismatches": [str(w) for w in wrong], "left_out": refused, "right": right}
@@ -139,14 +140,25 @@ def ladder() -> dict:
 
 
 def load(path: str) -> dict:
-    """Run a user's file, and name the kernels that it registered."""
-    before = ladder()
+    """Run a user's file, and name the kernels that it registered. Raises: ValueError for one that hides another."""
+    before = _records()
     spec = spec_from_file_location("users_kernel", path)
     if spec is None or spec.loader is None:
-        raise ValueError(f"{path} is not a Python file")
+        raise ValueError("it is not a Python file")
+    sys.path.insert(0, str(Path(path).parent))  # it may import its neighbours
     sys.modules["users_kernel"] = module = module_from_spec(spec)
     spec.loader.exec_module(module)
-    return {"kernels": [(op, a) for op, algorithms in ladder().items() for a in algorithms if a not in before[op]]}
+    new = [(op, a) for (op, a), kernel in _records().items() if before.get((op, a)) is not kernel]
+    for op, a in new:
+        if (op, a) in before:
+            raise ValueError(f"{op} has an algorithm {a!r} already: give yours another name")
+        if op not in SLOTS:
+            raise ValueError(f"a kernel of {op} has no bench here: those of {', '.join(SLOTS)} are checked and timed")
+    return {"kernels": new}
+
+
+def _records() -> dict[tuple[str, str], registry.Kernel]:
+    return {(op, k.algorithm): k for op in registry.ops() for k in registry.kernels(op) if k.device == "cpu"}
 
 
 def parts(task: dict) -> dict:

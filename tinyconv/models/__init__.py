@@ -62,7 +62,7 @@ MODELS = {a.name: a for a in (
     Architecture("digits", "16C3-32C3-P2-64-10, for 8x8", digits, (1, 8, 8)),
     Architecture("lenet5", "LeNet-5 (LeCun et al., 1998)", lenet5, (1, 32, 32)),
     Architecture("cnn", "20C5-P2-40C5-P2-100-10 with ReLU", cnn, (1, 28, 28)),
-    Architecture("bncnn", "32C3-32C3-P2-64C3-64C3-P2-10 with batch norm and ReLU", bncnn, (1, 28, 28)),
+    Architecture("bncnn", "32C3x2-P2-64C3x2-P2-10, batch norm", bncnn, (1, 28, 28)),
     Architecture("alexnet", "AlexNet (Krizhevsky et al., 2012)", alexnet, (3, 227, 227), 1000),
     Architecture("vgg16", "VGG-16 (Simonyan, Zisserman, 2015)", vgg16, (3, 224, 224), 1000),
     Architecture("vgg-small", "six layers of 3x3, normalised", vgg_small, (1, 28, 28)),

@@ -77,10 +77,10 @@ def _named(name: str, summary: str, maps: tuple[int, ...], hidden: tuple[int, ..
 
 
 NIELSEN = (
-    _named("nielsen-baseline", "784-100-10, sigmoid (Nielsen, 2015, chapter 6)", (), (100,), Sigmoid),
-    _named("nielsen-v1", "20C5-P2-100-10, sigmoid (the same)", (20,), (100,), Sigmoid),
-    _named("nielsen-v2", "20C5-P2-40C5-P2-100-10, sigmoid (the same)", (20, 40), (100,), Sigmoid),
-    _named("nielsen-v3", "20C5-P2-40C5-P2-100-10, ReLU (the same; v4 too)", (20, 40), (100,), ReLU),
-    _named("nielsen-v5", "20C5-P2-40C5-P2-100-100-10, ReLU (the same)", (20, 40), (100, 100), ReLU),
-    _named("nielsen-v6", "20C5-P2-40C5-P2-1000-1000-10, ReLU, dropout (the same)", (20, 40), (1000, 1000), ReLU, 0.5),
+    _named("nielsen-baseline", "784-100-10, sigmoid (Nielsen, 2015)", (), (100,), Sigmoid),
+    _named("nielsen-v1", "20C5-P2-100-10, sigmoid", (20,), (100,), Sigmoid),
+    _named("nielsen-v2", "20C5-P2-40C5-P2-100-10, sigmoid", (20, 40), (100,), Sigmoid),
+    _named("nielsen-v3", "v2 with ReLU; the network of v4 too", (20, 40), (100,), ReLU),
+    _named("nielsen-v5", "20C5-P2-40C5-P2-100-100-10, ReLU", (20, 40), (100, 100), ReLU),
+    _named("nielsen-v6", "v5 with 1000 for 100, and dropout", (20, 40), (1000, 1000), ReLU, 0.5),
 )

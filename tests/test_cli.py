@@ -20,6 +20,7 @@ import tinyconv
 from tinyconv import registry
 from tinyconv.cli import app, main
 from tinyconv.data import digits, write_idx
+from tinyconv.kernels import gpu
 from tinyconv.models import MODELS
 from tinyconv.train import RECIPES, Run
 
@@ -94,6 +95,7 @@ def test_evaluate_gives_the_accuracy_that_train_gave(trained):
     folder, _ = trained
     outcome = json.loads((folder / "runs/digits-1/metrics.json").read_text())
     text = tinyconv_("evaluate", "runs/digits-1", cwd=folder).stdout
+    assert re.match(r"\d\d\.\d\d % of 360 held-out images of digits read right by digits\n\d+ misread, loss ", text)
     assert text.startswith(f"{100 * outcome['test']['accuracy']:.2f} % of 360 held-out images")
     assert sum(map(int, re.findall(r"(\d+) of \d+ misread", text))) == len(outcome["test"]["wrong"])
     assert narrow(text)
@@ -293,6 +295,7 @@ def test_info_names_the_machine_and_the_kernels():
     text = " ".join(CliRunner().invoke(app, ["info"]).output.split())
     for word in ("numpy", "numba", "processor", "vectors", "threads", "BLAS", "cpu", "kernels"):
         assert word in text
+    assert f"devices {'cpu' if gpu.missing() else 'cpu, cuda'} CUDA " in text  # those of this machine, not of the registry
     for op in ("conv", "conv_input_grad", "conv_weight_grad"):
         assert f" {op} {', '.join(k.algorithm for k in registry.kernels(op))} " in text
 

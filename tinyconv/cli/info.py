@@ -38,6 +38,7 @@ def _facts() -> Iterator[tuple[str, str]]:
     from llvmlite import binding
 
     from ..bench.machine import cpu_name
+    from ..kernels import gpu
     from ..kernels.host import REGISTERS, VECTOR_BYTES
 
     yield "tinyconv", f"{__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}"
@@ -47,8 +48,7 @@ def _facts() -> Iterator[tuple[str, str]]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     yield "threads", f"{numba.get_num_threads()} for kernels, {cores} cores for this process"
     yield "BLAS", _blas()
-    devices = sorted({k.device for op in registry.ops() for k in registry.kernels(op)})
-    yield "devices", ", ".join(devices)
+    yield "devices", "cpu" if gpu.missing() else "cpu, cuda"
     yield "CUDA", _cuda()
     built = find_spec("tinyconv.kernels._aot") is not None
     yield "C kernels", "built" if built else "not built; a C compiler and a new install would add them"

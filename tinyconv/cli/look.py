@@ -62,7 +62,7 @@ def evaluate(paths: list[Path], best: bool, data_dir: Path | None, device: str =
         out.print()
         misread, who, loss = np.flatnonzero(vote(votes) != labels), f"a vote of {len(runs)}", ""
     out.print(f"[bold]{100 * (1 - len(misread) / len(labels)):.2f} %[/] of {len(labels):,} held-out images of "
-              f"{first.config.data} read right by {who} ({len(misread)} misread{loss})\n")
+              f"{first.config.data} read right by {who}\n{len(misread)} misread{loss}\n")
     out.print(_by_class(labels, misread, first.problem))
 
 

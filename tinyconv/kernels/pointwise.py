@@ -118,11 +118,11 @@ def _bias_relu_grad(g, y, dx, parts):
             parts[t, c] = 0.0
         for n in range(N * t // B, N * (t + 1) // B):
             for c in range(C):
-                s = zero
                 for i in range(L):
-                    v = g[n, c, i] if y[n, c, i] > zero else zero
-                    dx[n, c, i] = v
-                    s += v
+                    dx[n, c, i] = g[n, c, i] if y[n, c, i] > zero else zero
+                s = zero
+                for i in range(L):  # apart: in a loop with the store, cached code adds in another order than fresh code
+                    s += dx[n, c, i]
                 parts[t, c] += s
 
 

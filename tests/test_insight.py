@@ -207,8 +207,8 @@ def test_layer_maps_draw_sixteen_of_a_layer_and_count_the_rest(drawn, model, ima
     assert len(axes.images) == 1 + 5 * 16
     assert (axes.images[1 + 16 + 3].get_array() == found[1].maps[3]).all()
     words = [t.get_text() for t in axes.texts]
-    assert words == ["image  1x8x8", "conv conv1  16x8x8", "relu  16x8x8", "conv conv2  32x8x8", "max_pool  32x4x4",
-                     "relu  32x4x4", "+16", "+16", "+16"]
+    assert words == ["blue is below 0, red above; each row has its own scale", "image  1x8x8", "conv conv1  16x8x8",
+                     "relu  16x8x8", "conv conv2  32x8x8", "max_pool  32x4x4", "relu  32x4x4", "+16", "+16", "+16"]
 
 
 def test_the_range_test_is_drawn_with_its_choice(drawn):

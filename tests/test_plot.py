@@ -45,6 +45,13 @@ def test_learning_curve_holds_the_history(drawn):
         assert list(a.get_ydata()) == train and list(b.get_ydata()) == validation
 
 
+@pytest.mark.parametrize("accuracies, ticks", [((0.77, 0.934), [5, 10, 20, 50]), ((0.98, 1.0), [0, 1, 2, 5])])
+def test_the_error_axis_ends_at_the_marks_around_what_it_holds(drawn, accuracies, ticks):
+    plot.learning_curve([Line(i, 1.0, a, 1.0, a) for i, a in enumerate(accuracies, 1)], "unused.png")
+    axes = drawn[0].axes[1]
+    assert axes.get_yticks().tolist() == ticks and axes.get_ylim() == (ticks[0], ticks[-1])
+
+
 def test_learning_curve_is_named_by_what_it_holds(drawn):
     plot.learning_curve(HISTORY, "unused.png", "", "squared error", "variance not explained, %")
     assert [axes.get_title(loc="left") for axes in drawn[0].axes] == ["loss (squared error)", "variance not explained, %"]

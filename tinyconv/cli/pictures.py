@@ -30,7 +30,6 @@ from ..train import (
     use_threads,
     worst,
 )
-from ..train.objective import confusion as pixel_confusion
 from ..train.picture import read_picture
 from ..train.score import forward
 from .screen import console
@@ -50,13 +49,15 @@ def pictures(path: Path, images: list[Path], best: bool, out: Path | None, data_
     use_threads(run.config.threads)
     model, problem, task = on_device(run.model(best), device), run.problem, task_of(run.config)
     given = np.concatenate([read_picture(image, problem) for image in images[:IMAGES]]) if images else None
+    truth: list[int] = []  # of the images given, where it is known
     folder.mkdir(parents=True, exist_ok=True)
     if given is None:
         samples, labels = load(run.config, data_dir).test
         given = samples[:1]
         if task == "classify":
             _mistakes(run.name, predict(model, samples, problem.transform), samples, labels, problem, folder)
-            given = samples[[int((labels == n).argmax()) for n in range(len(problem.classes))][:IMAGES]]
+            first = [int((labels == n).argmax()) for n in range(len(problem.classes))][:IMAGES]
+            given, truth = samples[first], labels[first].tolist()
         elif task == "segment":
             _worst_scenes(run, forward(model, samples, problem.transform).argmax(1), samples, labels, folder)
         else:
@@ -71,20 +72,25 @@ def pictures(path: Path, images: list[Path], best: bool, out: Path | None, data_
         console().print(f"saliency.png is not drawn: {run.config.model} gives {TASKS[task]}")
         return
     salient, read = saliency(model, given, problem.transform)
-    plot.saliency_maps(given, salient, [f"read: {problem.classes[n]}" for n in read], _told(folder / "saliency.png"),
-                       f"{run.name}: the pixels that its answers hang on")
+    captions = [f"read as {problem.classes[n]}" for n in read]
+    for i, n in enumerate(truth):
+        if n != read[i]:
+            captions[i] = f"{problem.classes[n]}, {captions[i]}"
+    plot.saliency_maps(given, salient, captions, _told(folder / "saliency.png"),
+                       f"{run.name}: the pixels that its answers hang on, and outlines of what it saw")
 
 
 def _worst_scenes(run: Run, found: np.ndarray, images: np.ndarray, labels: np.ndarray, folder: Path) -> None:
     """The confusion of the pixels, and the scenes that most of them are misread of, the truth and what was found."""
     wrong = (found != labels) & (labels != VOID)
     share = 100 * wrong.sum() / (labels != VOID).sum()
-    plot.confusion_matrix(pixel_confusion(labels, found, len(run.problem.classes)), run.problem.classes,
+    plot.confusion_matrix(confusion(labels, found, len(run.problem.classes)), run.problem.classes,
                           _told(folder / "confusion.png"),
                           f"{run.name}: {share:.2f} % of the pixels of {len(images):,} scenes misread")
     chosen = wrong.sum((1, 2)).argsort(kind="stable")[::-1][:SCENES]
     seen = run.problem.transform(images[chosen], np.random.default_rng(0))
-    plot.segmentation(seen, labels[chosen], found[chosen], _told(folder / "mistakes.png"), f"{run.name}: its worst mistakes")
+    plot.segmentation(seen, labels[chosen], found[chosen], _told(folder / "mistakes.png"), f"{run.name}: its worst mistakes",
+                      run.problem.classes)
 
 
 def _worst_made(run: Run, made: np.ndarray, images: np.ndarray, folder: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from rich.table import Table
@@ -36,7 +35,7 @@ def reproduce(table: str, rows: str, seeds: str, epochs: int | None, threads: in
                 screen.print(f"\n[bold]{row.name}[/], seed {job.seed}: {row.network}  (published {row.published:.2f} %; "
                              f"{number} of {len(todo)})")
                 if row.config.expand not in sets:  # of two sets at most one is kept: the large one takes 200 MB
-                    sets = {row.config.expand: load(replace(row.config), data_dir)}
+                    sets = {row.config.expand: load(row.config, data_dir)}
                 data = sets[row.config.expand]
             with Screen(screen) as watch:
                 stop.told = watch.stopping

@@ -119,7 +119,8 @@ def _examples(run: Run, training: Training) -> None:
         return
     seen, made = transform(images, np.random.default_rng(0)), forward(training.model, images, transform)
     if task == "segment":
-        plot.segmentation(seen, labels, made.argmax(1), run.path / "segmentation.png", f"{run.name}: test scenes")
+        plot.segmentation(seen, labels, made.argmax(1), run.path / "segmentation.png", f"{run.name}: test scenes",
+                          run.problem.classes)
     else:
         plot.sheet([seen, made], run.path / "reconstructions.png", ("image", "made"), f"{run.name}: test images")
 

@@ -44,10 +44,11 @@ def learning_curve(history: Sequence[Line], path: str | Path, title: str = "", l
     _panel(right, lacking, epochs, [100 * (1 - e.accuracy) for e in history],
            [100 * (1 - e.validation_accuracy) for e in history])
     right.set_yscale("symlog", linthresh=1, linscale=0.5)  # the last percent is what takes the time; 0 has its place too
-    most = 100 * (1 - min(min(e.accuracy, e.validation_accuracy) for e in history))
-    ticks = [t for t in TICKS if t <= most] + [t for t in TICKS if t > most][:1]
+    rates = [100 * (1 - a) for e in history for a in (e.accuracy, e.validation_accuracy)]
+    ticks = [t for t in TICKS if t <= min(rates)][-1:] + [t for t in TICKS if min(rates) < t <= max(rates)]
+    ticks += [t for t in TICKS if t > max(rates)][:1]
     right.set_yticks(ticks, [str(t) for t in ticks])
-    right.set_ylim(0, ticks[-1])
+    right.set_ylim(ticks[0], ticks[-1])
     right.minorticks_off()
     left.legend(frameon=False, fontsize=9, labelcolor=INK)
     if title:

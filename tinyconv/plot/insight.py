@@ -18,6 +18,7 @@ from .tiles import GAP
 SIDE, LETTER = 0.56, 0.068  # inches: of a tile, and of a letter at size 8
 MAPS = 16  # drawn of a layer
 PER_ROW = 6  # images beside each other
+SCALES = "blue is below 0, red above; each row has its own scale"
 
 
 class LayerMaps(Protocol):
@@ -78,7 +79,8 @@ def labelled_images(images: np.ndarray, captions: Sequence[str], path: str | Pat
 def layer_maps(image: np.ndarray, layers: Sequence[LayerMaps], path: str | Path, title: str = "") -> None:
     """Draw an image (C, H, W), and below it a row for each layer: its first 16 maps, each row on a scale of its own.
 
-    Blue is below 0, white 0, red above. Raises: PlotError without matplotlib, DataError for an unwritable path.
+    Blue is below 0, white 0, red above, as is written beside the image.
+    Raises: PlotError without matplotlib, DataError for an unwritable path.
     """
     step = 1 + GAP
     names = ["{}  {}x{}x{}".format(name, *shape) for name, shape in
@@ -87,6 +89,7 @@ def layer_maps(image: np.ndarray, layers: Sequence[LayerMaps], path: str | Path,
     figure = new_figure((margin + MAPS * step + 0.6) * SIDE, (len(names) * step + 0.6) * SIDE)
     axes = figure.add_subplot()
     axes.imshow(image.mean(0), cmap="gray_r", interpolation="nearest", extent=(0, 1, 1, 0))
+    axes.text(step, 0.5, SCALES, ha="left", va="center", fontsize=8, color=INK)
     for row, name in enumerate(names):
         axes.text(-0.2, row * step + 0.5, name, ha="right", va="center", fontsize=8, color=INK)
     for row, layer in enumerate(layers, 1):
@@ -107,6 +110,7 @@ def layer_maps(image: np.ndarray, layers: Sequence[LayerMaps], path: str | Path,
 def saliency_maps(images: np.ndarray, maps: np.ndarray, captions: Sequence[str], path: str | Path, title: str = "") -> None:
     """Draw images (N, C, H, W) above their saliency (N, H, W): dark where the answer hangs on the pixel, each on its own scale.
 
+    An outline says where in the saliency the image is darker than half.
     Raises: ValueError for no image, PlotError without matplotlib, DataError for an unwritable path.
     """
     if len(images) == 0:
@@ -117,7 +121,10 @@ def saliency_maps(images: np.ndarray, maps: np.ndarray, captions: Sequence[str],
     for (above, below), image, salient, caption in zip(grid.T, images, maps, captions):
         above.imshow(image.mean(0), cmap="gray_r", interpolation="nearest")
         above.set_title(caption, fontsize=8, color=INK)
-        below.imshow(salient, cmap="magma_r", vmin=0, interpolation="nearest")
+        below.imshow(salient, cmap="Oranges", vmin=0, interpolation="nearest")
+        grey = image.mean(0)
+        if np.ptp(grey):
+            below.contour(grey, [(grey.min() + grey.max()) / 2], colors=BLUE, linewidths=0.6)
         above.set_axis_off()
         below.set_axis_off()
     _finish(figure, title, path)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,6 +26,11 @@ def sheet(rows: Sequence[np.ndarray], path: str | Path, names: Sequence[str] = (
     Raises: ValueError for no rows, rows of unlike shapes or names that do not match, PlotError where matplotlib is not
     installed, DataError where `path` cannot be written.
     """
+    write_figure(_laid_out(rows, names, title), path)
+
+
+def _laid_out(rows: Sequence[np.ndarray], names: Sequence[str], title: str, below: float = 0.0) -> Any:
+    """The figure of a sheet. below: inches left free under it."""
     if not rows or any(r.ndim != 4 or r.shape[1] not in (1, 3) or r.shape[2:] != rows[0].shape[2:] for r in rows):
         raise ValueError(f"a sheet takes rows of images (N, 1 or 3, H, W) of one size, got {[r.shape for r in rows]}")
     if names and len(names) != len(rows):
@@ -36,7 +42,7 @@ def sheet(rows: Sequence[np.ndarray], path: str | Path, names: Sequence[str] = (
         for c, image in enumerate(row):
             page[r * (H + GAP):r * (H + GAP) + H, c * (W + GAP):c * (W + GAP) + W] = image.transpose(1, 2, 0)
     width, margin = 9.0, 0.1 + LETTER * max(map(len, names), default=0)
-    figure = new_figure(width, (width - margin) * page.shape[0] / page.shape[1] + (0.4 if title else 0.1))
+    figure = new_figure(width, (width - margin) * page.shape[0] / page.shape[1] + (0.4 if title else 0.1) + below)
     axes = figure.add_subplot()
     axes.imshow(page.clip(0, 1), interpolation="nearest")
     axes.set_xticks([])
@@ -45,16 +51,26 @@ def sheet(rows: Sequence[np.ndarray], path: str | Path, names: Sequence[str] = (
     axes.spines[:].set_visible(False)
     if title:
         figure.suptitle(title, fontsize=10, color=INK)
-    write_figure(figure, path)
+    return figure
 
 
-def segmentation(images: np.ndarray, truth: np.ndarray, found: np.ndarray, path: str | Path, title: str = "") -> None:
+def segmentation(images: np.ndarray, truth: np.ndarray, found: np.ndarray, path: str | Path, title: str = "",
+                 classes: Sequence[str] = ()) -> None:
     """Draw scenes (N, 1, H, W) from 0 to 1 above the true class of each pixel (N, H, W) and above what a network found.
 
-    Void pixels of the truth are white, and white below it too: there nothing is asked. Raises: as `sheet`.
+    Void pixels of the truth are white, and white below it too: there nothing is asked. classes: their names, told with
+    their colours under the sheet. Raises: as `sheet`.
     """
     void = truth >= len(PALETTE)
-    sheet([images, _coloured(truth, void), _coloured(found, void)], path, ("scene", "truth", "found"), title)
+    rows = [images, _coloured(truth, void), _coloured(found, void)]
+    figure = _laid_out(rows, ("scene", "truth", "found"), title, 0.3 if classes else 0.0)
+    if classes:
+        from matplotlib.patches import Patch
+
+        keys = [Patch(facecolor=colour / 255, label=name) for name, colour in zip(classes, PALETTE)]
+        figure.legend(handles=keys, loc="outside lower center", ncols=len(keys), frameon=False, fontsize=9, labelcolor=INK,
+                      handlelength=1, handletextpad=0.4, columnspacing=1.2)
+    write_figure(figure, path)
 
 
 def _coloured(labels: np.ndarray, void: np.ndarray) -> np.ndarray:

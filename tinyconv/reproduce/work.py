@@ -23,6 +23,7 @@ from ..train import Config, Data, Run, TrainError, Watch, evaluate, fit, load, n
 from .table import Row, find
 
 RESULT = "result.json"
+NEEDED = {"row", "seed", "accuracy", "epochs"}  # of a result
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +85,10 @@ def read_result(path: Path) -> dict[str, Any]:
     """A result.json. Raises: TrainError where it is damaged."""
     try:
         result = json.loads(path.read_text("utf-8"))
-        assert {"row", "seed", "accuracy", "epochs"} <= set(result)
-    except (OSError, ValueError, TypeError, AssertionError) as error:
-        raise TrainError(f"{path} is damaged, or no result of a row: {error or 'it lacks what a result has'}") from error
+        if missing := NEEDED - set(result):
+            raise ValueError(f"it lacks {', '.join(sorted(missing))}")
+    except (OSError, ValueError, TypeError) as error:
+        raise TrainError(f"{path} is damaged, or no result of a row: {error}") from error
     return result
 
 

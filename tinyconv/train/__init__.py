@@ -8,10 +8,10 @@ Read next: loop.py.
 """
 
 from .config import RECIPES, Config, TrainError, configure, read_config
-from .insight import abridged, confusion, layer_maps, saliency, worst
+from .insight import abridged, layer_maps, saliency, worst
 from .loop import Epoch, Training, Watch, fit
 from .lr_range import LrRange, lr_range
-from .objective import OBJECTIVES, ImageScore, PixelScore, iou, mean_iou, pixel_accuracy
+from .objective import OBJECTIVES, ImageScore, PixelScore, confusion, iou, mean_iou, pixel_accuracy
 from .problem import PROBLEMS, Data, Problem, load, new_model, on_device, task_of
 from .run import Run
 from .score import Score, evaluate, predict, vote

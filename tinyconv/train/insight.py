@@ -1,4 +1,4 @@
-"""What a trained network sees: what it takes for what, the maps of its layers, and which pixels its answer hangs on.
+"""What a trained network sees: its worst mistakes, the maps of its layers, and which pixels its answer hangs on.
 
 Read next: plot/insight.py, which draws all this; mode.py, how one looks on while a network runs.
 """
@@ -16,18 +16,6 @@ from ..op import Op
 from ..tensor import Tensor, from_numpy, no_grad
 from .problem import Transform
 from .score import device_of_model
-
-
-def confusion(labels: np.ndarray, read: np.ndarray, classes: int) -> np.ndarray:
-    """How often class i was read as class j: an int array (classes, classes), whose diagonal was read right.
-
-    >>> confusion(np.array([0, 0, 1]), np.array([0, 1, 1]), 2)
-    array([[1, 1],
-           [0, 1]])
-    """
-    counts = np.zeros((classes, classes), int)
-    np.add.at(counts, (labels, read), 1)
-    return counts
 
 
 def worst(probabilities: np.ndarray, labels: np.ndarray, most: int) -> np.ndarray:

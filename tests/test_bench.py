@@ -18,6 +18,7 @@ from tinyconv import cases, registry
 from tinyconv.bench import machine, nets, record, report, startup, suites
 from tinyconv.bench.command import bench as command
 from tinyconv.bench.contest import LIBRARIES, OURS, Contest, Contestant, Worker, installed, ratio, summary
+from tinyconv.bench.run import EAGER
 from tinyconv.bench.sides import tinyconv as our_side
 from tinyconv.bench.task import POOLS, SLOTS, Task, conv_case, dims_of, operands, work
 from tinyconv.registry import kernels
@@ -99,6 +100,12 @@ def test_filters_choose_tasks():
     chosen = list(suites.tasks("conv", ops="conv_*", names="vgg.*,small.line,vgg.64:N=1,H=14", dtypes=("float64",)))
     assert {t.case for t in chosen} == {"vgg.64", "vgg.128", "vgg.256", "vgg.512", "small.line", "vgg.64:N=1,H=14"}
     assert {t.op for t in chosen} == {"conv_input_grad", "conv_weight_grad"} and {t.dtype for t in chosen} == {"float64"}
+
+
+def test_a_pattern_may_hold_a_size():
+    suites.check_names(["growth"], "*", "mnist.c2:N=*")
+    assert {t.case for t in suites.tasks("growth", names="mnist.c2:N=*")} == {f"mnist.c2:N={n}" for n in (1, 4, 16, 64, 256)}
+    assert not list(suites.tasks("conv", names="mnist.c2:N=*"))
 
 
 def test_a_quick_bench_has_a_taste_of_each_suite():
@@ -260,7 +267,7 @@ def test_what_a_library_prints_does_not_reach_the_replies(tmp_path):
 def test_peak_memory_is_seen(contest):
     if not Path("/proc/self/clear_refs").exists():
         pytest.skip("peak memory is read from Linux's /proc")
-    with Worker(OURS, 1) as worker:
+    with Worker(OURS, 1, **EAGER) as worker:
         found = worker.ask("memory", task=asdict(Task("memory", "conv", "vgg.64:N=1")), algorithm="kn2row")
     stated = tc.choose("conv", conv_case("vgg.64:N=1"), np.dtype("float32"), algorithm="kn2row").scratch(
         conv_case("vgg.64:N=1"), np.dtype("float32"))
@@ -386,8 +393,9 @@ def test_records_are_written_whole(tmp_path):
     record.save(a_record(), tmp_path / "new" / "conv.json")
     assert record.load(tmp_path / "new" / "conv.json")["rows"] == a_record()["rows"]
     assert [p.name for p in (tmp_path / "new").iterdir()] == ["conv.json"]
-    for text, says in (("{", "cannot be read"), ("[1]", "it has no rows"), ('{"rows": 3}', "it has no rows"),
-                       ('{"rows": [1]}', "it has no rows")):
+    for text, says in (("{", "cannot be read"), ("[1]", "it has no"), ('{"rows": []}', "it has no machine, suite"),
+                       (json.dumps({**a_record(), "rows": 3}), "and rows"),
+                       (json.dumps({**a_record(), "rows": [1]}), "and rows")):
         (tmp_path / "bad.json").write_text(text)
         with pytest.raises(ValueError, match=rf"bad\.json.*{says}"):
             record.load(tmp_path / "bad.json")

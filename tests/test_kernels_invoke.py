@@ -76,7 +76,7 @@ import hashlib
 import numpy as np
 from numba.core import event
 from tinyconv.dims import NormDims
-from tinyconv.kernels import pointwise
+from tinyconv.kernels import linear, pointwise
 from tinyconv.kernels.norm import direct
 
 compiled = []
@@ -92,6 +92,9 @@ ones = np.ones(5, np.float32)
 out = [pointwise.channel_sum(x, x.shape), *pointwise.bias_relu_grad(x, y, x.shape)]
 out += direct.norm(x, ones, ones, dims, 1e-5)
 out += direct.norm_grad(y, x, ones, *out[-2:], dims, 1e-5, False)
+a, w, g = (rng.standard_normal(shape, np.float32) for shape in ((10, 520), (256, 520), (10, 256)))
+sizes = 10, 520, 256
+out += [linear.thin(a, w, sizes), linear.thin_input_grad(g, w, sizes), linear.thin_weight_grad(a, g, sizes)]
 print(hashlib.sha256(b"".join(a.tobytes() for a in out)).hexdigest(), len(compiled))
 """
 

@@ -27,6 +27,7 @@ SIZES = {
     "depthwise": conv_dims((4, 32, 56, 56), (32, 1, 3, 3), padding=1, groups=32),
     "strided": conv_dims((8, 32, 28, 28), (48, 32, 3, 3), stride=2, padding=1),
     "line": conv_dims((8, 32, 1024), (32, 32, 9), padding=4),
+    "one_sample": conv_dims((1, 64, 28, 28), (64, 64, 3, 3), padding=1),
 }
 LITTLE = 100_000  # bytes: views, tuples and what Numba keeps of a call, whatever the size of the problem
 
@@ -49,14 +50,28 @@ def seen(kernel: Kernel, dims: ConvDims) -> int:
     return peak - result.nbytes
 
 
-@every_map
+def rungs(*algorithms: str) -> list:
+    """Each map by each of these algorithms that it has."""
+    jitted = pytest.mark.skipif(config.DISABLE_JIT, reason="its tiles exist only as machine code")
+    return [pytest.param(k, id=f"{op}-{k.algorithm}", marks=[jitted] if k.algorithm in ("simd", "winograd") else [])
+            for op in SLOTS for k in kernels(op) if k.algorithm in algorithms]
+
+
 @pytest.mark.parametrize("name", SIZES)
-@pytest.mark.parametrize("algorithm", ["im2col", pytest.param("simd", marks=pytest.mark.skipif(
-    config.DISABLE_JIT, reason="its tiles exist only as machine code"))])
-def test_what_is_stated_is_what_is_taken(op, name, algorithm):
-    kernel, dims = rung(op, algorithm), SIZES[name]
+@pytest.mark.parametrize("kernel", rungs("im2col", "zero_insertion", "aot", "simd", "winograd"))
+def test_what_is_stated_is_what_is_taken(kernel, name):
+    dims = SIZES[name]
+    if why := kernel.refuse(dims, F32):
+        pytest.skip(why)
     stated = kernel.scratch(dims, F32)
     assert stated <= seen(kernel, dims) <= stated + LITTLE
+
+
+@pytest.mark.parametrize("name", SIZES)
+@pytest.mark.parametrize("kernel", rungs("direct", "kn2row", "fft"))
+def test_no_more_is_taken_than_is_stated(kernel, name):
+    """These state one bound for all maps, or for the largest tile."""
+    assert seen(kernel, SIZES[name]) <= kernel.scratch(SIZES[name], F32) + LITTLE
 
 
 @every_map

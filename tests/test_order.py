@@ -1,8 +1,5 @@
 """An activation that never falls may go after a maximum: fewer elements, the same network. And relu's gradient in one pass."""
 
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -77,26 +74,3 @@ def test_freed_memory_comes_back_to_the_next_array():
 
     faults(2)
     assert faults(20) < 2000  # one round's worth at most; without it 20
-
-
-SUMS = """
-import numpy as np
-from tinyconv.kernels import linear, pointwise
-rng = np.random.default_rng(0)
-g, y = rng.standard_normal((2, 32, 16, 64), np.float32)
-x, w, z = (rng.standard_normal(shape, np.float32) for shape in ((10, 520), (256, 520), (10, 256)))
-dims = 10, 520, 256
-for a in (*pointwise.bias_relu_grad(g, y, g.shape), pointwise.channel_sum(g, g.shape), linear.thin(x, w, dims),
-          linear.thin_input_grad(z, w, dims), linear.thin_weight_grad(x, z, dims)):
-    print(a.tobytes().hex())
-"""
-
-
-def test_the_process_that_compiles_a_sum_adds_in_the_order_of_those_that_find_it_compiled(tmp_path):
-    """What the cache keeps of a parallel function Numba has optimised once more: a sum that leaves the compiler a choice may
-    then be added in another order, and the first run on a machine would end with other bits than all that follow."""
-    env = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
-    fresh, cached = (subprocess.run([sys.executable, "-c", SUMS], env=env, capture_output=True, text=True, check=True).stdout
-                     for _ in range(2))
-    assert list(tmp_path.rglob("*.nbc")) or os.environ.get("NUMBA_DISABLE_JIT") == "1"
-    assert [a == b for a, b in zip(fresh.split(), cached.split(), strict=True)] == [True] * 6

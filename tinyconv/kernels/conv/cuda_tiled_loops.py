@@ -93,7 +93,8 @@ def correlate(tile: Tile, checked: int, linear: bool, dtype: str) -> gpu.Functio
     WIDE = BN + PAD
     SLICE_A, SLICE_W, CELLS = BK * BM, BK * WIDE, TM * TN
     SHARED_A, SHARED_W = 2 * SLICE_A, 2 * SLICE_W
-    BLOCKS = {256: 2, 128: 4}[THREADS] if dtype == "float32" and TM * TN == 64 else 1  # 128 registers: 16 warps take turns
+    # 128 registers a thread, or 168: one block multiplies as others fetch. 128 for the smaller ones spilled (7.5)
+    BLOCKS = {256: 2, 128: 3}[THREADS] if dtype == "float32" and TM * TN == 64 else 1
     LX, LY = lanes(tile)
     add_products = multiply(tile, BM, WIDE)
 

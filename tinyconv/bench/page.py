@@ -17,13 +17,15 @@ import numpy as np
 from . import report
 from .contest import OURS
 
-PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999", "#f0e442", "#7f3c8d")
+PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999", "#f0e442", "#7f3c8d",
+           "#8c564b", "#9acd32", "#b2182b", "#2e4a62", "#f4a6a6")  # more than there are algorithms and libraries
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
 table { border-collapse: collapse; margin: 1rem 0 2rem } td, th { padding: .15rem .7rem; text-align: right }
 td:nth-child(-n+2), th:nth-child(-n+2) { text-align: left } tr:nth-child(even) td { background: #f5f5f5 }
-.chosen { font-weight: bold } .loss { color: #b00020 } svg { max-width: 100%; height: auto } p { color: #555 }
+th, td { white-space: nowrap } .chosen { font-weight: bold } .loss { color: #b00020 } p { color: #555 }
+figure { margin: 1rem 0; overflow-x: auto } svg { max-width: 100%; min-width: 34rem; height: auto }
 """
 
 
@@ -53,7 +55,7 @@ def figures(record: dict) -> list[tuple[str, Any]]:
     dtype, threads = next((row["dtype"] for row in timed), ""), max((row["threads"] for row in timed), default=0)
     tasks = report.by_task(row for row in timed if (row["dtype"], row["threads"]) == (dtype, threads))
     found: list[tuple[str, Any]] = []
-    kinds = (("gains", _has_rivals, _gains), ("roofline", _has_flops, _roofline), ("ladder", _has_ladder, _bars),
+    kinds = (("gains", _has_rivals, _gains), ("roofline", _has_flops, _roofline), ("ladder", _ladders, _bars),
              ("growth", _series, _growth))
     for name, holds, plot in kinds:
         if holds(tasks):
@@ -77,9 +79,10 @@ def _has_flops(tasks: Tasks) -> bool:
     return any("flops" in row and "bytes" in row for rows in tasks.values() for row in rows)
 
 
-def _has_ladder(tasks: Tasks) -> bool:
-    return any(len({row["algorithm"] for row in rows if row["library"] == OURS and "flops" in row}) > 2
-               for rows in tasks.values())
+def _ladders(tasks: Tasks) -> Tasks:
+    """The tasks that more than two of our algorithms took part in."""
+    return {key: rows for key, rows in tasks.items()
+            if len({row["algorithm"] for row in rows if row["library"] == OURS and "flops" in row}) > 2}
 
 
 def _series(tasks: Tasks) -> list[tuple[str, str]]:
@@ -134,7 +137,7 @@ def _chosen_gain(tasks: Tasks, key: report.Key, rival: str) -> float:
 
 def _bars(figure: Any, tasks: Tasks, record: dict) -> None:
     """Bars: GFLOP/s of every algorithm on every case, on a logarithmic scale, a panel for each map."""
-    tasks = {key: rows for key, rows in tasks.items() if "flops" in rows[0]}
+    tasks = _ladders(tasks)
     names = _slowest_first(tasks)
     panels = _panels(figure, tasks)
     for op, (ax, mine) in panels.items():
@@ -147,7 +150,7 @@ def _bars(figure: Any, tasks: Tasks, record: dict) -> None:
 def _slowest_first(tasks: Tasks) -> list[str]:
     """Algorithms and libraries by their mean speed."""
     names = dict.fromkeys(row["algorithm"] or row["library"] for rows in tasks.values() for row in rows)
-    speeds = {name: [_speed(tasks, key, name) for key, rows in tasks.items() if "flops" in rows[0]] for name in names}
+    speeds = {name: [_speed(tasks, key, name) for key in tasks] for name in names}
     return sorted(names, key=lambda name: report.geomean(v for v in speeds[name] if v == v))
 
 
@@ -210,10 +213,12 @@ def _roofline(figure: Any, tasks: Tasks, record: dict) -> None:
                 points.setdefault(label, []).append((row["flops"] / row["bytes"], row["flops"] / row["median"] / 1e9))
     for n, (label, found) in enumerate(points.items()):
         ax.scatter(*zip(*found), s=14, color=PALETTE[n % len(PALETTE)], label=label, zorder=3 if label == "chosen" else 2)
-    low, high = ax.get_xlim()
-    reach = np.geomspace(max(low, 0.1), max(high, 2 * peak / moved), 100)
+    intensities = [x for found in points.values() for x, _ in found]
+    low, high = min(intensities), max(intensities)
+    ridge = peak / moved  # left of it bandwidth binds, right of it the multiply-adds
+    reach = np.geomspace(min(low, ridge / 4), max(high, 2 * ridge), 100)
     ax.plot(reach, np.minimum(peak, moved * reach), color="black", linewidth=1)
-    ax.set(xscale="log", yscale="log", xlabel="flops for each byte of x, w and y", ylabel="GFLOP/s",
+    ax.set(xscale="log", yscale="log", xlabel="flops for each byte of x, w and y", ylabel="GFLOP/s of the direct sum",
            title=f"peak {peak:.0f} GFLOP/s, bandwidth {moved:.0f} GB/s")
     ax.legend(fontsize=7)
 
@@ -223,17 +228,22 @@ def _roofline(figure: Any, tasks: Tasks, record: dict) -> None:
 
 def _html(record: dict, pictures: list[str]) -> str:
     """The whole page."""
-    parts = [f"<!doctype html><html lang=en><meta charset=utf-8><title>tinyconv bench: {escape(record['suite'])}</title>",
-             f"<style>{STYLE}</style><h1>tinyconv bench: {escape(record['suite'])}</h1>"]
+    title = f"tinyconv bench: {escape(record['suite'])}"
+    parts = ["<!doctype html><html lang=en><meta charset=utf-8>",
+             "<meta name=viewport content='width=device-width, initial-scale=1'>",
+             f"<title>{title}</title><style>{STYLE}</style><h1>{title}</h1>"]
     parts += [f"<p>{escape(line)}</p>" for line in report.lines(record)]
-    parts += pictures
+    parts += [f"<figure>{picture}</figure>" for picture in pictures]
+    if any("flops" in row for row in record["rows"]):
+        parts.append("<p>GFLOP/s count the flops of the direct sum, whatever an algorithm does: one that saves some, as "
+                     "Winograd does, may exceed the peak.</p>")
     for grid in report.grids(record, wide=True):
         heads = "".join(f"<th>{escape(head)}</th>" for head in grid.heads)
-        parts.append(f"<h2>{escape(grid.title)}</h2><table><tr>{heads}</tr>")
+        parts.append(f"<h2>{escape(grid.title)}</h2><figure><table><tr>{heads}</tr>")
         for line in grid.lines:
             marks = " ".join(name for name, on in (("chosen", line.chosen), ("loss", line.loses)) if on)
             parts.append(f"<tr class='{marks}'>" + "".join(f"<td>{escape(cell)}</td>" for cell in line.cells) + "</tr>")
-        parts.append("</table>")
+        parts.append("</table></figure>")
     parts += [f"<p>left out: {escape(row['op'])} {escape(row['case'])} by {escape(row['library'])} {escape(row['algorithm'])}: "
               f"{escape(row['refused'])}</p>" for row in record["rows"] if "refused" in row]
     return "\n".join(parts) + "\n"

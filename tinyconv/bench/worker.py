@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from ..kernels.scratch import release
 from ..memory import keep_freed_memory
 from .sides import Refused
 from .task import Task
@@ -71,8 +72,12 @@ class Server:
     def memory(self, task: dict, algorithm: str) -> dict:
         """The most memory that one call held at a time beyond its operands and its result, seen by the system."""
         whole = Task(**task)
-        self.side.prepare(whole.bare(), algorithm)[0]()  # so that no compiler's memory is counted
         fn, facts = self.side.prepare(whole, algorithm)
+        if "scratch" in facts:  # no compiler's memory is to be counted: run the very kernel, and let go of what it keeps
+            fn()
+            release()
+        else:
+            self.side.prepare(whole.bare(), algorithm)[0]()
         before = _resident("VmRSS", reset=True)
         answer = fn()
         peak = _resident("VmHWM") - before

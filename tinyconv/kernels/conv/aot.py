@@ -25,7 +25,11 @@ ALONE = 1 << 16  # multiply-adds that are done before another thread has woken
 
 
 def conv(x: np.ndarray, w: np.ndarray, dims: ConvDims, bias: np.ndarray | None = None, relu: bool = False) -> np.ndarray:
-    """Compiled at install: a register tile walks a table of offsets, and adds the bias and clips as it stores."""
+    """Compiled at install: a register tile walks a table of offsets, and adds the bias and clips as it stores.
+
+    im2col writes every patch out before it multiplies. Here the product's tile reads x where it lies, through the table: it
+    costs a padded copy of x and the packed w, and no compiler at the first call, as simd does.
+    """
     return _run(FORWARD, x, w, dims, dims.y_shape, bias, relu)
 
 

@@ -26,7 +26,11 @@ LIMIT = 1 << 21  # bytes of patches at a time: what stays in a core's own cache
 
 
 def conv(x: np.ndarray, w: np.ndarray, dims: ConvDims, *, bias: np.ndarray | None = None) -> np.ndarray:
-    """Patches and BLAS: a product (O/g, C/g*K) @ (C/g*K, P) for every sample and group, straight into y."""
+    """Patches and BLAS: a product (O/g, C/g*K) @ (C/g*K, P) for every sample and group, straight into y.
+
+    direct loads x, and loads and stores y, for every multiply-add; kn2row goes over y K times. A matrix product keeps a
+    tile of y in registers through all C/g*K terms. It costs the patches: each cell of x written up to K times and read back.
+    """
     y = np.empty(dims.y_shape, x.dtype)
     N, G, Og, P = _grouped(dims)
     x, w, ys = plain(x, lift(dims).x_shape), w.reshape(G, Og, -1), y.reshape(N, G, Og, P)

@@ -74,15 +74,19 @@ def pad(a: np.ndarray, lo: Ints, size: Ints) -> np.ndarray:
 
 
 def scratch_x(dims: ConvDims, dtype: np.dtype) -> int:
-    """Bytes of the stretched y, of its padded copy, and of what the convolution of them needs."""
+    """Bytes of the flipped w and of the padded y; beside them lie first the stretched y, then what their convolution needs."""
     wide = tuple(i + d * (k - 1) for i, k, d in zip(dims.input, dims.kernel, dims.dilation))
     inner = _unpadded((dims.N, dims.O, *wide), (dims.C, dims.O // dims.groups, *dims.kernel), dims.input, (1,) * dims.rank,
                       dims.dilation, dims.groups)
-    return dtype.itemsize * dims.N * dims.O * (prod(_long(dims)) + prod(wide)) + im2col.scratch(inner, dtype)
+    stretched, padded = (dtype.itemsize * dims.N * dims.O * prod(size) for size in (_long(dims), wide))
+    return dtype.itemsize * prod(dims.w_shape) + padded + max(stretched, im2col.scratch(inner, dtype))
 
 
 def scratch_w(dims: ConvDims, dtype: np.dtype) -> int:
-    """Bytes of y stretched and turned, of x padded and turned, and of what the convolution of them needs."""
+    """Bytes of y stretched and turned, of x padded and turned, and of what their convolution needs, or of w to be turned.
+
+    An array whose axes to be swapped have one entry is turned already.
+    """
     if not dims.N:
         return 0
     long = _long(dims)
@@ -90,8 +94,9 @@ def scratch_w(dims: ConvDims, dtype: np.dtype) -> int:
     Cg, Og = dims.C // dims.groups, dims.O // dims.groups
     inner = _unpadded((Cg, dims.groups * dims.N, *wide), (dims.groups * Og, dims.N, *long), dims.kernel, dims.dilation,
                       (1,) * dims.rank, dims.groups)
-    turned = 2 * dims.N * (dims.O * prod(long) + dims.C * prod(wide))
-    return dtype.itemsize * (turned + prod(dims.w_shape)) + im2col.scratch(inner, dtype)
+    x_copies, y_copies = 1 + (sorted((dims.N, dims.groups, Cg))[1] > 1), 1 + (min(dims.N, dims.O) > 1)
+    turned = dims.N * (y_copies * dims.O * prod(long) + x_copies * dims.C * prod(wide))
+    return dtype.itemsize * turned + max(dtype.itemsize * prod(dims.w_shape), im2col.scratch(inner, dtype))
 
 
 def _long(dims: ConvDims) -> Ints:

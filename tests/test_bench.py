@@ -18,6 +18,7 @@ from tinyconv import cases, registry
 from tinyconv.bench import machine, nets, record, report, startup, suites
 from tinyconv.bench.command import bench as command
 from tinyconv.bench.contest import LIBRARIES, OURS, Contest, Contestant, Worker, installed, ratio, summary
+from tinyconv.bench.run import EAGER
 from tinyconv.bench.sides import tinyconv as our_side
 from tinyconv.bench.task import POOLS, SLOTS, Task, conv_case, dims_of, operands, work
 from tinyconv.registry import kernels
@@ -260,7 +261,7 @@ def test_what_a_library_prints_does_not_reach_the_replies(tmp_path):
 def test_peak_memory_is_seen(contest):
     if not Path("/proc/self/clear_refs").exists():
         pytest.skip("peak memory is read from Linux's /proc")
-    with Worker(OURS, 1) as worker:
+    with Worker(OURS, 1, **EAGER) as worker:
         found = worker.ask("memory", task=asdict(Task("memory", "conv", "vgg.64:N=1")), algorithm="kn2row")
     stated = tc.choose("conv", conv_case("vgg.64:N=1"), np.dtype("float32"), algorithm="kn2row").scratch(
         conv_case("vgg.64:N=1"), np.dtype("float32"))

@@ -38,12 +38,6 @@ def rung(op: str, algorithm: str) -> Kernel:
     return next(k for k in kernels(op) if k.algorithm == algorithm)
 
 
-def measured(op: str, algorithm: str) -> Kernel:
-    """A rung that this operation has; skips the test where it has none."""
-    found = [k for k in kernels(op) if k.algorithm == algorithm]
-    return found[0] if found else pytest.skip(f"{op} has no {algorithm}")
-
-
 def seen(kernel: Kernel, dims: ConvDims) -> int:
     """The most that a call held beyond its operands and its result, its buffers not borrowed before."""
     args = [np.ones(getattr(dims, f"{slot}_shape"), F32) for slot in SLOTS[kernel.op]]
@@ -56,25 +50,28 @@ def seen(kernel: Kernel, dims: ConvDims) -> int:
     return peak - result.nbytes
 
 
-@every_map
+def rungs(*algorithms: str) -> list:
+    """Each map by each of these algorithms that it has."""
+    jitted = pytest.mark.skipif(config.DISABLE_JIT, reason="its tiles exist only as machine code")
+    return [pytest.param(k, id=f"{op}-{k.algorithm}", marks=[jitted] if k.algorithm in ("simd", "winograd") else [])
+            for op in SLOTS for k in kernels(op) if k.algorithm in algorithms]
+
+
 @pytest.mark.parametrize("name", SIZES)
-@pytest.mark.parametrize("algorithm", ["im2col", "zero_insertion", "aot", *(pytest.param(name, marks=pytest.mark.skipif(
-    config.DISABLE_JIT, reason="its tiles exist only as machine code")) for name in ("simd", "winograd"))])
-def test_what_is_stated_is_what_is_taken(op, name, algorithm):
-    kernel, dims = measured(op, algorithm), SIZES[name]
+@pytest.mark.parametrize("kernel", rungs("im2col", "zero_insertion", "aot", "simd", "winograd"))
+def test_what_is_stated_is_what_is_taken(kernel, name):
+    dims = SIZES[name]
     if why := kernel.refuse(dims, F32):
         pytest.skip(why)
     stated = kernel.scratch(dims, F32)
-    assert stated <= seen(kernel, dims) + LITTLE and seen(kernel, dims) <= stated + LITTLE
+    assert stated <= seen(kernel, dims) <= stated + LITTLE
 
 
-@every_map
 @pytest.mark.parametrize("name", SIZES)
-@pytest.mark.parametrize("algorithm", ["direct", "kn2row", "fft"])
-def test_no_more_is_taken_than_is_stated(op, name, algorithm):
+@pytest.mark.parametrize("kernel", rungs("direct", "kn2row", "fft"))
+def test_no_more_is_taken_than_is_stated(kernel, name):
     """These state one bound for all maps, or for the largest tile."""
-    kernel, dims = measured(op, algorithm), SIZES[name]
-    assert seen(kernel, dims) <= kernel.scratch(dims, F32) + LITTLE
+    assert seen(kernel, SIZES[name]) <= kernel.scratch(SIZES[name], F32) + LITTLE
 
 
 @every_map

@@ -74,12 +74,16 @@ def pad(a: np.ndarray, lo: Ints, size: Ints) -> np.ndarray:
 
 
 def scratch_x(dims: ConvDims, dtype: np.dtype) -> int:
-    """Bytes of the flipped w and of the padded y; beside them lie first the stretched y, then what their convolution needs."""
+    """Bytes of the flipped w and of the padded y, and beside them of what their convolution needs.
+
+    Before that the stretched y lies there, where x is not yet: it counts by what it is larger than x.
+    """
     wide = tuple(i + d * (k - 1) for i, k, d in zip(dims.input, dims.kernel, dims.dilation))
     inner = _unpadded((dims.N, dims.O, *wide), (dims.C, dims.O // dims.groups, *dims.kernel), dims.input, (1,) * dims.rank,
                       dims.dilation, dims.groups)
-    stretched, padded = (dtype.itemsize * dims.N * dims.O * prod(size) for size in (_long(dims), wide))
-    return dtype.itemsize * prod(dims.w_shape) + padded + max(stretched, im2col.scratch(inner, dtype))
+    beyond_x = dims.N * dims.O * prod(_long(dims)) - prod(dims.x_shape)
+    kept = prod(dims.w_shape) + dims.N * dims.O * prod(wide)
+    return dtype.itemsize * kept + max(dtype.itemsize * beyond_x, im2col.scratch(inner, dtype))
 
 
 def scratch_w(dims: ConvDims, dtype: np.dtype) -> int:

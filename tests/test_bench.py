@@ -387,8 +387,9 @@ def test_records_are_written_whole(tmp_path):
     record.save(a_record(), tmp_path / "new" / "conv.json")
     assert record.load(tmp_path / "new" / "conv.json")["rows"] == a_record()["rows"]
     assert [p.name for p in (tmp_path / "new").iterdir()] == ["conv.json"]
-    for text, says in (("{", "cannot be read"), ("[1]", "it has no rows"), ('{"rows": 3}', "it has no rows"),
-                       ('{"rows": [1]}', "it has no rows")):
+    for text, says in (("{", "cannot be read"), ("[1]", "it has no"), ('{"rows": []}', "it has no machine, suite"),
+                       (json.dumps({**a_record(), "rows": 3}), "and rows"),
+                       (json.dumps({**a_record(), "rows": [1]}), "and rows")):
         (tmp_path / "bad.json").write_text(text)
         with pytest.raises(ValueError, match=rf"bad\.json.*{says}"):
             record.load(tmp_path / "bad.json")

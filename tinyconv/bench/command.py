@@ -27,8 +27,10 @@ errors = Console(stderr=True)
 
 def bench(
     suite: Annotated[list[str] | None, typer.Argument(help=f"{', '.join(suites.SUITES)}; all, if none is named")] = None,
-    op: Annotated[str, typer.Option(help="operations, by name or pattern, with commas")] = "*",
-    case: Annotated[str, typer.Option(help="cases, by name or pattern, with commas; vgg.64:N=1,H=14 resizes one")] = "*",
+    op: Annotated[str, typer.Option(help="operations, as conv, conv_input_grad, conv_weight_grad, max_pool, step; with commas, "
+                                         "or a pattern")] = "*",
+    case: Annotated[str, typer.Option(help="cases, as vgg.64 or mnist@10; with commas, or a pattern; vgg.64:N=1,H=14 resizes "
+                                           "one")] = "*",
     algorithm: Annotated[str, typer.Option(help="algorithms beside the chosen one, with commas, or all")] = "",
     library: Annotated[str, typer.Option(help="other libraries, with commas; none for ours alone")] = OTHERS,
     dtype: Annotated[str, typer.Option(help="float32, float64, or both with a comma")] = "float32",
@@ -44,6 +46,12 @@ def bench(
 
     Without a suite, filters choose among conv, pool and steps. A whole suite is recorded under its name, any part of one
     (filters, --quick, --kernel) as "last"; where an answer was wrong, nothing is.
+
+    \b
+    tinyconv bench --quick
+    tinyconv bench --op conv_input_grad --case "vgg.*" --algorithm simd,im2col
+    tinyconv bench --kernel my_kernel.py --case vgg.64
+    tinyconv bench --compare OLD.json NEW.json
     """
     try:
         if compare:

@@ -13,6 +13,7 @@ from . import machine
 
 KEY = ("suite", "op", "case", "dtype", "threads", "library", "algorithm")
 TIMES = ("median", "low", "high")
+HEAD = {"suite", "when", "machine"}
 LEAST = 0.05  # a change of less than this share is noise, whatever the quartiles say
 
 
@@ -58,9 +59,9 @@ def load(path: Path) -> dict:
         record = json.loads(path.read_text())
     except (OSError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} cannot be read as a record of the bench: {error}") from error
-    rows = record.get("rows") if isinstance(record, dict) else None
+    rows = record.get("rows") if isinstance(record, dict) and HEAD <= record.keys() else None
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise ValueError(f"{path} is no record of the bench: it has no rows")
+        raise ValueError(f"{path} is no record of the bench: it has no {', '.join(sorted(HEAD))} and rows")
     return record
 
 

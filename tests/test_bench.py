@@ -102,6 +102,12 @@ def test_filters_choose_tasks():
     assert {t.op for t in chosen} == {"conv_input_grad", "conv_weight_grad"} and {t.dtype for t in chosen} == {"float64"}
 
 
+def test_a_pattern_may_hold_a_size():
+    suites.check_names(["growth"], "*", "mnist.c2:N=*")
+    assert {t.case for t in suites.tasks("growth", names="mnist.c2:N=*")} == {f"mnist.c2:N={n}" for n in (1, 4, 16, 64, 256)}
+    assert not list(suites.tasks("conv", names="mnist.c2:N=*"))
+
+
 def test_a_quick_bench_has_a_taste_of_each_suite():
     """In the order in which it is left out where time is short; growth needs more cases than there is time for."""
     few = {suite: list(suites.tasks(suite, quick=True)) for suite in suites.SUITES}

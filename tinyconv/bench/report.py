@@ -189,7 +189,7 @@ def _peak(row: dict, record: dict) -> float:
 
 
 def _times(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f}" if value < 99.95 else f"{value:.0f}"
+    return "" if value is None else f"{value:.1g}" if value < 0.095 else f"{value:.2f}" if value < 99.95 else f"{value:.0f}"
 
 
 def tables(record: dict, width: int = 80) -> list[tuple[str, Table]]:

@@ -50,7 +50,8 @@ def tasks(suite: str, ops: str = "*", names: str = "*", dtypes: Iterable[str] = 
     for dtype in dtypes:
         held = list(_all(suite, dtype, quick))
         more = [Task(suite, op, name, dtype) for name in _split(names) for op in SLOTS
-                if suite in OF_LAYERS and name.partition(":")[0] in LAYERS and not any(t.case == name for t in held)]
+                if suite in OF_LAYERS and not _is_pattern(name) and name.partition(":")[0] in LAYERS
+                and not any(t.case == name for t in held)]
         for task in held + more:
             if _any(task.case, _split(names)) and _any(task.op, ops.split(",")):
                 yield task
@@ -64,10 +65,10 @@ def check_names(suites: Iterable[str], ops: str, names: str) -> None:
     every = {suite: list(_all(suite, "float32", False)) for suite in SUITES}
     for what, given, field in (("operation", ops.split(","), "op"), ("case", _split(names), "case")):
         known = {suite: dict.fromkeys(getattr(task, field) for task in held) for suite, held in every.items()}
-        for name in given:
+        for name in (name for name in given if not _is_pattern(name)):
             if what == "case" and (":" in name or name in LAYERS):
                 conv_case(name)
-            elif not set(name) & set("*?[") and not any(name in names for names in known.values()):
+            elif not any(name in names for names in known.values()):
                 raise ValueError(unknown(what, name, dict.fromkeys(name for suite in suites for name in known[suite])))
 
 
@@ -100,6 +101,10 @@ def contestants(task: Task, ladder: dict[str, list[str]], libraries: Iterable[st
     wanted = algorithms or beside
     named = [a for a in ladder.get(op, ()) if a in wanted or "all" in wanted]  # a step, or an import, has no algorithms
     return [Contestant(OURS, "auto"), *(Contestant(OURS, a) for a in named), *(Contestant(name) for name in libraries)]
+
+
+def _is_pattern(name: str) -> bool:
+    return bool(set(name) & set("*?["))
 
 
 def _any(name: str, patterns: list[str]) -> bool:

@@ -108,6 +108,9 @@ def _growth(figure: Any, tasks: Tasks, record: dict) -> None:
             color = PALETTE[list(dict.fromkeys(o for o, _ in lines)).index(op)]
             ax.plot(*zip(*sorted(points)), style, color=color, marker=".", label=f"{op} {name}")
         ax.set(xscale="log", yscale="log", title=base, xlabel=size, ylabel="ms" if ax is axes[0] else "")
+        sizes = sorted({at for points in lines.values() for at, _ in points})
+        ax.set_xticks(sizes, [str(at) for at in sizes])
+        ax.set_xticks([], minor=True)
     _legend(figure, axes[0])
 
 

@@ -23,7 +23,7 @@ def markdown(records: dict[str, dict], suites: Iterable[str] = SUITES) -> str:
              "ladder": (_rungs,)}
     for suite in suites:
         if suite in records:
-            parts += [_heading(suite, records[suite]), *(table(records[suite]) for table in shown[suite])]
+            parts += [_heading(suite, records[suite]), *filter(None, (table(records[suite]) for table in shown[suite]))]
     return "\n\n".join(parts)
 
 

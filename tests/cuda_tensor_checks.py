@@ -422,7 +422,7 @@ def test_what_32_bits_do_not_count_is_refused():
     from tinyconv.kernels.pointwise import _relu_grad_kernel as kernel
 
     a = gpu.to_device(np.ones(1, np.float32))
-    with pytest.raises(ValueError, match="counts with 32 bits, up to 2,147,483,647, got 2,147,483,648"):
+    with pytest.raises(ValueError, match="counts with 32 bits, up to 2,147,482,624, got 2,147,483,648"):
         gpu.launch(kernel("float32"), 1, 4, a, 2**31, a, a)
     with pytest.raises(ValueError, match=r"grid of .* beyond"):
         gpu.launch(kernel("float32"), (1, 65536), 4, a, 1, a, a)

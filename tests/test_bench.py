@@ -20,6 +20,7 @@ from tinyconv.bench.command import bench as command
 from tinyconv.bench.contest import LIBRARIES, OURS, Contest, Contestant, Worker, installed, ratio, summary
 from tinyconv.bench.run import EAGER
 from tinyconv.bench.sides import tinyconv as our_side
+from tinyconv.bench.summary import markdown
 from tinyconv.bench.task import POOLS, SLOTS, Task, conv_case, dims_of, operands, work
 from tinyconv.registry import kernels
 
@@ -347,6 +348,16 @@ def test_ratios_are_taken_within_rounds():
     """The machine was twice as slow in the second half: the ratio does not see it."""
     assert ratio(made_up([2, 2, 4, 4, 4]), made_up([1, 1, 2, 2, 2])) == 2.0
     assert summary([[1.0, 3.0], [2.0]]) == {"median": 2.0, "low": 1.5, "high": 2.5, "calls": 3, "rounds": [2.0, 2.0]}
+
+
+def test_a_mean_is_of_every_line_of_its_table():
+    """A step timed on one thread and on two is two lines, though one case."""
+    rows = [made_up([seconds] * 3, suite="steps", op="step", case="mnist@10", library=library, threads=threads,
+                    chosen=library == OURS)
+            for library, threads, seconds in ((OURS, 1, 1.0), ("torch", 1, 4.0), (OURS, 2, 1.0), ("torch", 2, 1.0))]
+    peaks = {"float32@1": 4e11, "float32@2": 4e11}
+    text = markdown({"steps": {**a_record(), "suite": "steps", "rows": rows, "peaks": peaks}})
+    assert "(**4.00**)" in text and "(**1.00**)" in text and "geometric mean |  |  | (**2.00**)" in text
 
 
 def test_the_table_fits_a_terminal_and_shows_the_gain():

@@ -580,6 +580,7 @@ def test_nothing_is_timed_without_the_compiler():
      "there is no algorithm 'smid'; did you mean 'simd'?"),
     (["conv", "--case", "resnext*"], "nothing to time: no case of conv matches --op * and --case resnext*"),
     (["conv", "--op", "max_pool"], "nothing to time: no case of conv matches --op max_pool"),
+    (["growth", "--quick"], "matches --op * and --case * among the few of --quick and --kernel: leave them out"),
     (["--dtype", "float16"], "there is no dtype 'float16'; did you mean 'float64'?"),
     (["--threads", "two"], "--threads takes whole numbers from 1, with commas, not 'two'"),
     (["--threads", "1,0"], "--threads takes whole numbers from 1, with commas, not '0'"),
@@ -589,4 +590,5 @@ def test_nothing_is_timed_without_the_compiler():
 ])
 def test_bad_input_gets_one_clear_error(args, says):
     done = run(*args)
-    assert done.exit_code == 2 and says in " ".join(done.output.split())
+    assert done.exit_code == 2 and says in (text := " ".join(done.output.split())), done.output
+    assert text.startswith("tinyconv: ")

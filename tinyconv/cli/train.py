@@ -30,7 +30,8 @@ from ..train import (
 from ..train.interrupt import Interrupt
 from ..train.score import forward
 from .look import told
-from .screen import Screen, console, note
+from .screen import Screen, console
+from .stderr import note
 
 LEFT = {"weights.safetensors": "the trained weights", "best.safetensors": "those of the best epoch",
         "metrics.csv, metrics.json": "every epoch, and the outcome", "config.toml": "what the run was told",

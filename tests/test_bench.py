@@ -591,4 +591,4 @@ def test_nothing_is_timed_without_the_compiler():
 def test_bad_input_gets_one_clear_error(args, says):
     done = run(*args)
     assert done.exit_code == 2 and says in (text := " ".join(done.output.split())), done.output
-    assert text.startswith("tinyconv: ")
+    assert text.startswith(("tinyconv: ", "Usage: "))  # the latter where typer itself refuses, which cli/ tells in the same way

@@ -142,6 +142,14 @@ class Run:
             raise TrainError(f"{self.path / 'metrics.json'} is damaged: it does not hold the metrics of a run") from error
         return found
 
+    @property
+    def raw(self) -> bool:
+        """Whether it was stopped before the end of its first epoch; False where its metrics are missing or damaged."""
+        try:
+            return self.outcome().get("epochs") == []
+        except TrainError:
+            return False
+
     def discard(self) -> None:
         """Take away what a new run has left so far, unless there is a checkpoint worth keeping."""
         if self.checkpoint.exists() or not self.new:

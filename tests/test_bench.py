@@ -20,6 +20,7 @@ from tinyconv.bench.command import bench as command
 from tinyconv.bench.contest import LIBRARIES, OURS, Contest, Contestant, Worker, installed, ratio, summary
 from tinyconv.bench.run import EAGER
 from tinyconv.bench.sides import tinyconv as our_side
+from tinyconv.bench.summary import markdown
 from tinyconv.bench.task import POOLS, SLOTS, Task, conv_case, dims_of, operands, work
 from tinyconv.registry import kernels
 
@@ -349,6 +350,16 @@ def test_ratios_are_taken_within_rounds():
     assert summary([[1.0, 3.0], [2.0]]) == {"median": 2.0, "low": 1.5, "high": 2.5, "calls": 3, "rounds": [2.0, 2.0]}
 
 
+def test_a_mean_is_of_every_line_of_its_table():
+    """A step timed on one thread and on two is two lines, though one case."""
+    rows = [made_up([seconds] * 3, suite="steps", op="step", case="mnist@10", library=library, threads=threads,
+                    chosen=library == OURS)
+            for library, threads, seconds in ((OURS, 1, 1.0), ("torch", 1, 4.0), (OURS, 2, 1.0), ("torch", 2, 1.0))]
+    peaks = {"float32@1": 4e11, "float32@2": 4e11}
+    text = markdown({"steps": {**a_record(), "suite": "steps", "rows": rows, "peaks": peaks}})
+    assert "(**4.00**)" in text and "(**1.00**)" in text and "geometric mean |  |  | (**2.00**)" in text
+
+
 def test_the_table_fits_a_terminal_and_shows_the_gain():
     screen = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
     for _, table in report.tables(a_record()):
@@ -580,6 +591,7 @@ def test_nothing_is_timed_without_the_compiler():
      "there is no algorithm 'smid'; did you mean 'simd'?"),
     (["conv", "--case", "resnext*"], "nothing to time: no case of conv matches --op * and --case resnext*"),
     (["conv", "--op", "max_pool"], "nothing to time: no case of conv matches --op max_pool"),
+    (["growth", "--quick"], "matches --op * and --case * among the few of --quick and --kernel: leave them out"),
     (["--dtype", "float16"], "there is no dtype 'float16'; did you mean 'float64'?"),
     (["--threads", "two"], "--threads takes whole numbers from 1, with commas, not 'two'"),
     (["--threads", "1,0"], "--threads takes whole numbers from 1, with commas, not '0'"),
@@ -589,4 +601,5 @@ def test_nothing_is_timed_without_the_compiler():
 ])
 def test_bad_input_gets_one_clear_error(args, says):
     done = run(*args)
-    assert done.exit_code == 2 and says in " ".join(done.output.split())
+    assert done.exit_code == 2 and says in (text := " ".join(done.output.split())), done.output
+    assert text.startswith(("tinyconv: ", "Usage: "))  # the latter where typer itself refuses, which cli/ tells in the same way

@@ -331,7 +331,9 @@ def refusal(*args: str, cwd: Path, **env: str) -> str:
     (["draw", "conv", "--input", "5000"], "a grid of 5000x5000 cells is too large to draw cell by cell: at most 48 a side"),
     (["lr-range", "--out", "."], ". is a folder: --out names the picture, such as lr_range.png"),
     (["train", "--epochs", "0"], "epochs must be at least 1, got 0"),
-    (["train", "--epochs", "many"], "--epochs"),
+    (["train", "--epochs", "many"], "tinyconv: --epochs: "),
+    (["shape", "conv", "--input", "5", "--kernel", "9"], "tinyconv: the kernel does not fit: along the height, input 5"),
+    (["draw", "cnov"], "tinyconv: there is no picture of 'cnov'"),
     (["train", "--epoch-count", "3"], "--epoch-count"),
     (["train", "--threads", "9999"], "threads=9999: this process has"),
     (["train", "--validation", "5000"], "leaves nothing to train on"),
@@ -352,7 +354,25 @@ def test_refusals(tmp_path, monkeypatch, capsys, args, words):
         main(args)
     error = capsys.readouterr().err
     assert end.value.code == 2 and told(error) and words in error, error
+    assert "Invalid" not in error and not re.search(r"\w\.$", error)  # of flags and of all else in one style
     assert names(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("width", [80, 40])
+def test_on_a_terminal_a_long_line_breaks_between_words(monkeypatch, capsys, width):
+    """Paths and commands stay whole. (In a file it is one line: see test_refusals.)"""
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    path = "a-folder/" * 12
+    refused = ["shape", "conv", "--input", "5", "--kernel", "9"]
+    for args, word in ((refused, "dilation*(kernel-1)+1"), (["evaluate", path], path)):
+        with pytest.raises(SystemExit):
+            main(args)
+        lines = capsys.readouterr().err.splitlines()
+        assert lines[0].startswith("tinyconv:") and len(lines) > 1
+        assert all(line.startswith("  ") for line in lines[1:])
+        assert all(len(line) <= width for line in lines if path.rstrip("/") not in line), lines
+        assert any(word.rstrip("/") in line for line in lines)
 
 
 @pytest.mark.parametrize("args", [[], ["shape"]])

@@ -40,6 +40,7 @@ edges = {
     "lines_side_by_side": conv_dims((16, 9, 200), (17, 9, 5), padding=2),
     "two_images_a_chunk": conv_dims((32, 8, 9, 9), (40, 8, 3, 3), padding=1),
     "no_image": conv_dims((0, 3, 5, 5), (2, 3, 3, 3)),
+    "no_cell_reached": conv_dims((3, 2, 1, 9), (5, 2, 1, 3), stride=2, padding=1),  # i + 1 = 2*o has no i of 0
     "groups_of_17": conv_dims((2, 34, 8, 8), (34, 17, 3, 3), padding=1, groups=2),
 }
 

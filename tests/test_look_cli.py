@@ -3,6 +3,7 @@
 import json
 import re
 from collections import Counter
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -174,3 +175,25 @@ def test_lr_range_names_a_rate_and_draws(tmp_path):
 ])
 def test_a_range_that_makes_no_sense_is_told(flags, words):
     assert words in refused("lr-range", *flags)
+
+
+# -- a run that was stopped before it had learnt anything ----------------------------------------------------------
+
+
+def test_weights_of_a_run_without_an_epoch_are_not_called_trained(tmp_path, monkeypatch):
+    """Ctrl-C after the first batch: the run says so, and so does whatever reads its weights."""
+    from tinyconv.cli import train
+
+    run, image = tmp_path / "run", tmp_path / "image.png"
+    Image.fromarray(np.full((8, 8), 255, np.uint8)).save(image)
+    monkeypatch.setattr(train, "Interrupt", lambda told: nullcontext(lambda: True))
+    begun = ["train", "--model", "mlp", "--epochs", "1", "--out", str(run)]
+    done = CliRunner().invoke(app, begun)
+    assert done.exit_code == 130 and "the trained weights" not in done.output, done.output
+    assert "weights that have learnt little or nothing" in done.output
+    for args in (["evaluate", run], ["predict", run, image], ["pictures", run, image, "--out", tmp_path]):
+        assert "was stopped before the end of its first epoch" in CliRunner().invoke(app, [str(a) for a in args]).stderr, args
+    monkeypatch.undo()
+    done = CliRunner().invoke(app, ["train", "--resume", str(run)])
+    assert done.exit_code == 0 and "the trained weights" in done.output
+    assert CliRunner().invoke(app, ["evaluate", str(run)]).stderr == ""

@@ -29,7 +29,7 @@ def test_shape_of_alexnets_first_layer():
 
 
 def test_shape_says_which_rows_are_never_read():
-    assert "2 at the end; of the input itself never read: 6, 7" in run("shape", "conv", "--input", "8", "--kernel", "3",
+    assert "2 at the end; of the input itself never read: rows 6, 7" in run("shape", "conv", "--input", "8", "--kernel", "3",
                                                                       "--stride", "3")
     assert "1 at the end, all of it padding" in run("shape", "conv", "--input", "6", "--kernel", "3", "--stride", "2",
                                                     "--padding", "1")

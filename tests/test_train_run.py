@@ -234,8 +234,20 @@ def test_damaged_files_are_told(tmp_path, data):
     with pytest.raises(TrainError, match="holds tensors, but no state of a run"):
         fit(new_model(QUICK), data, QUICK, store=run)
     write_tree(run.checkpoint, {"model": {}})
-    with pytest.raises(TrainError, match="cannot go on from"):
+    with pytest.raises(TrainError, match="is no checkpoint of a run: it lacks history, loader, optimiser, random, schedule, t"):
         fit(new_model(QUICK), data, QUICK, store=run)
+    run.checkpoint.write_bytes((run.path / "weights.safetensors").read_bytes())
+    with pytest.raises(TrainError, match="is no checkpoint of a run"):
+        fit(new_model(QUICK), data, QUICK, store=run)
+    write_tree(run.checkpoint, {**Training(new_model(QUICK), data, QUICK).state_dict(), "model": {}})
+    with pytest.raises(TrainError, match=r"cannot go on from .*: the state does not fit"):
+        fit(new_model(QUICK), data, QUICK, store=run)
+    weights, _ = read_tensors(run.path / "weights.safetensors")
+    name = next(iter(weights))
+    weights[name].flat[:2] = np.nan, np.inf
+    write_tensors(run.path / "weights.safetensors", weights)
+    with pytest.raises(TrainError, match=f"is damaged: 2 of the {weights[name].size:,} numbers of {name} are NaN or infinite"):
+        run.model()
     write_tensors(run.path / "weights.safetensors", {"a": np.zeros(2)})
     with pytest.raises(TrainError, match="is not of the model mlp"):
         run.model()

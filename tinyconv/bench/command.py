@@ -76,7 +76,7 @@ def bench(
         errors.print(f"WRONG {mismatch}", style="red", highlight=False)
         raise typer.Exit(1) from mismatch
     except (ValueError, Ended) as error:
-        errors.print(str(error), style="red", highlight=False)
+        errors.print(f"tinyconv: {error}", style="red", highlight=False, markup=False)
         raise typer.Exit(2) from error
 
 
@@ -98,7 +98,9 @@ def _tasks(names: list[str], op: str, case: str, dtype: str, few: bool) -> dict[
     suites.check_names(names, op, case)
     tasks = {name: found for name in names if (found := list(suites.tasks(name, op, case, dtypes, few)))}
     if not tasks:
-        raise ValueError(f"nothing to time: no case of {', '.join(names)} matches --op {op} and --case {case}")
+        beyond = few and any(True for name in names for _ in suites.tasks(name, op, case, dtypes, False))
+        raise ValueError(f"nothing to time: no case of {', '.join(names)} matches --op {op} and --case {case}"
+                         + " among the few of --quick and --kernel: leave them out" * beyond)
     return tasks
 
 

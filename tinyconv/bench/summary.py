@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from .contest import OURS
-from .report import Key, by_task, duration, find, gain, geomean, rivals
+from .report import Key, by_task, duration, find, gain, gains, geomean, rivals
 
 LIBRARY = {"torch": "PyTorch", "jax": "JAX", "onnxruntime": "ONNX Runtime", "mygrad": "MyGrad"}
 
@@ -131,7 +131,7 @@ def _each(record: dict) -> str:
             if flops:
                 cells.append(f"{ours['flops'] / ours['median'] / record['peaks'][f'{key.dtype}@{key.threads}']:.0%}")
             lines.append(cells)
-    means = [geomean(_gains(tasks, name).values()) if _gains(tasks, name) else None for name in names]
+    means = [geomean(found) if (found := gains(tasks, name)) else None for name in names]
     if len(lines) > 1 and record["suite"] == "steps":
         lines.append(["geometric mean", "", "", *("" if mean is None else f"({_bold(mean)})" for mean in means),
                       *([""] if flops else [])])

@@ -1,12 +1,13 @@
 """The command line: `tinyconv train` and its neighbours.
 
 Commands import what they need when they run, so that `tinyconv --help` answers at once. What goes wrong for a reason that
-the user can mend is told in one line on stderr, with exit status 2; a traceback always means a mistake in tinyconv.
+the user can mend is told in one line (stderr.py), with exit status 2; a traceback always means a mistake in tinyconv.
 Read next: train.py, the main job.
 """
 
 from __future__ import annotations
 
+import re
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ from io import TextIOWrapper
 from typing import Any
 
 from .app import app
+from .stderr import note
 
 __all__ = ["app", "main"]
 
@@ -34,7 +36,7 @@ def main(args: Sequence[str] | None = None) -> None:
         if status is None:
             raise
     if status == 130:
-        print("tinyconv: interrupted", file=sys.stderr)
+        note("interrupted")
     sys.exit(status)
 
 
@@ -51,7 +53,7 @@ class _Once:
             self.usual(*args, **more)
         elif text not in self.seen:
             self.seen.add(text)
-            print(f"tinyconv: {text}", file=sys.stderr, flush=True)
+            note(text)
 
 
 def told(error: Exception) -> int | None:
@@ -59,12 +61,18 @@ def told(error: Exception) -> int | None:
     if type(error).__name__ == "Abort":  # what typer makes of Ctrl-C, by version
         return 130
     message = getattr(error, "format_message", None)  # a flag or argument that typer refused
-    text = message() if message else reason(error)
+    text = _refusal(message()) if message else reason(error)
     if text is None:
         return None
     if text:  # the help that stands in for an empty command line says enough
-        print(f"tinyconv: {' '.join(text.split())}", file=sys.stderr)
+        note(text)
     return 2
+
+
+def _refusal(text: str) -> str:
+    """What typer says of a flag or argument, as tinyconv says it: "--epochs: 'x' is not a valid int"."""
+    text = re.sub(r"^Invalid value(?: for '?([^':]+)'?)?: ", lambda found: f"{found[1]}: " if found[1] else "", text)
+    return (text[:1].lower() + text[1:]).removesuffix(".")
 
 
 def reason(error: Exception) -> str | None:

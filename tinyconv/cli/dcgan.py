@@ -8,7 +8,8 @@ from .. import plot
 from ..train import use_threads
 from ..train.dcgan import Game, Players, play
 from ..train.interrupt import Interrupt
-from .screen import console, note
+from .screen import console
+from .stderr import note
 
 HEADINGS = "epoch   discriminator   generator   real told   made told"
 

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..models import TASKS
+from ..nn import Module
 from ..train import (
     OBJECTIVES,
     ImageScore,
@@ -28,6 +29,7 @@ from ..train import (
 from ..train import predict as read
 from ..train.picture import read_picture
 from .screen import console
+from .stderr import note
 
 SHADES = " ░▒▓█"
 BAR = 30  # columns
@@ -44,7 +46,7 @@ def evaluate(paths: list[Path], best: bool, data_dir: Path | None, device: str =
     first = runs[0]
     use_threads(first.config.threads)
     images, labels = load(first.config, data_dir).test
-    models = [on_device(run.model(best), device) for run in runs]
+    models = [network(run, best, device) for run in runs]
     if len(runs) == 1:
         score = OBJECTIVES[task_of(first.config)].score(models[0], (images, labels), first.problem.transform)
         if isinstance(score, PixelScore | ImageScore):
@@ -64,6 +66,15 @@ def evaluate(paths: list[Path], best: bool, data_dir: Path | None, device: str =
     out.print(f"[bold]{100 * (1 - len(misread) / len(labels)):.2f} %[/] of {len(labels):,} held-out images of "
               f"{first.config.data} read right by {who}\n{len(misread)} misread{loss}\n")
     out.print(_by_class(labels, misread, first.problem))
+
+
+def network(run: Run, best: bool, device: str) -> Module:
+    """The trained model of a run on a device, with a line where it has hardly been trained."""
+    model = on_device(run.model(best), device)
+    if run.raw:
+        note(f"{run.path} was stopped before the end of its first epoch, so it has learnt little or nothing; go on with: "
+             f"tinyconv train --resume {run.path}")
+    return model
 
 
 def one_problem(runs: list[Run]) -> None:
@@ -112,7 +123,7 @@ def predict(path: Path, pictures: list[Path], best: bool, device: str = "cpu") -
     run = Run.open(path)
     if task_of(run.config) != "classify":
         raise TrainError(f"{path} holds a network that gives {TASKS[task_of(run.config)]}: predict takes one that reads images")
-    model, out = on_device(run.model(best), device), console()
+    model, out = network(run, best, device), console()
     use_threads(run.config.threads)
     images = np.concatenate([read_picture(picture, run.problem) for picture in pictures])
     for picture, image, p in zip(pictures, images, read(model, images, run.problem.transform)):

@@ -22,7 +22,6 @@ from ..train import (
     load,
     lr_range,
     new_model,
-    on_device,
     predict,
     read_config,
     saliency,
@@ -32,6 +31,7 @@ from ..train import (
 )
 from ..train.picture import read_picture
 from ..train.score import forward
+from .look import network
 from .screen import console
 
 MISTAKES, SCENES = 24, 8
@@ -47,7 +47,7 @@ def pictures(path: Path, images: list[Path], best: bool, out: Path | None, data_
     """
     run, folder = Run.open(path), out or path
     use_threads(run.config.threads)
-    model, problem, task = on_device(run.model(best), device), run.problem, task_of(run.config)
+    model, problem, task = network(run, best, device), run.problem, task_of(run.config)
     given = np.concatenate([read_picture(image, problem) for image in images[:IMAGES]]) if images else None
     truth: list[int] = []  # of the images given, where it is known
     folder.mkdir(parents=True, exist_ok=True)

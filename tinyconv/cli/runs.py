@@ -10,7 +10,8 @@ from textwrap import fill
 from typing import Any
 
 from ..train import OBJECTIVES, RECIPES, Config, Run, TrainError, task_of
-from .screen import console, note
+from .screen import console
+from .stderr import note
 
 HEAD = ("epochs", "validation", "test", "s/epoch", "parameters")
 NAME, WIDTHS = 25, (8, 12, 11, 9, 12)  # columns; 77 in all

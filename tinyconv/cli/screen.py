@@ -20,11 +20,6 @@ def console() -> Console:
     return Console(highlight=False, width=None if sys.stdout.isatty() else 80)
 
 
-def note(text: str) -> None:
-    """A line on stderr about something that does not stop the command."""
-    print(f"tinyconv: {text}", file=sys.stderr, flush=True)
-
-
 class Screen(Watch):
     """A Watch that draws. As a context it takes the bar away again, whatever happened."""
 

@@ -102,7 +102,8 @@ def _unused(dims: ConvDims | PoolDims) -> Lines:
         rest, rows = leftover(*axis), untouched(*axis)
         shown = ", ".join(map(str, rows[:8])) + (", ..." if len(rows) > 8 else "")
         text = f"{rest} at the end" if rest else "nothing"
-        text += f"; of the input itself never read: {shown}" if rows else ", all of it padding" if rest else ""
+        what = "row" + "s" * (len(rows) > 1)  # by number, from 0
+        text += f"; of the input itself never read: {what} {shown}" if rows else ", all of it padding" if rest else ""
         lines.append(("left over", text))
     return merged(dims, lines)
 

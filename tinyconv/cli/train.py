@@ -30,14 +30,16 @@ from ..train import (
 from ..train.interrupt import Interrupt
 from ..train.score import forward
 from .look import told
-from .screen import Screen, console, note
+from .screen import Screen, console
+from .stderr import note
 
 LEFT = {"weights.safetensors": "the trained weights", "best.safetensors": "those of the best epoch",
         "metrics.csv, metrics.json": "every epoch, and the outcome", "config.toml": "what the run was told",
         "checkpoint.safetensors": "to go on from", "learning_curve.png": "how it learnt",
         "filters.png": "what its first layer looks for",
         "segmentation.png": "test scenes, the truth and what it finds", "reconstructions.png": "test images, and what it makes"}
-
+RAW = {"weights.safetensors": "weights that have learnt little or nothing",  # stopped before the end of its first epoch
+       "metrics.csv, metrics.json": "nothing yet but what the run was told"}
 
 EXAMPLES = 8  # in a picture
 
@@ -141,7 +143,7 @@ def _conclude(out: Console, run: Run, training: Training, score: Score | None, s
     table.add_row("time", f"{seconds:.1f} s")
     table.add_row()
     table.add_row("left in", f"[bold]{run.path}/[/]")
-    for names, what in LEFT.items():
+    for names, what in {**LEFT, **(RAW if run.raw else {})}.items():
         if (run.path / names.split(",")[0]).exists():
             table.add_row(f"  {names}", what)
     out.print(table)

@@ -19,6 +19,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..data.files import replacing
 from ..models import build
 from ..nn import Module
@@ -29,6 +31,7 @@ from .objective import PixelScore
 from .problem import PROBLEMS, Problem
 from .score import Score
 
+CHANGES = {"model", "optimiser", "schedule", "loader", "random", "tally", "history"}  # what Training.state_dict holds
 RUNS = Path("runs")  # where a run without a name of its own goes
 
 
@@ -82,7 +85,7 @@ class Run:
     def model(self, best: bool = False) -> Module:
         """The trained model: the weights as the run left them, or those of the best epoch.
 
-        Raises: TrainError where the file is missing, damaged or of another model.
+        Raises: TrainError where the file is missing, damaged, of another model, or holds a NaN or an infinity.
         """
         model = build(self.config.model, self.problem.image, len(self.problem.classes))
         path = self.path / ("best.safetensors" if best else "weights.safetensors")
@@ -91,6 +94,9 @@ class Run:
             model.load_state_dict(weights)
         except ValueError as error:
             raise TrainError(f"{path} is not of the model {self.config.model}: {error}") from error
+        for name, array in weights.items():
+            if wrong := array.size - int(np.isfinite(array).sum()):
+                raise TrainError(f"{path} is damaged: {wrong:,} of the {array.size:,} numbers of {name} are NaN or infinite")
         return model
 
     def restore(self, training: Training) -> None:
@@ -99,9 +105,12 @@ class Run:
             part.unlink(missing_ok=True)
         if not self.checkpoint.exists():
             return
+        state = read_tree(self.checkpoint)
+        if lacking := CHANGES - state.keys():
+            raise TrainError(f"{self.checkpoint} is no checkpoint of a run: it lacks {', '.join(sorted(lacking))}")
         try:
-            training.load_state_dict(read_tree(self.checkpoint))
-        except (KeyError, TypeError, ValueError) as error:
+            training.load_state_dict(state)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise TrainError(f"cannot go on from {self.checkpoint}: {error}") from error
 
     def save(self, training: Training) -> None:
@@ -141,6 +150,14 @@ class Run:
         except (KeyError, TypeError, ValueError) as error:
             raise TrainError(f"{self.path / 'metrics.json'} is damaged: it does not hold the metrics of a run") from error
         return found
+
+    @property
+    def raw(self) -> bool:
+        """Whether it was stopped before the end of its first epoch; False where its metrics are missing or damaged."""
+        try:
+            return self.outcome().get("epochs") == []
+        except TrainError:
+            return False
 
     def discard(self) -> None:
         """Take away what a new run has left so far, unless there is a checkpoint worth keeping."""

@@ -217,7 +217,7 @@ def _plan(dims: ConvDims, channels: Ints, w_steps: Ints, layout: Layout, pads: l
     (Ci, Co), (w_in, w_out) = channels, w_steps
     image, channel, _, pitch = layout.steps
     plane, used = image // layout.channels, image
-    chunks = max(-(-dims.N * Ci * plane // CHUNK), -(-TASKS // (len(phases) * dims.groups * -(-Co // (2 * L)))))
+    chunks = max(-(-dims.N * Ci * plane // CHUNK), -(-TASKS // (max(len(phases), 1) * dims.groups * -(-Co // (2 * L)))))
     # where a task reads one channel only, its thread pads the plane: 1.4 ms of a depthwise layer became 1.15
     alone = Ci == len(phases) == 1 and pads[0] >= TASKS and (layout.m > 1 or layout.padded != tuple(pads[1:4]))
     if alone:

@@ -5,6 +5,7 @@ import re
 from collections import Counter
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -194,6 +195,11 @@ def test_weights_of_a_run_without_an_epoch_are_not_called_trained(tmp_path, monk
     for args in (["evaluate", run], ["predict", run, image], ["pictures", run, image, "--out", tmp_path]):
         assert "was stopped before the end of its first epoch" in CliRunner().invoke(app, [str(a) for a in args]).stderr, args
     monkeypatch.undo()
+    clock = iter(np.arange(1e6, 2e6, 0.5))  # half a second between two looks, long after the machine was started
+    monkeypatch.setattr("tinyconv.cli.screen.time", SimpleNamespace(perf_counter=lambda: next(clock)))
     done = CliRunner().invoke(app, ["train", "--resume", str(run)])
     assert done.exit_code == 0 and "the trained weights" in done.output
+    (rate,) = re.findall(r"^ +1/1 .* ([\d,]+) +[\d.]+ s$", done.output, re.M)
+    batches, batch = divmod(1300, 32)  # the last has 20, the first two are before the clock is read for the second time
+    assert int(rate) == round((1300 - 2 * 32) / (0.5 * (batches + bool(batch) - 2)))
     assert CliRunner().invoke(app, ["evaluate", str(run)]).stderr == ""

@@ -30,7 +30,7 @@ class Screen(Watch):
             console=out, transient=True, disable=not out.is_terminal, auto_refresh=False)
         self.task = self.bar.add_task("starting", total=None, now="")
         self.drawn = 0.0
-        self.since = 0, 0.0  # samples and time at the end of the epoch's first batch, which may have compiled kernels
+        self.since: tuple[int, float] | None = None  # samples and time after the first batch here of this epoch: it may compile
         self.rate = 0.0  # images a second since then
 
     def __enter__(self) -> Screen:
@@ -54,7 +54,7 @@ class Screen(Watch):
     def step(self, training: Training) -> None:
         """Move the bar, but not so often that it costs anything."""
         now, tally = time.perf_counter(), training.tally
-        if tally.samples <= training.config.batch_size:
+        if self.since is None:  # the first batch of an epoch, or of what a resumed run has left of one
             self.since = tally.samples, now
             self.rate = tally.samples / tally.seconds
         else:
@@ -71,6 +71,7 @@ class Screen(Watch):
 
     def epoch(self, training: Training) -> None:
         """Print the line of the epoch that has just ended."""
+        self.since = None
         self._print(training.history[-1], training, self.rate)
 
     def stopping(self) -> None:

@@ -1,11 +1,12 @@
 """Training: what a run is told, what a step does, and that a run repeats itself bit for bit."""
 
 import re
-from dataclasses import asdict, replace
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from trained import QUICK, lines, weights
 
 import tinyconv as tc
 from tinyconv.data import digits
@@ -29,21 +30,10 @@ from tinyconv.train import (
 from tinyconv.train.optimise import OPTIMISERS, SCHEDULES
 from tinyconv.train.problem import augmentation, training_transform
 
-QUICK = configure(model="mlp", epochs=2, threads=0)
-
 
 @pytest.fixture(scope="module")
 def data() -> Data:
     return load(QUICK)
-
-
-def weights(training: Training) -> np.ndarray:
-    return np.concatenate([p.numpy().ravel() for p in training.model.parameters()])
-
-
-def lines(training: Training) -> list[dict]:
-    """The history without the seconds, the one thing that no seed decides."""
-    return [{**asdict(e), "seconds": 0} for e in training.history]
 
 
 # -- what a run is told --------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from trained import QUICK, lines, weights
 
 import tinyconv as tc
 from tinyconv import data as room
@@ -21,7 +22,6 @@ from tinyconv.train import (
     Run,
     TrainError,
     Training,
-    configure,
     evaluate,
     fit,
     load,
@@ -33,21 +33,10 @@ from tinyconv.train.checkpoint import read_tensors, read_tree, write_tensors, wr
 from tinyconv.train.interrupt import Interrupt
 from tinyconv.train.picture import read_picture
 
-QUICK = configure(model="mlp", epochs=2, threads=0)
-
 
 @pytest.fixture(scope="module")
 def data() -> Data:
     return load(QUICK)
-
-
-def weights(training: Training) -> np.ndarray:
-    return np.concatenate([p.numpy().ravel() for p in training.model.parameters()])
-
-
-def lines(training: Training) -> list[dict]:
-    """The history without the seconds, the one thing that no seed decides."""
-    return [{**asdict(e), "seconds": 0} for e in training.history]
 
 
 # -- a disk that is full, a process that is killed: at any moment ------------------------------------------------------

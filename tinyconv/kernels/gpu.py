@@ -34,6 +34,7 @@ from . import gpu_simulator
 from .gpu_simulator import DeviceArray
 from .jit import FOLDER, config
 
+EACH = 256  # threads of a block where each has an element
 MOST, GRID = 2**31 - 2**10, 65535  # what an int32 counts to, less the threads of a block; blocks along a grid's last two axes
 LEAST_CC = (7, 5)  # the oldest compute capability that CUDA 13 compiles for
 int32: Any = types.int32  # of all indices: Numba's sum of two int32 is an int64, so sums are wrapped again, int32(i + j)
@@ -227,6 +228,12 @@ def threads(on_gpu: int, in_simulator: int = 4) -> int:
 def cells(n: int, block: int) -> int:
     """How many blocks of this size cover n cells."""
     return -(-n // block)
+
+
+def launch_each(kernel: Function, out: Any, *args: Any) -> None:
+    """Start a kernel on `out`, its number of elements and these arguments, with a thread for every element."""
+    block = threads(EACH)
+    launch(kernel, cells(out.size, block), block, out, out.size, *args)
 
 
 def launch(kernel: Function, grid: int | tuple[int, ...], block: int | tuple[int, ...], *args: Any) -> None:

@@ -156,8 +156,8 @@ def _blocks(N: int, image: int) -> int:
 
 def relu_grad_cuda(g: Any, y: Any, shape: tuple[int, ...]) -> Any:
     """g where y > 0, else 0: a thread for each element, one pass where CuPy makes a mask first."""
-    x, block = gpu.xp().empty(shape, g.dtype), gpu.threads(256)
-    gpu.launch(_relu_grad_kernel(g.dtype.name), gpu.cells(x.size, block), block, x, x.size, gpu.flat(g), gpu.flat(y))
+    x = gpu.xp().empty(shape, g.dtype)
+    gpu.launch_each(_relu_grad_kernel(g.dtype.name), x, gpu.flat(g), gpu.flat(y))
     return x
 
 

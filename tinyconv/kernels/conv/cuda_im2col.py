@@ -21,7 +21,6 @@ from .. import gpu
 from ..geometry import before, lift
 from ..gpu import cuda, int32, uint32
 
-THREADS = 256
 LIMIT = 1 << 29  # bytes of patches at a time
 
 
@@ -59,15 +58,15 @@ def conv_weight_grad(x: Any, y: Any, dims: ConvDims) -> Any:
 
 def im2col(x: Any, dims: ConvDims) -> Any:
     """The patches of x (n, C, *input) as columns (n, C*K, P), zero where they lie outside."""
-    cols, block = gpu.xp().empty((len(x), dims.C * prod(dims.kernel), prod(dims.output)), x.dtype), gpu.threads(THREADS)
-    gpu.launch(_kernels(x.dtype.name)[0], gpu.cells(cols.size, block), block, cols, cols.size, gpu.flat(x), _geometry(dims))
+    cols = gpu.xp().empty((len(x), dims.C * prod(dims.kernel), prod(dims.output)), x.dtype)
+    gpu.launch_each(_kernels(x.dtype.name)[0], cols, gpu.flat(x), _geometry(dims))
     return cols
 
 
 def col2im(cols: Any, dims: ConvDims) -> Any:
     """The adjoint of im2col: x (n, C, *input), each cell the sum of the entries of cols (n, C*K, P) copied from it."""
-    x, block = gpu.xp().empty((len(cols), *dims.x_shape[1:]), cols.dtype), gpu.threads(THREADS)
-    gpu.launch(_kernels(cols.dtype.name)[1], gpu.cells(x.size, block), block, x, x.size, gpu.flat(cols), _geometry(dims))
+    x = gpu.xp().empty((len(cols), *dims.x_shape[1:]), cols.dtype)
+    gpu.launch_each(_kernels(cols.dtype.name)[1], x, gpu.flat(cols), _geometry(dims))
     return x
 
 

@@ -18,8 +18,6 @@ from .. import gpu
 from ..geometry import before, lift
 from ..gpu import cuda, int32
 
-THREADS = 256
-
 
 def conv(x: Any, w: Any, dims: ConvDims, *, bias: Any = None) -> Any:
     """One thread for each cell of y: it sums over the channels and taps."""
@@ -43,8 +41,7 @@ def conv_weight_grad(x: Any, y: Any, dims: ConvDims) -> Any:
 
 
 def _run(kernel: gpu.Function, dims: ConvDims, out: Any, a: Any, b: Any, *more: Any) -> None:
-    block = gpu.threads(THREADS)
-    gpu.launch(kernel, gpu.cells(out.size, block), block, out, out.size, gpu.flat(a), gpu.flat(b),
+    gpu.launch_each(kernel, out, gpu.flat(a), gpu.flat(b),
                gpu.table(_geometry(dims)), *more)
 
 

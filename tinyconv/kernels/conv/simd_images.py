@@ -21,7 +21,7 @@ from ..tile import ROW_TILES
 from .simd_plan import IMAGES, TASK_COLUMNS, TASKS, Plan, three_axes
 
 FAR = 0.75  # cycles for a line of the source, which comes from the second-level cache
-ELSEWHERE = 60  # cycles for one that another core has turned over: 150 us of a layer became 480
+ELSEWHERE = 60  # cycles for one that another core has turned over: 195 us of a layer became 480
 SLOWER = 1.1  # than the count says
 LARGEST = 1 << 20  # steps that the tables of one plan may hold
 

@@ -39,7 +39,7 @@ def norm(x: Any, w: Any, b: Any, dims: NormDims, eps: float, given: tuple[Any, A
         gpu.launch(moments, dims.S, gpu.threads(THREADS), mean, var, x, sizes)
     else:
         mean, var = given
-    _elements(scaled, y, x, flat(w), flat(b), flat(mean), flat(var), np.float64(eps), sizes, int(relu))
+    gpu.launch_each(scaled, y, x, flat(w), flat(b), flat(mean), flat(var), np.float64(eps), sizes, int(relu))
     return y, mean, var
 
 
@@ -55,18 +55,13 @@ def norm_grad(g: Any, x: Any, w: Any, mean: Any, var: Any, dims: NormDims, eps: 
     if not fixed:  # with given statistics, nothing flows through them
         gpu.launch(sums, dims.S, gpu.threads(THREADS), gh, g, x, w, mean, var, at, sizes)
     gpu.launch(weights, dims.P * dims.K, gpu.threads(THREADS), dw, db, g, x, mean, var, at, sizes)
-    _elements(grad, dx, g, x, w, mean, var, gh, at, sizes)
+    gpu.launch_each(grad, dx, g, x, w, mean, var, gh, at, sizes)
     return dx, dw, db
 
 
 def grad_scratch(dims: NormDims, dtype: np.dtype) -> int:
     """Sums of g w and g w xhat for each s, in float64."""
     return 2 * 8 * dims.S
-
-
-def _elements(kernel: gpu.Function, out: Any, *args: Any) -> None:
-    block = gpu.threads(THREADS)
-    gpu.launch(kernel, gpu.cells(out.size, block), block, out, out.size, *args)
 
 
 @cache

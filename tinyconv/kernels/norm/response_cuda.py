@@ -19,14 +19,12 @@ import numpy as np
 from .. import gpu
 from ..gpu import cuda, int32
 
-THREADS = 256
-
 
 def response(x: Any, before: int, after: int, alpha: float, beta: float, k: float) -> tuple[Any, Any]:
     """One pass: (y, s) of x (N, C, *spatial); alpha is a factor of the sum, not of the mean."""
     xp, x = gpu.xp(), gpu.flat(x)
     y, s, real = xp.empty(x.shape, x.dtype), xp.empty(x.shape, x.dtype), x.dtype.type
-    _run(_kernels(x.dtype.name)[0], y, s, x, *_sizes(x), before, after, real(alpha), real(-beta), real(k))
+    gpu.launch_each(_kernels(x.dtype.name)[0], y, s, x, *_sizes(x), before, after, real(alpha), real(-beta), real(k))
     return y, s
 
 
@@ -35,8 +33,8 @@ def response_grad(g: Any, x: Any, s: Any, before: int, after: int, alpha: float,
     xp, (g, x, s), real = gpu.xp(), map(gpu.flat, (g, x, s)), x.dtype.type
     h, straight, dx = (xp.empty(x.shape, x.dtype) for _ in range(3))
     _, parts, gather = _kernels(x.dtype.name)
-    _run(parts, straight, h, g, x, s, real(-beta))
-    _run(gather, dx, straight, h, x, *_sizes(x), after, before, real(2 * alpha * beta))
+    gpu.launch_each(parts, straight, h, g, x, s, real(-beta))
+    gpu.launch_each(gather, dx, straight, h, x, *_sizes(x), after, before, real(2 * alpha * beta))
     return dx
 
 
@@ -47,11 +45,6 @@ def grad_scratch(shape: tuple[int, ...], dtype: np.dtype) -> int:
 
 def _sizes(x: Any) -> tuple[int, int]:
     return x.shape[1], prod(x.shape[2:])
-
-
-def _run(kernel: gpu.Function, out: Any, *args: Any) -> None:
-    block = gpu.threads(THREADS)
-    gpu.launch(kernel, gpu.cells(out.size, block), block, out, out.size, *args)
 
 
 @cache

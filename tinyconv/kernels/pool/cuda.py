@@ -29,21 +29,21 @@ THREADS = 256
 def max_pool(x: Any, dims: AnyPool) -> tuple[Any, Any]:
     """A thread for each window: the first of its largest cells, or its first NaN, and where it stands."""
     y, at = gpu.xp().empty(dims.y_shape, x.dtype), gpu.xp().empty(dims.y_shape, np.int64)
-    run(_kernels(x.dtype.name)[0], y, at, gpu.flat(x), forward(dims))
+    gpu.launch_each(_kernels(x.dtype.name)[0], y, at, gpu.flat(x), forward(dims))
     return y, at
 
 
 def pool_gather(x: Any, indices: Any, dims: AnyPool) -> Any:
     """A thread for each value: y[o] = x[at[o]]."""
     y = gpu.xp().empty(dims.y_shape, x.dtype)
-    run(_kernels(x.dtype.name)[1], y, gpu.flat(x), gpu.flat(indices), prod(dims.output), prod(dims.input))
+    gpu.launch_each(_kernels(x.dtype.name)[1], y, gpu.flat(x), gpu.flat(indices), prod(dims.output), prod(dims.input))
     return y
 
 
 def pool_scatter(y: Any, indices: Any, dims: AnyPool) -> Any:
     """A thread for each cell: it asks the windows that hold it whether they chose it. For indices that lie in their window."""
     x = gpu.xp().empty(dims.x_shape, y.dtype)
-    run(_kernels(y.dtype.name)[2], x, gpu.flat(y), gpu.flat(indices), dual(dims))
+    gpu.launch_each(_kernels(y.dtype.name)[2], x, gpu.flat(y), gpu.flat(indices), dual(dims))
     return x
 
 
@@ -58,14 +58,16 @@ def pool_scatter_anywhere(y: Any, indices: Any, dims: AnyPool) -> Any:
 def avg_pool(x: Any, dims: AnyPool, count_include_pad: bool = True, divisor_override: int | None = None) -> Any:
     """A thread for each window: the sum of its cells, divided once."""
     y = gpu.xp().empty(dims.y_shape, x.dtype)
-    run(_kernels(x.dtype.name)[4], y, gpu.flat(x), forward(dims), divisors(dims, count_include_pad, divisor_override))
+    gpu.launch_each(_kernels(x.dtype.name)[4], y, gpu.flat(x), forward(dims),
+                    divisors(dims, count_include_pad, divisor_override))
     return y
 
 
 def avg_pool_adjoint(y: Any, dims: AnyPool, count_include_pad: bool = True, divisor_override: int | None = None) -> Any:
     """A thread for each cell: its part of every window that holds it."""
     x = gpu.xp().empty(dims.x_shape, y.dtype)
-    run(_kernels(y.dtype.name)[5], x, gpu.flat(y), dual(dims), divisors(dims, count_include_pad, divisor_override))
+    gpu.launch_each(_kernels(y.dtype.name)[5], x, gpu.flat(y), dual(dims),
+                    divisors(dims, count_include_pad, divisor_override))
     return x
 
 
@@ -74,12 +76,6 @@ def refuse(dims: AnyPool, dtype: np.dtype) -> str:
     if max(prod(dims.x_shape), prod(dims.y_shape)) > MOST:
         return f"it counts cells with 32 bits, up to {MOST}"
     return gpu.refuse(dims, dtype)
-
-
-def run(kernel: gpu.Function, out: Any, *args: Any) -> None:
-    """A thread for each element of `out`."""
-    block = gpu.threads(THREADS)
-    gpu.launch(kernel, gpu.cells(out.size, block), block, out, out.size, *args)
 
 
 # tables: source (D, H, W), target (OD, OH, OW), three steps, length L; then for each axis L firsts and L counts

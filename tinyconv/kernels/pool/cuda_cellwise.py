@@ -19,27 +19,27 @@ from numba import float64, int32, int64
 from ...dims import AnyPool
 from .. import gpu
 from ..gpu import cuda
-from .cuda import dual, forward, position, run
+from .cuda import dual, forward, position
 
 
 def median_pool(x: Any, dims: AnyPool) -> tuple[Any, Any]:
     """A thread for each window: the cell of the middle rank, ranks by counting."""
     y, at = gpu.xp().empty(dims.y_shape, x.dtype), gpu.xp().empty(dims.y_shape, np.int64)
-    run(_kernels(x.dtype.name)[0], y, at, gpu.flat(x), forward(dims))
+    gpu.launch_each(_kernels(x.dtype.name)[0], y, at, gpu.flat(x), forward(dims))
     return y, at
 
 
 def stochastic_pool(x: Any, u: Any, dims: AnyPool) -> tuple[Any, Any]:
     """A thread for each window: a running sum of max(x, 0) up to u times the total."""
     y, at = gpu.xp().empty(dims.y_shape, x.dtype), gpu.xp().empty(dims.y_shape, np.int64)
-    run(_kernels(x.dtype.name)[1], y, at, gpu.flat(x), gpu.flat(u), forward(dims))
+    gpu.launch_each(_kernels(x.dtype.name)[1], y, at, gpu.flat(x), gpu.flat(u), forward(dims))
     return y, at
 
 
 def pool_even_gather(u: Any, x: Any, y: Any, dims: AnyPool) -> Any:
     """A thread for each window: the mean of u over the tied maxima."""
     out = gpu.xp().empty(dims.y_shape, u.dtype)
-    run(_kernels(u.dtype.name)[2], out, gpu.flat(u), gpu.flat(x), gpu.flat(y), forward(dims), 1)
+    gpu.launch_each(_kernels(u.dtype.name)[2], out, gpu.flat(u), gpu.flat(x), gpu.flat(y), forward(dims), 1)
     return out
 
 
@@ -47,22 +47,22 @@ def pool_even_scatter(g: Any, x: Any, y: Any, dims: AnyPool) -> Any:
     """A thread for each window divides g among the ties; then one for each cell gathers its shares."""
     share, out = gpu.xp().empty(dims.y_shape, g.dtype), gpu.xp().empty(dims.x_shape, g.dtype)
     _, _, even, even_back, _, _ = _kernels(g.dtype.name)
-    run(even, share, gpu.flat(g), gpu.flat(x), gpu.flat(y), forward(dims), 0)
-    run(even_back, out, share, gpu.flat(x), gpu.flat(y), dual(dims))
+    gpu.launch_each(even, share, gpu.flat(g), gpu.flat(x), gpu.flat(y), forward(dims), 0)
+    gpu.launch_each(even_back, out, share, gpu.flat(x), gpu.flat(y), dual(dims))
     return out
 
 
 def lp_pool(x: Any, dims: AnyPool, p: float) -> Any:
     """A thread for each window: powers and their sum in float64, and the root."""
     y = gpu.xp().empty(dims.y_shape, x.dtype)
-    run(_kernels(x.dtype.name)[4], y, gpu.flat(x), forward(dims), np.float64(p))
+    gpu.launch_each(_kernels(x.dtype.name)[4], y, gpu.flat(x), forward(dims), np.float64(p))
     return y
 
 
 def lp_pool_grad(x: Any, y: Any, g: Any, dims: AnyPool, p: float) -> Any:
     """A thread for each cell: sign(x) times the sum of g (|x|/y)^(p-1) over the windows that hold it, in float64."""
     out = gpu.xp().empty(dims.x_shape, x.dtype)
-    run(_kernels(x.dtype.name)[5], out, gpu.flat(x), gpu.flat(y), gpu.flat(g), dual(dims), np.float64(p))
+    gpu.launch_each(_kernels(x.dtype.name)[5], out, gpu.flat(x), gpu.flat(y), gpu.flat(g), dual(dims), np.float64(p))
     return out
 
 

@@ -145,3 +145,23 @@ def switch(builder: Any, number: Any, cases: list[Callable[[], None]]) -> None:
         case()
         builder.branch(done)
     builder.position_at_end(done)
+
+
+def outlined(codegen: Callable[..., Any]) -> Callable[..., Any]:
+    """The same instructions in a function of their own, which is called.
+
+    In the loop around them LLVM would count up the address of every load and store by itself, on the stack: more work than a
+    transform is.
+    """
+    def call(context: Any, b: Any, sig: Any, args: Any) -> Any:
+        kind = ir.FunctionType(ir.VoidType(), [a.type for a in args])
+        own = ir.Function(b.module, kind, b.module.get_unique_name("tile"))
+        own.linkage = "internal"
+        own.attributes.add("noinline")
+        inner = ir.IRBuilder(own.append_basic_block())
+        codegen(context, inner, sig, own.args)
+        inner.ret_void()
+        b.call(own, args)
+        return context.get_dummy_value()
+
+    return call

@@ -146,7 +146,8 @@ def _plan(dims: ConvDims, channels: Ints, src: Ints, dst: Ints, tiled: Ints, ori
     R = min((3, 2), key=lambda R: -(-vectors // R) * R) if vectors > 1 else 1
     wide = R * L
     every = dims.N * down
-    tiles_first = not adds and 2 * every * across < 3 * Co  # measured from 98 to 392 tiles, and 128 to 384 channels
+    # measured from 98 to 392 tiles, and 128 to 384 channels; fewer blocks of these could not be shared out
+    tiles_first = not adds and 2 * every * across < 3 * Co and -(-vectors // R) >= TASKS // 2
     cached = CACHE // (side**2 * dims.groups * depth * L)
     most = LONGEST if tiles_first else min(LONGEST, cached, max(every * across // TASKS, 20))
     rows = _shared(every, most // across) if not adds else _shared(dims.N, most // (down * across)) * down
@@ -207,7 +208,7 @@ def _convolve(x: np.ndarray, w: np.ndarray, plan: Plan, shape: tuple[int, ...], 
     offs = np.arange(plan.Ci) // L * plan.v_depth + np.arange(plan.Ci) % L
     own, rest = (sums[0], lines[0]), (offs, b, int(relu), L, y)
     calls = np.empty(4, np.int64)
-    calls[:] = (address(weigh, dtype, 0, plan, w, u, 0, lines[0], L),
+    calls[:] = (address(weigh, dtype, 0, 0, 0, plan, w, u, 0, lines[0], L),
                 address(spread, dtype, 0, 0, plan, x, v, 0, lines[0], L),
                 address(multiply, dtype, 0, 0, calls, plan, v, 0, u, 0, *own, *rest),
                 address(add_up if plan.adds else finish, dtype, 0, 0, 0, plan, *own, *rest[1:]))

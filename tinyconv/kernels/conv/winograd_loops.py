@@ -33,17 +33,19 @@ def share(t, step, workers, calls, p, x, w, u, v, sums, lines, offs, bias, relu,
     output channels, whose weights it transforms itself, and all tiles are transformed before.
     """
     blocks, depth, channels, line = p.blocks, p.groups * p.depth, p.groups * p.channel_blocks, lines[t]
+    rows = channels * p.Ci  # of U, at one frequency
     if p.tiles_first and step == 0:
         for i in range(blocks * depth * t // workers, blocks * depth * (t + 1) // workers):
             invoke(calls[1], (i // depth, i % depth, p, x, v, i // depth * p.v_size, line, L))
     elif p.tiles_first:
         for o in range(channels * t // workers, channels * (t + 1) // workers):
-            invoke(calls[0], (o, p, w, u, t * p.u_size, line, L))
+            invoke(calls[0], (o, 0, p.Ci, p, w, u, t * p.u_size, line, L))
             for i in range(blocks):
                 invoke(calls[2], (i, o, calls, p, v, i * p.v_size, u, t * p.u_size, sums[t], line, offs, bias, relu, L, y))
     elif step == 0:
-        for o in range(channels * t // workers, channels * (t + 1) // workers):
-            invoke(calls[0], (o, p, w, u, o * p.u_size, line, L))
+        first, last = rows * t // workers, rows * (t + 1) // workers
+        for o in range(first // p.Ci, (last + p.Ci - 1) // p.Ci):
+            invoke(calls[0], (o, max(0, first - o * p.Ci), min(p.Ci, last - o * p.Ci), p, w, u, o * p.u_size, line, L))
     else:
         for i in range(blocks * t // workers, blocks * (t + 1) // workers):
             for b in range(depth):
@@ -53,13 +55,13 @@ def share(t, step, workers, calls, p, x, w, u, v, sums, lines, offs, bias, relu,
 
 
 @njit(inner=True)
-def weigh(o, p, w, u, to, line, L):
-    """Block o of the weights to U: its taps of L output channels are turned, then transformed."""
+def weigh(o, first_in, last_in, p, w, u, to, line, L):
+    """Block o of the weights, some input channels of it, to U: taps of L output channels are turned, then transformed."""
     g, block = divmod(o, p.channel_blocks)
     taps = p.k * p.k
     first, step = ((taps - 1) * L, -L) if p.flipped else (0, L)
     base = g * p.Ci * p.Co * taps
-    for c in range(p.Ci):
+    for c in range(first_in, last_in):
         for r in range(p.R):
             o0 = (p.R * block + r) * L
             rows = min(L, p.Co - o0)
@@ -106,15 +108,22 @@ def spread(i, b, p, x, v, to, line, L):
                 base = ((n * p.groups * p.Ci + c0) * p.H + h) * p.W + start
                 for j in range(0, right, L):
                     load(x, base + j, p.H * p.W, rows, min(L, right - j), line, at + (left + j) * L, L)
-                line[at:at + left * L] = 0
+                zeros(line, at, at + left * L)
                 used = left + right
-            line[at + used * L:at + (p.across * m + lap) * L] = 0
+            zeros(line, at + used * L, at + (p.across * m + lap) * L)
         for j in range(p.across):
             at, f0 = first_of(j, m, p.dw) * L, to + b * p.v_depth + ((row - first) * p.across + j) * L
             if p.cells == m:
                 gradient_transform(p.size, line, at, pitch, p.dw * L, v, f0, p.v_apart)
             else:
                 data_transform(p.size, line, at, pitch, p.dw * L, v, f0, p.v_apart)
+
+
+@njit(inner=True)
+def zeros(line, first, last):
+    """line[first:last] = 0; a slice, empty as it mostly is, would cost as much as a transform."""
+    for i in range(first, last):
+        line[np.uintp(i)] = 0
 
 
 @njit(inner=True)

@@ -22,7 +22,7 @@ from llvmlite import ir
 from numba import types
 
 from .. import host
-from ..emit import I64, Emitter, switch
+from ..emit import I64, Emitter, outlined, switch
 from ..tile import intrinsic
 
 SIZES = ((2, 3), (4, 3), (2, 5), (4, 5))  # (m, k), outputs and taps a side; transforms are chosen by their place here
@@ -115,6 +115,7 @@ def sizes(emit: Callable[..., None]) -> list[Callable[[], None]]:
 @intrinsic
 def data_transform(typingctx, size, src, s0, row, step, dst, d0, apart):
     """V of one tile, (m, k) = SIZES[size]: src[s0 + i*row + j*step : + L] for i, j < n to dst[d0 + f*apart : + L]."""
+    @outlined
     def codegen(context, b, sig, args):
         number, sv, s0v, rowv, stepv, dv, d0v, apartv = args
         e = Emitter(context, b, src)
@@ -136,6 +137,7 @@ def data_transform(typingctx, size, src, s0, row, step, dst, d0, apart):
 @intrinsic
 def weight_transform(typingctx, size, src, s0, step, dst, d0, apart):
     """U of one input channel: src[s0 + t*step : + L] for the k*k taps t to dst[d0 + f*apart : + L]."""
+    @outlined
     def codegen(context, b, sig, args):
         number, sv, s0v, stepv, dv, d0v, apartv = args
         e = Emitter(context, b, src)
@@ -156,6 +158,7 @@ def weight_transform(typingctx, size, src, s0, step, dst, d0, apart):
 @intrinsic
 def gradient_transform(typingctx, size, src, s0, row, step, dst, d0, apart):
     """Z of one tile: src[s0 + i*row + j*step : + L] for i, j < m to dst[d0 + f*apart : + L]."""
+    @outlined
     def codegen(context, b, sig, args):
         number, sv, s0v, rowv, stepv, dv, d0v, apartv = args
         e = Emitter(context, b, src)
@@ -177,6 +180,7 @@ def gradient_transform(typingctx, size, src, s0, row, step, dst, d0, apart):
 @intrinsic
 def weight_gradient_transform(typingctx, size, src, s0, apart, dst, d0, step):
     """dg of one input channel: src[s0 + f*apart : + L] to dst[d0 + t*step : + L] for the k*k taps t."""
+    @outlined
     def codegen(context, b, sig, args):
         number, sv, s0v, apartv, dv, d0v, stepv = args
         e = Emitter(context, b, src)
@@ -201,6 +205,7 @@ def result_transform(typingctx, size, src, s0, apart, bias, b0, relu, dst, d0, r
 
     Negative ones as 0 where relu is not 0; NaN stays NaN.
     """
+    @outlined
     def codegen(context, b, sig, args):
         number, sv, s0v, apartv, bv, b0v, reluv, dv, d0v, rowv, stepv, columnv = args
         e = Emitter(context, b, src)
@@ -230,6 +235,7 @@ def result_transform(typingctx, size, src, s0, apart, bias, b0, relu, dst, d0, r
 @intrinsic
 def add_transform(typingctx, size, src, s0, apart, dst, d0, row, step):
     """B M B' of one tile from src[s0 + f*apart : + L], added to dst[d0 + i*row + j*step : + L], i, j < n."""
+    @outlined
     def codegen(context, b, sig, args):
         number, sv, s0v, apartv, dv, d0v, rowv, stepv = args
         e = Emitter(context, b, src)

@@ -7,8 +7,12 @@ called inside another, so no two calls ever share one.
 from __future__ import annotations
 
 import threading
+from itertools import accumulate
+from math import prod
 
 import numpy as np
+
+Shapes = tuple[tuple[int, ...], ...]
 
 ALIGN = 64  # a vector load that straddles a cache line costs two
 KEEP = 1 << 28  # bytes: larger buffers are given back to the system after the call
@@ -17,6 +21,7 @@ KEEP = 1 << 28  # bytes: larger buffers are given back to the system after the c
 class _Buffers(threading.local):
     def __init__(self) -> None:
         self.held: dict[tuple[str, np.dtype], np.ndarray] = {}
+        self.cut: dict[tuple[str, np.dtype], tuple[np.ndarray, dict[Shapes, list[np.ndarray]]]] = {}
 
 
 _buffers = _Buffers()
@@ -35,6 +40,24 @@ def scratch(name: str, size: int, dtype: np.dtype) -> np.ndarray:
     return fresh
 
 
+def pieces(name: str, shapes: Shapes, dtype: np.dtype) -> list[np.ndarray]:
+    """Arrays of these shapes in one buffer, each on a 64-byte boundary; the same shapes give the same arrays again."""
+    buffer, known = _buffers.cut.get((name, dtype), (None, {}))
+    found = known.get(shapes)
+    if found is not None:
+        return found
+    line = ALIGN // dtype.itemsize
+    starts = [0, *accumulate(-(-prod(shape) // line) * line for shape in shapes)]
+    whole = scratch(name, starts[-1], dtype)
+    if whole is not buffer:  # it has grown
+        known = {}
+    known[shapes] = [whole[at:at + prod(shape)].reshape(shape) for at, shape in zip(starts, shapes)]
+    if whole.nbytes <= KEEP:
+        _buffers.cut[name, dtype] = whole, known
+    return known[shapes]
+
+
 def release() -> None:
     """Let go of this thread's buffers."""
     _buffers.held.clear()
+    _buffers.cut.clear()

@@ -29,7 +29,7 @@ from ...dims import ConvDims, Ints
 from ..emit import lanes
 from ..geometry import floats_only
 from ..invoke import address
-from ..scratch import scratch
+from ..scratch import Shapes, pieces
 from .winograd_loops import add_up, convolve, finish, multiply, spread, weigh
 from .winograd_tiles import PRODUCTS, ROWS, SIZES
 
@@ -97,13 +97,13 @@ class Plan(NamedTuple):
 
 def conv(x: np.ndarray, w: np.ndarray, dims: ConvDims, bias: np.ndarray | None = None, relu: bool = False) -> np.ndarray:
     """Fill y by tiles: a sixth to less than a half of the multiplications, for a few more digits of rounding."""
-    return _convolve(x, w, forward(dims, lanes(x.itemsize)), dims.y_shape, bias, relu)
+    return _convolve(x, w, work_of(forward, dims, lanes(x.itemsize), numba.get_num_threads()), dims.y_shape, bias, relu)
 
 
 def conv_input_grad(y: np.ndarray, w: np.ndarray, dims: ConvDims, bias: np.ndarray | None = None,
                     relu: bool = False) -> np.ndarray:
     """Fill x: the same over y, with the kernel turned and its channels exchanged; or by overlapping tiles of x."""
-    return _convolve(y, w, input_grad(dims, lanes(y.itemsize)), dims.x_shape, bias, relu)
+    return _convolve(y, w, work_of(input_grad, dims, lanes(y.itemsize), numba.get_num_threads()), dims.x_shape, bias, relu)
 
 
 @lru_cache(maxsize=256)
@@ -147,7 +147,7 @@ def _plan(dims: ConvDims, channels: Ints, src: Ints, dst: Ints, tiled: Ints, ori
     wide = R * L
     every = dims.N * down
     # measured from 98 to 392 tiles, and 128 to 384 channels; fewer blocks of these could not be shared out
-    tiles_first = not adds and 2 * every * across < 3 * Co and -(-vectors // R) >= TASKS // 2
+    tiles_first = not adds and 2 * every * across < 3 * Co and dims.groups * -(-vectors // R) >= TASKS // 2
     cached = CACHE // (side**2 * dims.groups * depth * L)
     most = LONGEST if tiles_first else min(LONGEST, cached, max(every * across // TASKS, 20))
     rows = _shared(every, most // across) if not adds else _shared(dims.N, most // (down * across)) * down
@@ -176,14 +176,29 @@ def odd(numbers: int, L: int) -> int:
     return (-(-numbers // L) | 1) * L
 
 
-def _buffers(plan: Plan, L: int, workers: int) -> dict[str, int]:
-    """Numbers in each working array."""
+def _buffers(plan: Plan, L: int, workers: int) -> Shapes:
+    """The working arrays: U, V, the sums and the lines of each thread, the bias."""
     channels = plan.groups * plan.channel_blocks
-    return {"u": plan.u_size * (workers if plan.tiles_first else channels),
-            "v": plan.v_size * (plan.blocks if plan.tiles_first else workers),
-            "sums": plan.m_size * workers,
-            "lines": line_size(plan, L) * workers,
-            "bias": channels * plan.R * L}
+    return ((plan.u_size * (workers if plan.tiles_first else channels),),
+            (plan.v_size * (plan.blocks if plan.tiles_first else workers),),
+            (workers, plan.m_size), (workers, line_size(plan, L)), (channels * plan.R * L,))
+
+
+class Work(NamedTuple):
+    """What is known of a problem before its numbers."""
+
+    plan: Plan
+    buffers: Shapes
+    workers: int
+    offs: np.ndarray  # from the first input channel to each in V
+
+
+@lru_cache(maxsize=256)
+def work_of(plan_of: Callable[[ConvDims, int], Plan], dims: ConvDims, L: int, workers: int) -> Work:
+    """The work of a map for so many threads."""
+    plan = plan_of(dims, L)
+    channels = np.arange(plan.Ci)
+    return Work(plan, _buffers(plan, L, workers), workers, channels // L * plan.v_depth + channels % L)
 
 
 def line_size(plan: Plan, L: int) -> int:
@@ -191,36 +206,39 @@ def line_size(plan: Plan, L: int) -> int:
     return max((plan.side * plan.line // L + L) * L, (plan.m * (plan.OW + plan.m) + L) * L, (plan.k**2 + L) * L)
 
 
-def _convolve(x: np.ndarray, w: np.ndarray, plan: Plan, shape: tuple[int, ...], bias: np.ndarray | None,
+def _convolve(x: np.ndarray, w: np.ndarray, work: Work, shape: tuple[int, ...], bias: np.ndarray | None,
               relu: bool) -> np.ndarray:
-    dtype, L, workers = x.dtype, lanes(x.itemsize), numba.get_num_threads()
+    plan, buffers, workers, offs = work
+    dtype, L = x.dtype, lanes(x.itemsize)
     dst = np.empty(shape, dtype)
     if not dst.size:
         return dst
     x, w, y = _flat(x), _flat(w), dst.reshape(-1)
-    u, v, sums, lines, b = (scratch(f"winograd {name}", size, dtype)[:size]
-                            for name, size in _buffers(plan, L, workers).items())
-    sums, lines = sums.reshape(workers, -1), lines.reshape(workers, -1)
+    u, v, sums, lines, b = pieces("winograd", buffers, dtype)
     b[:] = 0
     if bias is not None:
         padded = b.reshape(plan.groups, -1)
         padded[:, :plan.Co] = bias.reshape(plan.groups, plan.Co)
-    offs = np.arange(plan.Ci) // L * plan.v_depth + np.arange(plan.Ci) % L
-    own, rest = (sums[0], lines[0]), (offs, b, int(relu), L, y)
-    calls = np.empty(4, np.int64)
-    calls[:] = (address(weigh, dtype, 0, 0, 0, plan, w, u, 0, lines[0], L),
-                address(spread, dtype, 0, 0, plan, x, v, 0, lines[0], L),
-                address(multiply, dtype, 0, 0, calls, plan, v, 0, u, 0, *own, *rest),
-                address(add_up if plan.adds else finish, dtype, 0, 0, 0, plan, *own, *rest[1:]))
+    calls = _calls.get((dtype, plan.adds))
+    if calls is None:
+        own, rest = (sums[0], lines[0]), (offs, b, int(relu), L, y)
+        calls = _calls[dtype, plan.adds] = np.empty(4, np.int64)
+        calls[:] = (address(weigh, dtype, 0, 0, 0, plan, w, u, 0, lines[0], L),
+                    address(spread, dtype, 0, 0, plan, x, v, 0, lines[0], L),
+                    address(multiply, dtype, 0, 0, calls, plan, v, 0, u, 0, *own, *rest),
+                    address(add_up if plan.adds else finish, dtype, 0, 0, 0, plan, *own, *rest[1:]))
     convolve(calls, plan, workers, x, w, u, v, sums, lines, offs, b, int(relu), L, y)
     return dst
+
+
+_calls: dict[tuple[np.dtype, int], np.ndarray] = {}
 
 
 def scratch_bytes(plan_of: Callable[[ConvDims, int], Plan]) -> Callable[[ConvDims, np.dtype], int]:
     """What a map borrows: the transformed weights and tiles (of one of them only a block a thread), and the sums."""
     def count(dims: ConvDims, dtype: np.dtype) -> int:
         L, workers = lanes(dtype.itemsize), numba.get_num_threads()
-        return sum(_buffers(plan_of(dims, L), L, workers).values()) * dtype.itemsize
+        return sum(map(prod, _buffers(plan_of(dims, L), L, workers))) * dtype.itemsize
     return count
 
 

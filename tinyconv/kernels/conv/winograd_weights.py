@@ -11,6 +11,7 @@ Source: Lavin and Gray, "Fast algorithms for convolutional neural networks" (201
 from __future__ import annotations
 
 from functools import lru_cache
+from math import prod
 from typing import NamedTuple
 
 import numba
@@ -20,7 +21,7 @@ from ...dims import ConvDims
 from ..emit import lanes
 from ..invoke import address, each, invoke
 from ..jit import njit
-from ..scratch import scratch
+from ..scratch import Shapes, pieces
 from . import winograd
 from .winograd import Plan, _flat, forward, line_size, odd
 from .winograd_loops import spread, store
@@ -82,33 +83,43 @@ def conv_weight_grad(x: np.ndarray, y: np.ndarray, dims: ConvDims) -> np.ndarray
     dtype, L, workers = x.dtype, lanes(x.itemsize), numba.get_num_threads()
     if not dims.N:
         return np.zeros(dims.w_shape, dtype)
-    p, over_y, q = plan_of(dims, L)
+    (p, over_y, q), buffers, offs = _work(dims, L, workers)
     w, x, y = np.empty(dims.w_shape, dtype), _flat(x), _flat(y)
-    v, z, sums, lines = (scratch(f"winograd {name}", size, dtype)[:size]
-                         for name, size in _buffers(p, over_y, q, L, workers).items())
-    lines, out = lines.reshape(workers, -1), w.reshape(-1)
-    offs = np.arange(p.rows * p.across) * L
+    v, z, sums, lines = pieces("winograd", buffers, dtype)
+    out = w.reshape(-1)
+    calls = _calls.get(dtype)
+    if calls is None:
+        calls = _calls[dtype] = np.empty(4, np.int64)
+        calls[:] = (address(spread, dtype, 0, 0, p, x, v, 0, lines[0], L),
+                    address(combine, dtype, 0, 0, 0, p, q, v, 0, z, 0, offs, sums, 0, L),
+                    address(join, dtype, 0, 0, q, sums),
+                    address(finish_weights, dtype, 0, p, q, sums, lines[0], out, L))
     steps = 3 if q.segments > 1 else 2 * p.blocks + 1
-    calls = np.empty(4, np.int64)
-    calls[:] = (address(spread, dtype, 0, 0, p, x, v, 0, lines[0], L),
-                address(combine, dtype, 0, 0, 0, p, q, v, 0, z, 0, offs, sums, 0, L),
-                address(join, dtype, 0, 0, q, sums),
-                address(finish_weights, dtype, 0, p, q, sums, lines[0], out, L))
     reduce_tiles(calls, p, over_y, q, steps, workers, x, y, v, z, sums, lines, offs, L, out)
     return w
 
 
-def _buffers(p: Plan, over_y: Plan, q: Shares, L: int, workers: int) -> dict[str, int]:
-    """Numbers in each working array."""
+_calls: dict[np.dtype, np.ndarray] = {}
+
+
+@lru_cache(maxsize=256)
+def _work(dims: ConvDims, L: int, workers: int) -> tuple[tuple[Plan, Plan, Shares], Shapes, np.ndarray]:
+    """The plans of a problem for so many threads, the working arrays, and from tile to tile in V."""
+    p, over_y, q = plans = plan_of(dims, L)
+    return plans, _buffers(p, over_y, q, L, workers), np.arange(p.rows * p.across) * L
+
+
+def _buffers(p: Plan, over_y: Plan, q: Shares, L: int, workers: int) -> Shapes:
+    """The working arrays: the tiles of x and y, transformed, the sums, and the lines of each thread."""
     own = workers if q.segments > 1 else 1
     line = max(line_size(p, L), (q.chunk * L * p.k * p.k + L) * L)
-    return {"v": p.v_size * own, "z": over_y.v_size * own, "gradient": q.s_size * q.segments, "lines": line * workers}
+    return (p.v_size * own,), (over_y.v_size * own,), (q.s_size * q.segments,), (workers, line)
 
 
 def scratch_bytes(dims: ConvDims, dtype: np.dtype) -> int:
     """What the map borrows: a block of tiles of either side, transformed, and the sums at every frequency."""
     L, workers = lanes(dtype.itemsize), numba.get_num_threads()
-    return sum(_buffers(*plan_of(dims, L), L, workers).values()) * dtype.itemsize
+    return sum(map(prod, _buffers(*plan_of(dims, L), L, workers))) * dtype.itemsize
 
 
 @njit

@@ -22,7 +22,7 @@ from numba import types
 from numba.extending import intrinsic as numba_intrinsic
 
 from . import host
-from .emit import I64, Emitter, switch
+from .emit import I64, Emitter, outlined, switch
 
 intrinsic: Any = numba_intrinsic  # called from compiled code without its first argument
 
@@ -175,6 +175,7 @@ def tap_tile(typingctx, size, x, bases, offs, o0, T, w, w0, sums, s0):
 
     There, w is y with its channels innermost, the positions of y are in the role of taps, and taps in that of positions.
     """
+    @outlined
     def codegen(context, b, sig, args):
         number, xv, basev, offv, o0v, tv, wv, w0v, sumv, s0v = args
         e, zero = Emitter(context, b, x), ir.Constant(I64, 0)
@@ -283,6 +284,7 @@ def dot_tile(typingctx, size, x, bases, xo, y, at, yo, full, T, part, tails, kee
     t runs over T vectors from `full` on, then over `tails` from `part` on, of which only the first `keep` lanes are read.
     Adds to sums[s0 + (k*P + p)*L : + L].
     """
+    @outlined
     def codegen(context, b, sig, args):
         number, xv, basev, xov, yv, atv, yov, fullv, tv, partv, tailv, keepv, sumv, s0v = args
         e, zero = Emitter(context, b, x), ir.Constant(I64, 0)

@@ -63,7 +63,7 @@ def pool_scatter(y: np.ndarray, indices: np.ndarray, dims: AnyPool, where: np.nd
     """
     x = np.empty(dims.x_shape, y.dtype)
     lie = pairs(dims, x.itemsize)
-    if lie and lie.apart:
+    if lie:
         y = flat(y)
         scatter_pairs(y, y if where is None else flat(where), flat(indices), x.reshape(-1), lie.corners, lie.spans, lie.sizes,
                       lie.covering, where is not None)

@@ -84,6 +84,7 @@ class Windows(Emitter):
         super().__init__(context, builder, array)
         self.ints = ir.VectorType(ir.IntType(8 * self.size), self.L)
         self.count = ir.Constant(self.ints, list(range(self.L)))
+        self.none = ir.Constant(self.ints, [0] * self.L)
         self.lowest = ir.Constant(self.vec, [float("-inf")] * self.L)
 
     def spread(self, number: Any) -> Any:

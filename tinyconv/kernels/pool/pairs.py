@@ -5,8 +5,8 @@
     row 2   d0 d1 | e0 e1 | f0 f1
 
 A row of 4 or 12 windows fills a vector of 16 badly, so a vector takes the next windows of the plane wherever they stand: its
-cells are read in spans, one for each row of windows it touches, each a masked load into the one before. No two windows share a
-cell, so the gradient writes each cell once: y[o] where at[o] is this cell, else 0. A plane is written by one thread.
+cells are read in spans, one for each row of windows it touches, each a masked load into the one before; whole rows that fill
+it are read as they lie, and sorted by shuffles. No two windows share a cell, so the gradient writes each cell once: y[o] where at[o] is this cell, else 0. A plane is written by one thread.
 Read next: tile.py for windows that lie otherwise.
 """
 
@@ -31,14 +31,15 @@ intrinsic: Any = numba_intrinsic  # called from compiled code without its first 
 u = np.uintp
 TASKS = 32  # at most: more of them cost calls, fewer would leave threads idle
 SPANS = 4  # a turn, where there are more than two: no loop for rows of 5 windows and more
+MANY, FEW, WHOLE = range(3)  # how a vector is read: by turns of spans, by two spans, or as 1, 2, 4 whole rows (WHOLE + 0, 1, 2)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pairs:
     """The windows of a plane as vectors of L.
 
-    corners: (vectors, L), where the first cell of each window stands. spans: (vectors, 2), how many windows the first span
-    has, and how many spans there are. sizes: vectors of a plane, windows of a plane, cells of a plane, windows of a row, cells
+    corners: (vectors, L), where the first cell of each window stands. spans: (vectors, 3), how many windows the first span
+    has, how many spans there are, and how to read them. sizes: vectors of a plane, windows of a plane, cells of a plane, windows of a row, cells
     of a row. covering: whether every cell is in a window.
     """
 
@@ -58,9 +59,13 @@ def pairs(dims: AnyPool, itemsize: int) -> Pairs | None:
         return None
     first = np.arange(0, OH * OW, L)
     o, room = np.arange(len(first) * L), OW - first % OW
-    count = 1 - (room - np.minimum(L, OH * OW - first)) // OW  # the first, and as many as the rest fills
+    left = np.minimum(L, OH * OW - first)
+    count = np.maximum(1 - (room - left) // OW, 1)  # the first, and as many as the rest fills
+    how = np.where(count > 2, MANY, FEW)
+    if W == 2 * OW and L // OW * OW == L <= 4 * OW:
+        how[left == L] = WHOLE + (L // OW).bit_length() - 1
     corners = (o // OW * 2 * W + o % OW * 2).reshape(-1, L)
-    return Pairs(corners.astype(f"i{itemsize}"), np.stack([room, np.maximum(count, 1)], 1),
+    return Pairs(corners.astype(f"i{itemsize}"), np.stack([room, count, how], 1),
                  np.array((len(first), OH * OW, H * W, OW, W), np.int64), 2 * OH == H and 2 * OW == W)
 
 
@@ -118,7 +123,7 @@ class Across(Windows):
         super().__init__(context, b, x)
         corner, span, size = (self.pointer(kind, table, I64(0)) for kind, table in tables)
         windows, self.OW, self.W = (b.load(self.at(size, n)) for n in (1, 3, 4))
-        self.room, self.spans = (b.load(self.at(span, b.add(b.add(v, v), I64(n)))) for n in range(2))
+        self.room, self.spans, self.how = (b.load(self.at(span, b.add(b.mul(v, I64(3)), I64(n)))) for n in range(3))
         self.o = b.mul(v, I64(self.L))
         self.many = self.least(b.sub(windows, self.o), I64(self.L))
         self.mine = b.icmp_signed("<", self.count, self.spread(self.many))
@@ -130,8 +135,41 @@ class Across(Windows):
     def least(self, i: Any, j: Any) -> Any:
         return self.b.select(self.b.icmp_signed("<", i, j), i, j)
 
-    def cells(self, start: Any, carried: list, body: Any) -> list:
-        """Carry through body(k, pointer, mask, values) over all spans and the four vectors of cells, k = 2*row + half."""
+    def read(self, how: int, start: Any) -> list:
+        """The cells as four vectors, number 2*row + half."""
+        if how >= WHOLE:
+            return self.sort([self.load(self.at(start, n * self.L)) for n in range(4)], self.places(how))
+        return self.walk(how, start, [self.lowest] * 4, lambda k, pointer, mask, cells: [
+            *cells[:k], self.masked_load(pointer, mask, cells[k]), *cells[k + 1:]])
+
+    def write(self, how: int, start: Any, cells: list) -> None:
+        """The four vectors back to where they are read from."""
+        if how >= WHOLE:
+            for n, v in enumerate(self.sort(cells, np.argsort(self.places(how)).tolist())):
+                self.store(v, self.at(start, n * self.L))
+            return
+
+        def part(k, pointer, mask, none):
+            self.masked_store(cells[k], pointer, mask)
+            return none
+        self.walk(how, start, [], part)
+
+    def places(self, how: int) -> list[int]:
+        """For every cell of the four vectors in order, where it lies from the first on."""
+        W = 2 * self.L >> how - WHOLE
+        return [i // W * 2 * W + row * W + i % W for row in range(2) for i in range(2 * self.L)]
+
+    def sort(self, vectors: list, places: list[int]) -> list:
+        """Vectors of the elements at these places of `vectors`, of which each needs one or two."""
+        out = []
+        for n in range(0, len(places), self.L):
+            here = places[n:n + self.L]
+            low, high = min(here) // self.L, max(here) // self.L
+            out.append(self.shuffle(vectors[low], vectors[high], [p % self.L + (p // self.L != low) * self.L for p in here]))
+        return out
+
+    def walk(self, how: int, start: Any, carried: list, body: Any) -> list:
+        """Carry through body(2*row + half, pointer, mask, values) over the vectors of cells of all spans."""
         b, two = self.b, I64(2)
         jump = b.mul(two, b.sub(self.W, self.OW))  # from the end of a span to where the next begins
 
@@ -152,17 +190,13 @@ class Across(Windows):
                 carried = span(b.add(b.mul(t, I64(SPANS)), I64(n)), carried)
             return carried
 
-        if self.few:
+        if how == FEW:
             return span(I64(1), span(I64(0), carried))
         return self.loop(b.sdiv(b.add(self.spans, I64(SPANS - 1)), I64(SPANS)), carried, turn)
 
     def either(self, emit: Any) -> None:
-        """emit() where there are one or two spans, and where there are more."""
-        def with_few(few):
-            self.few = few
-            emit()
-        switch(self.b, self.b.zext(self.b.icmp_signed("<=", self.spans, I64(2)), I64), [
-            partial(with_few, False), partial(with_few, True)])
+        """emit(how) for every way to read."""
+        switch(self.b, self.how, [partial(emit, how) for how in range(WHOLE + 3)])
 
 
 @intrinsic
@@ -173,11 +207,8 @@ def _max_tile(typingctx, x, plane, y, at, to, v, corners, spans, sizes, floor):
         e = Across(context, b, x, ((corners, cornerv), (spans, spanv), (sizes, sizev)), vv)
         start, to = e.pointer(x, xv, b.add(planev, e.origin)), b.add(tov, e.o)
 
-        def read(k, pointer, mask, cells):
-            return [*cells[:k], e.masked_load(pointer, mask, cells[k]), *cells[k + 1:]]
-
-        def emit():
-            cells = e.cells(start, [e.lowest] * 4, read)
+        def emit(how):
+            cells = e.read(how, start)
             carried = [e.lowest, e.corner]
             for row in range(2):
                 first = b.add(e.corner, e.spread(b.mul(I64(row), e.W)))
@@ -210,11 +241,7 @@ def _scatter_tile(typingctx, x, plane, y, where, at, to, v, corners, spans, size
         stray = b.and_(e.mine, b.not_(b.or_(b.or_(*here[:2]), b.or_(*here[2:]))))
         cells = [v for row in (here[:2], here[2:]) for v in e.weave([b.select(mask, value, e.zero) for mask in row])]
 
-        def write(k, pointer, mask, carried):
-            e.masked_store(cells[k], pointer, mask)
-            return carried
-
-        e.either(lambda: e.cells(start, [], write))
+        e.either(lambda how: e.write(how, start, cells))
         bits = b.bitcast(stray, ir.IntType(e.L))
         return b.zext(b.icmp_unsigned("!=", bits, ir.Constant(bits.type, 0)), I64)
 

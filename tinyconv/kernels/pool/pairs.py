@@ -6,7 +6,8 @@
 
 A row of 4 or 12 windows fills a vector of 16 badly, so a vector takes the next windows of the plane wherever they stand: its
 cells are read in spans, one for each row of windows it touches, each a masked load into the one before; whole rows that fill
-it are read as they lie, and sorted by shuffles. No two windows share a cell, so the gradient writes each cell once: y[o] where at[o] is this cell, else 0. A plane is written by one thread.
+it are read as they lie, and sorted by shuffles. No two windows share a cell, so the gradient writes each cell once: y[o] where
+at[o] is this cell, else 0. A plane is written by one thread.
 Read next: tile.py for windows that lie otherwise.
 """
 
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
 
+import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
@@ -39,8 +41,8 @@ class Pairs:
     """The windows of a plane as vectors of L.
 
     corners: (vectors, L), where the first cell of each window stands. spans: (vectors, 3), how many windows the first span
-    has, how many spans there are, and how to read them. sizes: vectors of a plane, windows of a plane, cells of a plane, windows of a row, cells
-    of a row. covering: whether every cell is in a window.
+    has, how many spans there are, and how to read them. sizes: vectors of a plane, windows of a plane, cells of a plane,
+    windows of a row, cells of a row. covering: whether every cell is in a window.
     """
 
     corners: np.ndarray
@@ -51,7 +53,9 @@ class Pairs:
 
 @lru_cache(maxsize=1024)
 def pairs(dims: AnyPool, itemsize: int) -> Pairs | None:
-    """None where windows lie otherwise, or where one is clipped."""
+    """None where windows lie otherwise, or where one is clipped; and without a compiler, as vectors are machine code only."""
+    if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
+        return None
     if not isinstance(dims, PoolDims) or not dims.kernel == dims.stride == (2, 2) or dims.dilation != (1, 1):
         return None
     (H, W), (OH, OW), L = dims.input, dims.output, lanes(itemsize)
@@ -212,7 +216,7 @@ def _max_tile(typingctx, x, plane, y, at, to, v, corners, spans, sizes, floor):
             carried = [e.lowest, e.corner]
             for row in range(2):
                 first = b.add(e.corner, e.spread(b.mul(I64(row), e.W)))
-                left, right = (e.shuffle(*cells[2 * row:2 * row + 2], list(range(r, 2 * e.L, 2))) for r in range(2))
+                left, right = (e.shuffle(cells[2 * row], cells[2 * row + 1], list(range(r, 2 * e.L, 2))) for r in range(2))
                 carried = e.larger(carried, *e.larger([left, first], right, b.add(first, e.spread(I64(1)))))
             top, where = carried
             least = e.broadcast(floorv)

@@ -318,7 +318,7 @@ FREQUENCY = [0.04, 0.02, 0.3, 0.2, 0.2, 0.08, 0.08, 0.08]  # ties everywhere, wi
 
 
 def twos(planes=(2, 3)):
-    """Rows of windows shorter, as long and longer than a vector, whole and ragged, some with cells beside that no window has."""
+    """Rows of windows shorter, as long and longer than a vector, whole and ragged, some with cells beside the windows."""
     for width, height in itertools.product((1, 2, 3, 4, 5, 7, 8, 12, 13, 16, 17, 32, 35), (1, 2, 5, 9)):
         for right, below in ((0, 0), (1, 0), (0, 1), (1, 1)):
             yield pool_dims((*planes, 2 * height + below, 2 * width + right), 2)

@@ -370,6 +370,7 @@ def test_positions_outside_of_their_window_are_added_all_the_same():
         one, last = at.copy(), at.copy()
         one[0, 1, 0, 0] = at[0, 1, -1, -1]
         last[-1, -1, -1, -1] = at[-1, -1, 0, 0]
+        assert np.array_equal(direct.pool_scatter(y, at.astype(np.int32), dims), reference.pool_scatter(y, at, dims)), dims
         for stray in (one, last, rng.integers(0, prod(dims.input), dims.y_shape)):
             assert np.array_equal(direct.pool_scatter(y, stray, dims), reference.pool_scatter(y, stray, dims)), dims
             gate = integers(rng, dims.y_shape)

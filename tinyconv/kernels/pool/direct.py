@@ -5,7 +5,7 @@
 
 A maximum is taken for a vector of neighbouring windows at once (tile.py), whose cells are walked in row-major order.
 `u` marks an index as unsigned: it spares the test for Python's negative ones.
-Read next: windows.py for the tables, sums.py for average and Lp pooling.
+Read next: pairs.py for windows of 2x2, windows.py for the tables, sums.py for average and Lp pooling.
 """
 
 from __future__ import annotations
@@ -59,11 +59,12 @@ def pool_scatter(y: np.ndarray, indices: np.ndarray, dims: AnyPool, where: np.nd
     """Plane by plane, zeros and then x[at[o]] += y[o] while the plane is in cache; a plane belongs to one thread.
 
     Overlapping windows add in the order of o, so the result is the same on any number of threads, without atomics.
+    Windows of 2x2 that share no cell need neither the zeros nor the order: each cell is written once (pairs.py).
     With `where`, only the y[o] where it is above 0 are added.
     """
     x = np.empty(dims.x_shape, y.dtype)
     lie = pairs(dims, x.itemsize)
-    if lie:
+    if lie and indices.dtype == np.int64:
         y = flat(y)
         scatter_pairs(y, y if where is None else flat(where), flat(indices), x.reshape(-1), lie.corners, lie.spans, lie.sizes,
                       lie.covering, where is not None)

@@ -1,7 +1,7 @@
 """The ladder of pooling, slowest to fastest.
 
-`direct` stands in three files, by what a window's cells are asked for: the largest (direct.py), their sum (sums.py), or
-a rule that needs them all at once (cellwise.py). Every kernel takes a PoolDims or an AdaptiveDims. `aot` is C,
+`direct` stands in four files, by what a window's cells are asked for: the largest (direct.py, and pairs.py for windows of
+2x2 side by side), their sum (sums.py), or a rule that needs them all at once (cellwise.py). Every kernel takes a PoolDims or an AdaptiveDims. `aot` is C,
 ready at the first call. On a GPU, `cuda` stands in two files.
 """
 

@@ -5,7 +5,7 @@
 
 A maximum is taken for a vector of neighbouring windows at once (tile.py), whose cells are walked in row-major order.
 `u` marks an index as unsigned: it spares the test for Python's negative ones.
-Read next: windows.py for the tables, sums.py for average and Lp pooling.
+Read next: pairs.py for windows of 2x2, windows.py for the tables, sums.py for average and Lp pooling.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from ..geometry import floats_only
 from ..invoke import each
 from ..jit import njit
 from . import windows
-from .tile import APART, BESIDE, BESIDE2, PAIRS, max_tile
+from .pairs import max_pairs, pairs, scatter_pairs
+from .tile import APART, BESIDE, BESIDE2, max_tile
 from .windows import flat, planes
 
 u = np.uintp
@@ -35,10 +36,15 @@ def max_pool(x: np.ndarray, dims: AnyPool, relu: bool = False) -> tuple[np.ndarr
     The reference compares cell by cell; a window by itself is too short for vectors, so the vectors run across windows.
     relu: maxima below 0 become 0; where they stand stays.
     """
-    there = windows.forward(dims)
     y, at = np.empty(dims.y_shape, x.dtype), np.empty(dims.y_shape, np.int64)
+    floor = x.dtype.type(0 if relu else -np.inf)
+    lie = pairs(dims, x.itemsize)
+    if lie:
+        max_pairs(flat(x), y.reshape(-1), at.reshape(-1), lie.corners, lie.spans, lie.sizes, floor)
+        return y, at
+    there = windows.forward(dims)
     _max_pool(flat(x), flat(y), flat(at), there.source, there.target, there.cells, there.steps, _across(dims),
-              lanes(x.itemsize), x.dtype.type(0 if relu else -np.inf))
+              lanes(x.itemsize), floor)
     return y, at
 
 
@@ -53,10 +59,16 @@ def pool_scatter(y: np.ndarray, indices: np.ndarray, dims: AnyPool, where: np.nd
     """Plane by plane, zeros and then x[at[o]] += y[o] while the plane is in cache; a plane belongs to one thread.
 
     Overlapping windows add in the order of o, so the result is the same on any number of threads, without atomics.
+    Windows of 2x2 that share no cell need neither the zeros nor the order: each cell is written once (pairs.py).
     With `where`, only the y[o] where it is above 0 are added.
     """
     x = np.empty(dims.x_shape, y.dtype)
-    if where is None:
+    lie = pairs(dims, x.itemsize)
+    if lie and indices.dtype == np.int64:
+        y = flat(y)
+        scatter_pairs(y, y if where is None else flat(where), flat(indices), x.reshape(-1), lie.corners, lie.spans, lie.sizes,
+                      lie.covering, where is not None)
+    elif where is None:
         _scatter(planes(y), planes(indices), planes(x))
     else:
         _scatter_where(planes(y), planes(where), planes(indices), planes(x))
@@ -137,7 +149,4 @@ def _across(dims: AnyPool) -> tuple[int, int, int]:
     """Along a row: where the first window starts, padding counted, how they lie (tile.py), and the most cells of one."""
     if not isinstance(dims, PoolDims):
         return 0, APART, max(dims.windows[-1][1], default=0)
-    kernel, stride, step, before = dims.kernel[-1], dims.stride[-1], dims.dilation[-1], dims.padding[-1][0]
-    if kernel == stride == 2 and step == 1 and before == 0 and 2 * dims.output[-1] <= dims.input[-1]:
-        return 0, PAIRS, 2
-    return -before, {1: BESIDE, 2: BESIDE2}.get(stride, APART), kernel
+    return -dims.padding[-1][0], {1: BESIDE, 2: BESIDE2}.get(dims.stride[-1], APART), dims.kernel[-1]

@@ -20,7 +20,7 @@ from ..emit import I32, I64, Emitter, switch
 
 intrinsic: Any = numba_intrinsic  # called from compiled code without its first argument
 FIRST, COUNT = 4, 5  # rows of windows.cells: where a window begins along the width, and how many cells it has
-BESIDE, BESIDE2, APART, PAIRS = range(4)  # how the windows of a row lie: 1 or 2 cells apart, anyhow, or pair after pair
+BESIDE, BESIDE2, APART = range(3)  # how the windows of a row lie: 1 or 2 cells apart, or anyhow
 
 
 @intrinsic
@@ -29,8 +29,8 @@ def max_tile(typingctx, x, x0, depths, rows, row, taps, width, kind, cells, o, m
 
     A plane starts at x[x0]. Under the windows lie depths = (number, step) planes and rows = (number, step) rows of them,
     from position `row` on, of `width` cells each. taps = (number, step, start): for BESIDE and BESIDE2 tap j of window o is
-    cell start + o*stride + j*step, if the row has it; for PAIRS they are cells 2*o and 2*o + 1, whatever `taps` says; for
-    APART it is read off the table `cells`, which also says with which cell a window begins: the answer where all are -inf.
+    cell start + o*stride + j*step, if the row has it; for APART it is read off the table `cells`, which also says with which
+    cell a window begins: the answer where all are -inf.
     Maxima below `floor` are stored as it.
     """
     def codegen(context, b, sig, args):
@@ -38,12 +38,6 @@ def max_tile(typingctx, x, x0, depths, rows, row, taps, width, kind, cells, o, m
         (nd, ds), (nh, hs), (nk, ks, start) = (cgutils.unpack_tuple(b, v) for v in (depthv, rowsv, tapv))
         e = Windows(context, b, x)
         e.start, e.width = e.pointer(x, xv, x0v), e.spread(widthv)
-
-        def larger(carried, v, position):
-            top, where = carried
-            # larger, or NaN; nothing beats a NaN
-            wins = b.and_(b.fcmp_unordered(">", v, top), b.fcmp_ordered("==", top, top))
-            return [b.select(wins, v, top), b.select(wins, position, where)]
 
         def read(n):
             pitch = b.extract_value(context.make_array(cells)(context, b, cellv).shape, 1)
@@ -61,29 +55,19 @@ def max_tile(typingctx, x, x0, depths, rows, row, taps, width, kind, cells, o, m
             mine = b.icmp_signed("<", e.count, e.spread(manyv))
             least = e.broadcast(floorv)
             e.masked_store(b.select(b.fcmp_ordered("<", top, least), least, top), e.pointer(y, yv, tov), mine)
-            e.masked_store(b.sext(where, ir.VectorType(I64, e.L)) if e.size < 8 else where, e.pointer(at, atv, tov), mine)
+            e.masked_store(e.wide(where), e.pointer(at, atv, tov), mine)
 
         def beside(stride):
             first = b.add(start, b.mul(ov, ir.Constant(I64, stride)))
-            return read(FIRST), lambda line, carried: e.loop(nk, carried, lambda j, carried: larger(
+            return read(FIRST), lambda line, carried: e.loop(nk, carried, lambda j, carried: e.larger(
                 carried, *e.beside(stride, line, b.add(first, b.mul(j, ks)))))
 
         def apart():
             windows = read(FIRST), read(COUNT)
-            return windows[0], lambda line, carried: e.loop(nk, carried, lambda j, carried: larger(
+            return windows[0], lambda line, carried: e.loop(nk, carried, lambda j, carried: e.larger(
                 carried, *e.apart(*windows, line, j, b.mul(j, ks))))
 
-        def pairs():
-            first = b.mul(ov, ir.Constant(I64, 2))
-            inside = [e.inside(b.add(first, ir.Constant(I64, n * e.L))) for n in range(2)]  # the same for every line
-
-            def through(line, carried):
-                for v, position in e.pairs(b.add(line, first), inside):
-                    carried = larger(carried, v, position)
-                return carried
-            return b.add(e.spread(first), ir.Constant(e.ints, [2 * n for n in range(e.L)])), through
-
-        switch(b, kindv, [partial(emit, taps) for taps in (partial(beside, 1), partial(beside, 2), apart, pairs)])
+        switch(b, kindv, [partial(emit, taps) for taps in (partial(beside, 1), partial(beside, 2), apart)])
         return context.get_dummy_value()
 
     i, pair, triple = types.int64, types.UniTuple(types.int64, 2), types.UniTuple(types.int64, 3)
@@ -100,6 +84,7 @@ class Windows(Emitter):
         super().__init__(context, builder, array)
         self.ints = ir.VectorType(ir.IntType(8 * self.size), self.L)
         self.count = ir.Constant(self.ints, list(range(self.L)))
+        self.none = ir.Constant(self.ints, [0] * self.L)
         self.lowest = ir.Constant(self.vec, [float("-inf")] * self.L)
 
     def spread(self, number: Any) -> Any:
@@ -107,6 +92,25 @@ class Windows(Emitter):
         v = self.b.insert_element(ir.Constant(self.ints, ir.Undefined), self._narrow(number, self.ints.element),
                                   ir.Constant(I32, 0))
         return self.b.shuffle_vector(v, v, ir.Constant(ir.VectorType(I32, self.L), [0] * self.L))
+
+    def larger(self, carried: list, v: Any, position: Any) -> list:
+        """The larger of (value, position) and v, which comes later; the first NaN before anything else."""
+        top, where = carried
+        wins = self.b.and_(self.b.fcmp_unordered(">", v, top), self.b.fcmp_ordered("==", top, top))
+        return [self.b.select(wins, v, top), self.b.select(wins, position, where)]
+
+    def wide(self, integers: Any) -> Any:
+        """As int64."""
+        return self.b.sext(integers, ir.VectorType(I64, self.L)) if self.size < 8 else integers
+
+    def masked_integers(self, pointer: Any, mask: Any) -> Any:
+        """Those int64 that `mask` has, 0 in the other lanes."""
+        vec = ir.VectorType(I64, self.L)
+        load = cgutils.get_or_insert_function(
+            self.b.module, ir.FunctionType(vec, [vec.as_pointer(), I32, mask.type, vec]),
+            f"llvm.masked.load.v{self.L}i64.p0")
+        return self._narrow(self.b.call(load, [self.b.bitcast(pointer, vec.as_pointer()), I32(8), mask,
+                                               ir.Constant(vec, [0] * self.L)]), self.ints)
 
     def integers(self, pointer: Any) -> Any:
         """L neighbouring int64."""
@@ -128,21 +132,13 @@ class Windows(Emitter):
         """The mask of cells i, i + 1, ... that a row has."""
         return self.b.icmp_unsigned("<", self.b.add(self.spread(i), self.count), self.width)
 
-    def pairs(self, at: Any, inside: list) -> list[tuple[Any, Any]]:
-        """Of 2L cells from position `at` on, those with even and those with odd numbers, and their positions."""
-        low, high = (self.masked_load(self.at(self.start, self.b.add(at, ir.Constant(I64, n * self.L))), mask, self.lowest)
-                     for n, mask in enumerate(inside))
-        first = self.spread(at)
-        return [(self.shuffle(low, high, list(range(r, 2 * self.L, 2))),
-                 self.b.add(first, ir.Constant(self.ints, [2 * n + r for n in range(self.L)]))) for r in range(2)]
-
     def apart(self, first: Any, count: Any, line: Any, j: Any, away: Any) -> tuple[Any, Any]:
         """The cell `away` from the first of each window, which is its j-th of `count`, and its position."""
         b = self.b
         where = b.add(first, self.spread(b.add(line, away)))
         inside = b.icmp_signed("<", self.spread(j), count)
         wide = ir.VectorType(I64, self.L)
-        bytes_on = b.mul(b.sext(where, wide) if self.size < 8 else where, ir.Constant(wide, [self.size] * self.L))
+        bytes_on = b.mul(self.wide(where), ir.Constant(wide, [self.size] * self.L))
         start = b.insert_element(ir.Constant(wide, ir.Undefined), b.ptrtoint(self.start, I64), ir.Constant(I32, 0))
         start = b.shuffle_vector(start, start, ir.Constant(ir.VectorType(I32, self.L), [0] * self.L))
         pointers = b.inttoptr(b.add(start, bytes_on), ir.VectorType(self.elt.as_pointer(), self.L))

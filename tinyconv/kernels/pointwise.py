@@ -61,18 +61,28 @@ def channel_sum_reference(g: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 def channel_sum(g: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """One pass in memory order; NumPy sums rows of rows, one short row at a time."""
     N, C, L = _three(shape)
+    db = np.empty(C, g.dtype)
     if L == 1:
-        db = np.zeros(C)
-        _row_sum(np.ascontiguousarray(g).reshape(N, C), db)
-        return db.astype(g.dtype)
-    parts = np.empty((_blocks(N, C * L), C))
-    _channel_sum(np.ascontiguousarray(g).reshape(N, C, L), parts)
-    return parts.sum(0).astype(g.dtype)
+        _row_sum(np.ascontiguousarray(g).reshape(N, C), np.zeros(C), db)
+    else:
+        _channel_sum(np.ascontiguousarray(g).reshape(N, C, L), np.empty((_blocks(N, C * L), C)), db)
+    return db
 
 
 @njit
-def _channel_sum(g, parts):
+def _channel_sum(g, parts, db):
     each(parts.shape[0], _channel_part, (g, parts))
+    _add_up(parts, db)
+
+
+@njit(inner=True)
+def _add_up(parts, db):
+    """The blocks in order."""
+    for c in range(db.size):
+        s = 0.0
+        for t in range(parts.shape[0]):
+            s += parts[t, c]
+        db[c] = s
 
 
 @njit(inner=True)
@@ -89,10 +99,11 @@ def _channel_part(t, g, parts):
 
 
 @njit
-def _row_sum(g, db):
+def _row_sum(g, sums, db):
     for n in range(g.shape[0]):
         for c in range(g.shape[1]):
-            db[u(c)] += g[u(n), u(c)]
+            sums[u(c)] += g[u(n), u(c)]
+    db[:] = sums
 
 
 def bias_relu_grad_reference(g: np.ndarray, y: np.ndarray, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
@@ -103,20 +114,21 @@ def bias_relu_grad_reference(g: np.ndarray, y: np.ndarray, shape: tuple[int, ...
 
 def bias_relu_grad(g: np.ndarray, y: np.ndarray, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     """One pass: what is let through is stored and summed at once."""
-    N, C, L = _three(shape)
+    N, C, L = three = _three(shape)
+    dx, db = np.empty(shape, g.dtype), np.empty(C, g.dtype)
+    g, y = np.ascontiguousarray(g), np.ascontiguousarray(y)
     if L == 1:
-        dx, db = np.empty(shape, g.dtype), np.zeros(C)
-        _row_bias_relu_grad(np.ascontiguousarray(g).reshape(N, C), np.ascontiguousarray(y).reshape(N, C), dx.reshape(N, C), db)
-        return dx, db.astype(g.dtype)
-    dx, parts = np.empty(shape, g.dtype), np.empty((_blocks(N, C * L), C))
-    _bias_relu_grad(np.ascontiguousarray(g).reshape(N, C, L), np.ascontiguousarray(y).reshape(N, C, L),
-                    dx.reshape(N, C, L), parts)
-    return dx, parts.sum(0).astype(g.dtype)
+        _row_bias_relu_grad(g.reshape(N, C), y.reshape(N, C), dx.reshape(N, C), np.zeros(C), db)
+    else:
+        parts = np.empty((_blocks(N, C * L), C))
+        _bias_relu_grad(g.reshape(three), y.reshape(three), dx.reshape(three), parts, db)
+    return dx, db
 
 
 @njit
-def _bias_relu_grad(g, y, dx, parts):
+def _bias_relu_grad(g, y, dx, parts, db):
     each(parts.shape[0], _bias_relu_part, (g, y, dx, parts))
+    _add_up(parts, db)
 
 
 @njit(inner=True)
@@ -136,12 +148,13 @@ def _bias_relu_part(t, g, y, dx, parts):
 
 
 @njit
-def _row_bias_relu_grad(g, y, dx, db):
+def _row_bias_relu_grad(g, y, dx, sums, db):
     for n in range(g.shape[0]):
         for c in range(g.shape[1]):
             v = g[u(n), u(c)] if y[u(n), u(c)] > 0 else g.dtype.type(0)
             dx[u(n), u(c)] = v
-            db[u(c)] += v
+            sums[u(c)] += v
+    db[:] = sums
 
 
 def _three(shape: tuple[int, ...]) -> tuple[int, int, int]:

@@ -14,6 +14,7 @@ from contextvars import ContextVar
 import numpy as np
 import pytest
 
+import tinyconv.data.loader as loader_module
 from tinyconv.data import Loader, compose, flip, normalise, shift
 
 N = 23
@@ -37,6 +38,19 @@ def same(a, b):
     return len(a) == len(b) and all(
         len(p) == len(q) and all(u.dtype == v.dtype and u.shape == v.shape and u.tobytes() == v.tobytes()
                                  for u, v in zip(p, q)) for p, q in zip(a, b))
+
+
+@pytest.mark.parametrize("prefetch", AHEAD)
+@pytest.mark.parametrize("transform, drawn", [
+    (normalise(), False), (compose(normalise(), normalise(0.5)), False), (flip(), True), (compose(normalise(), flip()), True),
+    (lambda x, rng: x, True)])
+def test_a_stream_is_made_for_whom_it_may_serve(monkeypatch, transform, drawn, prefetch):
+    """What is known to draw nothing gets no stream; anyone else gets one, a function that does not say so too."""
+    made = []
+    stream = loader_module._stream
+    monkeypatch.setattr(loader_module, "_stream", lambda *numbers: made.append(numbers) or stream(*numbers))
+    list(Loader(X, T, batch_size=10, seed=3, transform=transform, prefetch=prefetch))
+    assert made == [(3, 0, 1), (3, 0, 2), (3, 0, 3)] * drawn
 
 
 @pytest.mark.parametrize("prefetch", AHEAD)

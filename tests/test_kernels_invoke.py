@@ -36,6 +36,16 @@ def _pick_thread(t, out):
         out[t] += 1
 
 
+@njit
+def names(who):
+    each(who.size, _name, (who,))
+
+
+@njit(inner=True)
+def _name(t, who):
+    who[t] = numba.get_thread_id()
+
+
 @pytest.fixture
 def threads():
     before = numba.get_num_threads()
@@ -59,6 +69,15 @@ def test_the_number_of_threads_stays_what_it_was(threads):
         for count in (1, 2, 64):
             pick_threads(out := np.zeros(count))
             assert numba.get_num_threads() == number and (out == 20_000).all()
+
+
+def test_a_single_item_is_done_here(threads):
+    """Without a launch: whoever calls does it, however many threads there are."""
+    numba.set_num_threads(config.NUMBA_NUM_THREADS)
+    for count in (0, 1):
+        pick_threads(out := np.zeros(count))
+        names(who := np.full(count, -1))
+        assert (out == 20_000).all() and (who == 0).all()
 
 
 def test_arrays_are_given_back():

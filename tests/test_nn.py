@@ -88,6 +88,9 @@ def test_modes_and_gradients():
     assert net.training and net.features[0].training
     assert net.eval() is net and not net.training and not net.features[0].training
     assert net.train().head.training
+    shared = nn.Dropout()
+    twice = nn.Sequential(shared, nn.Sequential(shared, nn.ReLU()))
+    assert not any(m.training for m in twice.eval().modules()) and all(m.training for m in twice.train().modules())
     net(tc.Tensor(np.ones((2, 1, 4, 4), np.float32))).sum().backward()
     assert net.head.weight.grad is not None and net.heads[0].weight.grad is None
     net.zero_grad(set_to_none=False)

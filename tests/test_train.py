@@ -10,7 +10,7 @@ from trained import QUICK, lines, weights
 
 import tinyconv as tc
 from tinyconv.data import digits
-from tinyconv.nn import Flatten, Linear, Module, Sequential
+from tinyconv.nn import Dropout, Flatten, Linear, Module, Sequential
 from tinyconv.op import Op
 from tinyconv.train import (
     PROBLEMS,
@@ -243,6 +243,15 @@ def test_the_random_state_is_part_of_a_checkpoint(data, tmp_path):
     run = Run.create(config, tmp_path / "run")
     fit(model(), data, config, store=run, stop=lambda: next(asked) == 17)
     assert (weights(fit(model(), data, config, store=run)) == weights(whole)).all()
+
+
+def test_a_model_learns_in_training_mode_whoever_evaluates_it(data):
+    model = Sequential(Flatten(), Sequential(Linear(64, 10), Dropout())).eval()
+    training = Training(model, data, QUICK)
+    for images, labels in training.loader:
+        assert all(m.training for m in model.modules())
+        model.eval()
+        training.step(images, labels)
 
 
 def test_a_loss_that_is_no_number_stops_before_it_reaches_the_weights(data, tmp_path):

@@ -19,6 +19,7 @@ registry.provide("tinyconv.kernels.pool", "max_pool", "median_pool", "stochastic
                  "pool_even_gather", "pool_even_scatter", "avg_pool", "avg_pool_adjoint", "lp_pool", "lp_pool_grad")
 registry.provide("tinyconv.kernels.pointwise", "relu_grad", "channel_sum", "bias_relu_grad")
 registry.provide("tinyconv.kernels.linear", "linear", "linear_input_grad", "linear_weight_grad")
+registry.provide("tinyconv.kernels.sigmoid", "sigmoid", "sigmoid_grad")
 registry.provide("tinyconv.kernels.softmax", "softmax_nll")
 registry.provide("tinyconv.kernels.indexing", "put", "sum_runs")
 registry.provide("tinyconv.kernels.uniform", "uniform")

@@ -33,7 +33,18 @@ def compose(*transforms: Transform) -> Transform:
             x = t(x, rng)
         return x
 
-    return composed
+    return composed if any(map(draws, transforms)) else drawless(composed)
+
+
+def drawless(transform: Transform) -> Transform:
+    """The transform, marked as one that draws nothing: a Loader spares it the random stream, and hands it None."""
+    setattr(transform, "drawless", True)  # noqa: B010
+    return transform
+
+
+def draws(transform: Transform) -> bool:
+    """Whether a transform may draw from its generator: unless it is marked."""
+    return not getattr(transform, "drawless", False)
 
 
 def shift(pixels: int, fill: float = 0) -> Transform:
@@ -103,17 +114,19 @@ def normalise(mean: float | np.ndarray = 0.0, std: float | np.ndarray = 1.0, sca
         raise ValueError(f"mean and std are one number or one a channel, got shapes {mean.shape} and {std.shape}")
     centre = np.reshape(scale * mean, (-1, 1, 1))  # (x - scale*mean) / (scale*std): two passes instead of three
     spread = np.reshape(scale * std, (-1, 1, 1))
+    shifts = centre.any()
 
     def normalised(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         C = _image_shape(x)[1]
         if not {len(centre), len(spread)} <= {1, C}:
             raise ValueError(f"mean and std of {max(len(centre), len(spread))} channels for images of {C}")
         y = x.astype(x.dtype if x.dtype.kind == "f" else np.float32)
-        y -= centre.astype(y.dtype)
+        if shifts:
+            y -= centre.astype(y.dtype)
         y /= spread.astype(y.dtype)
         return y
 
-    return normalised
+    return drawless(normalised)
 
 
 def mean_std(images: np.ndarray, scale: float = 255) -> tuple[np.ndarray, np.ndarray]:

@@ -43,7 +43,11 @@ def transposed_size(o: int, k: int, s: int = 1, lo: int = 0, hi: int = 0, d: int
 
 def freeze(value: Any) -> Any:
     """Lists as tuples, all the way down, so that the dims of a call can be looked up."""
-    return tuple(map(freeze, value)) if isinstance(value, (list, tuple)) else value
+    try:
+        hash(value)
+    except TypeError:
+        return tuple(map(freeze, value)) if isinstance(value, (list, tuple)) else value
+    return value
 
 
 def per_axis(name: str, value: int | Sequence[int], rank: int, least: int = 1) -> Ints:

@@ -2,7 +2,7 @@
 
 Numba compiles what a function calls into it anew, and its prange wraps a loop's body four deep, which is as many times
 compiled again: half a second each. By address a tile is compiled once, on its own, and only the kinds that a problem needs;
-`each` hands a function to Numba's threads as it is.
+`each` hands a function to Numba's threads as it is; a single item, which no second thread can help with, it does itself.
 """
 
 from __future__ import annotations
@@ -70,12 +70,15 @@ def _each(typingctx, count, body, args):
         task = context.declare_function(b.module, compiled.fndesc)
         threads = b.call(cgutils.get_or_insert_function(b.module, ir.FunctionType(I64, []), "get_num_threads"), [])
         given = [_uncounted(context, b, kind, v) for kind, v in zip(args.types, cgutils.unpack_tuple(b, values[2]))]
-        job = cgutils.alloca_once_value(b, cgutils.pack_struct(b, [values[0], threads, *given]))
+        alone = b.icmp_signed("<=", values[0], I64(1))  # a launch costs 2.5 us
+        parts = b.select(alone, I64(1), threads)
+        job = cgutils.alloca_once_value(b, cgutils.pack_struct(b, [values[0], parts, *given]))
 
         # Numba's threads call a function of theirs with pointers that move by a step for each: by 1, from `data`
         kind = ir.FunctionType(ir.VoidType(), [POINTER.as_pointer(), I64.as_pointer(), I64.as_pointer(), POINTER])
         work = ir.Function(b.module, kind, b.module.get_unique_name("work"))
         work.linkage = "internal"
+        work.attributes.add("noinline")  # one code, and the same bits, for one thread and for many
         inner = ir.IRBuilder(work.append_basic_block())
         pointers, dims, _, data = work.args
         total, parts, *given = cgutils.unpack_tuple(inner, inner.load(inner.bitcast(data, job.type)))
@@ -92,9 +95,14 @@ def _each(typingctx, count, body, args):
         start = cgutils.alloca_once_value(b, here)
         launch = cgutils.get_or_insert_function(
             b.module, ir.FunctionType(ir.VoidType(), [POINTER] * 5 + [I64] * 3), "numba_parallel_for")
-        # always all of them: how many are named here is from now on what get_num_threads says
-        b.call(launch, [b.bitcast(work, POINTER), b.bitcast(start, POINTER), ints(threads, I64(0)), ints(I64(1), I64(0)), here,
-                        I64(1), I64(1), threads])
+        with b.if_else(alone) as (one, many):
+            with one:
+                ones = b.bitcast(ints(I64(1)), I64.as_pointer())
+                b.call(work, [start, ones, ones, here])
+            with many:
+                # always all of them: how many are named here is from now on what get_num_threads says
+                b.call(launch, [b.bitcast(work, POINTER), b.bitcast(start, POINTER), ints(threads, I64(0)),
+                                ints(I64(1), I64(0)), here, I64(1), I64(1), threads])
         return context.get_dummy_value()
 
     return types.void(count, body, args), codegen

@@ -61,12 +61,11 @@ def channel_sum_reference(g: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 def channel_sum(g: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """One pass in memory order; NumPy sums rows of rows, one short row at a time."""
     N, C, L = _three(shape)
-    if L == 1:
-        db = np.zeros(C)
-        _row_sum(np.ascontiguousarray(g).reshape(N, C), db)
-        return db.astype(g.dtype)
     db = np.empty(C, g.dtype)
-    _channel_sum(np.ascontiguousarray(g).reshape(N, C, L), np.empty((_blocks(N, C * L), C)), db)
+    if L == 1:
+        _row_sum(np.ascontiguousarray(g).reshape(N, C), np.zeros(C), db)
+    else:
+        _channel_sum(np.ascontiguousarray(g).reshape(N, C, L), np.empty((_blocks(N, C * L), C)), db)
     return db
 
 
@@ -78,7 +77,7 @@ def _channel_sum(g, parts, db):
 
 @njit(inner=True)
 def _add_up(parts, db):
-    """The blocks in order, into the first of them; NumPy's sum of so few costs as much as the pass."""
+    """The blocks in order, into the first of them: channels are neighbours, and so a vector."""
     for t in range(1, parts.shape[0]):
         for c in range(db.size):
             parts[u(0), u(c)] += parts[u(t), u(c)]
@@ -100,10 +99,11 @@ def _channel_part(t, g, parts):
 
 
 @njit
-def _row_sum(g, db):
+def _row_sum(g, sums, db):
     for n in range(g.shape[0]):
         for c in range(g.shape[1]):
-            db[u(c)] += g[u(n), u(c)]
+            sums[u(c)] += g[u(n), u(c)]
+    db[:] = sums
 
 
 def bias_relu_grad_reference(g: np.ndarray, y: np.ndarray, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
@@ -114,14 +114,14 @@ def bias_relu_grad_reference(g: np.ndarray, y: np.ndarray, shape: tuple[int, ...
 
 def bias_relu_grad(g: np.ndarray, y: np.ndarray, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     """One pass: what is let through is stored and summed at once."""
-    N, C, L = _three(shape)
-    if L == 1:
-        dx, db = np.empty(shape, g.dtype), np.zeros(C)
-        _row_bias_relu_grad(np.ascontiguousarray(g).reshape(N, C), np.ascontiguousarray(y).reshape(N, C), dx.reshape(N, C), db)
-        return dx, db.astype(g.dtype)
+    N, C, L = three = _three(shape)
     dx, db = np.empty(shape, g.dtype), np.empty(C, g.dtype)
-    _bias_relu_grad(np.ascontiguousarray(g).reshape(N, C, L), np.ascontiguousarray(y).reshape(N, C, L), dx.reshape(N, C, L),
-                    np.empty((_blocks(N, C * L), C)), db)
+    g, y = np.ascontiguousarray(g), np.ascontiguousarray(y)
+    if L == 1:
+        _row_bias_relu_grad(g.reshape(N, C), y.reshape(N, C), dx.reshape(N, C), np.zeros(C), db)
+    else:
+        parts = np.empty((_blocks(N, C * L), C))
+        _bias_relu_grad(g.reshape(three), y.reshape(three), dx.reshape(three), parts, db)
     return dx, db
 
 
@@ -148,12 +148,13 @@ def _bias_relu_part(t, g, y, dx, parts):
 
 
 @njit
-def _row_bias_relu_grad(g, y, dx, db):
+def _row_bias_relu_grad(g, y, dx, sums, db):
     for n in range(g.shape[0]):
         for c in range(g.shape[1]):
             v = g[u(n), u(c)] if y[u(n), u(c)] > 0 else g.dtype.type(0)
             dx[u(n), u(c)] = v
-            db[u(c)] += v
+            sums[u(c)] += v
+    db[:] = sums
 
 
 def _three(shape: tuple[int, ...]) -> tuple[int, int, int]:

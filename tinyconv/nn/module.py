@@ -201,8 +201,9 @@ class Module:
 
     def train(self, mode: bool = True) -> Module:
         """Switch this module and all below to training (dropout drops, batch norm uses the batch's statistics)."""
-        for module in self.modules():
-            module.training = mode
+        self.training = mode
+        for child in self.children():
+            child.train(mode)
         return self
 
     def eval(self) -> Module:

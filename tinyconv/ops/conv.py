@@ -12,8 +12,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from ..device import kind, same_device
 from ..dims import ConvDims, Padding, conv_dims, conv_transpose_dims, freeze
 from ..forms import trilinear
@@ -21,7 +19,7 @@ from ..op import Op
 from ..registry import choose
 from ..tensor import Tensor
 from . import pointwise
-from .dtypes import align_dtypes
+from .dtypes import FLOATS, align_dtypes
 from .rectify import bias_rule, finish, rectified
 
 
@@ -105,7 +103,7 @@ def _operands(x: Any, weight: Any, bias: Any) -> tuple[Tensor, Tensor, Tensor | 
     for name, t in (("input", x), ("weight", weight), ("bias", bias)):
         if t is not None and not isinstance(t, Tensor):
             raise TypeError(f"conv wants {name} as a tinyconv Tensor, got {type(t).__name__}: tinyconv.tensor(...) makes one")
-        if t is not None and t.data.dtype not in (np.float32, np.float64):
+        if t is not None and t.data.dtype not in FLOATS:
             raise TypeError(f"conv wants float32 or float64, {name} is {t.dtype}: use .float()")
     same_device("conv", x.data, weight.data, *(() if bias is None else (bias.data,)))
     if x.data.dtype != weight.data.dtype or (bias is not None and bias.data.dtype != x.data.dtype):

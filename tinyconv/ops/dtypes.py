@@ -17,6 +17,7 @@ from ..tensor import Tensor
 Scalar = int | float | bool | np.generic
 Operand = Tensor | Scalar | np.ndarray
 
+FLOATS = (np.dtype(np.float32), np.dtype(np.float64))  # what most kernels take
 KINDS = {"b": 0, "u": 1, "i": 1, "f": 2}
 
 cast_op, _ = adjoint_pair("cast", lambda x, to, was: x.astype(to), "cast_back", lambda y, to, was: y.astype(was))

@@ -59,16 +59,17 @@ tanh = Op("tanh", real(np.tanh), [lambda g, y, x: g * (1.0 - y * y)], keeps="y")
 abs_op = Op("abs", np.abs, [lambda g, y, x: g * Tensor.wrap(np.sign(x.data))], keeps="x")
 
 
-def _sigmoid(x: Any) -> Any:
-    e = np.exp(-np.abs(x))  # never overflows; 1/(1+e) for x >= 0, e/(1+e) below
-    return np.where(x >= 0, 1, e).astype(x.dtype) / (1 + e)
-
-
 def _softplus(x: Any) -> Any:
     return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
 
 
-sigmoid = Op("sigmoid", real(_sigmoid), [lambda g, y, x: g * (y * (1.0 - y))], keeps="y")
+def _sigmoid(x: Any) -> Any:
+    return choose("sigmoid", x.shape, x.dtype, kind(x)).fn(x, x.shape)
+
+
+sigmoid = Op("sigmoid", real(_sigmoid), [lambda g, y, x: sigmoid_grad(g, y)], keeps="y")
+sigmoid_grad: Op = Op("sigmoid_grad", lambda g, y: choose("sigmoid_grad", g.shape, g.dtype, kind(g)).fn(g, y, g.shape),
+                      [lambda gg, out, g, y: sigmoid_grad(gg, y), lambda gg, out, g, y: gg * g * (1.0 - y * 2.0)], keeps="x")
 softplus = Op("softplus", real(_softplus), [lambda g, y, x: g * sigmoid(x)], keeps="x")
 relu = Op("relu", lambda x: np.maximum(x, 0), [lambda g, y, x: relu_grad(g, y)], keeps="y")
 # linear in g; what y lets through has no derivative in y

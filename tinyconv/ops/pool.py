@@ -22,6 +22,7 @@ from ..random import default_generator
 from ..registry import choose
 from ..tape import is_grad_enabled
 from ..tensor import Tensor
+from .dtypes import FLOATS
 from .pointwise import relu, relu_grad, where
 from .rectify import finish
 from .shape import reshape
@@ -217,7 +218,7 @@ def _dims(x: Any, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ce
 
 
 def _shape(x: Any) -> tuple[int, ...]:
-    if not isinstance(x, Tensor) or x.data.dtype not in (np.float32, np.float64):
+    if not isinstance(x, Tensor) or x.data.dtype not in FLOATS:
         raise TypeError("pooling wants a Tensor of float32 or float64, got "
                         + (str(x.dtype) if isinstance(x, Tensor) else type(x).__name__))
     return x.data.shape

@@ -108,7 +108,8 @@ def flatten(x: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     first, last = dim_of(x, start_dim), dim_of(x, end_dim)
     if first > last:
         raise ValueError(f"flatten from dim {start_dim} to dim {end_dim} of {x.shape}: the first comes after the last")
-    return reshape_op(x, a=x.shape, b=(*x.shape[:first], prod(x.shape[first:last + 1]), *x.shape[last + 1:]))
+    shape = x.data.shape
+    return reshape_op(x, a=shape, b=(*shape[:first], prod(shape[first:last + 1]), *shape[last + 1:]))
 
 
 def permute(x: Tensor, *dims: Any) -> Tensor:

@@ -120,7 +120,7 @@ class Training:
     """A model on its way: optimiser, schedule, loader, random state, the epochs done and the tally of the one begun."""
 
     def __init__(self, model: Module, data: Data, config: Config):
-        self.model, self.data, self.config = model, data, config
+        self.model, self.data, self.config = model.train(), data, config
         self.objective = OBJECTIVES[task_of(config)]
         self.device = device_of_model(model)
         self.forward_backward = Recorded(self._forward_backward, model.parameters()) if config.graph else \
@@ -164,7 +164,8 @@ class Training:
 
     def lose(self, images: np.ndarray, labels: np.ndarray) -> tuple[Tensor, Tensor]:
         """The loss of a batch, and its logits; gradients of before are gone."""
-        self.model.train()
+        if not self.model.training:  # who evaluates it in between switches all of it
+            self.model.train()
         return self._lose(from_numpy(images).to(self.device), from_numpy(labels).to(self.device))
 
     def _lose(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:

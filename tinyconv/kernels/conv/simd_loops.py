@@ -12,6 +12,7 @@ from ..tile import CHANNEL_TILES, ROW_TILES, channel_tile, copy, row_tile, split
 
 ABREAST = 8  # planes padded together, row by row
 WEIGHTS, SOURCE, RUN = 0, 1, 2  # places in a table of addresses
+FEW = 2048  # weights, which are packed sooner than threads have begun
 BASES = 16  # a task's own table holds twice this: more than the groups of any tile
 CHANNEL = len(ROW_TILES)
 IMAGES = CHANNEL + len(CHANNEL_TILES)
@@ -26,7 +27,7 @@ def correlate(calls, x, src, pads, w, bias, packed, packs, taps, offs, order, ta
 
     calls: the addresses of pack_weights, of what packs the source, and for each kind of tile of what runs a task.
     """
-    each(packs.shape[0] + pads[0], pack_item, (calls, x, src, pads, w, bias, packed, packs, taps, strides, L, turned))
+    pack_all(packs.shape[0] + pads[0], calls, x, src, pads, w, bias, packed, packs, taps, strides, L, turned)
     each(tasks.shape[0], run_task, (calls, src, packed, offs, order, table, tasks, strides, relu, L, bases, sums, dst))
 
 
@@ -34,7 +35,7 @@ def correlate(calls, x, src, pads, w, bias, packed, packs, taps, offs, order, ta
 def correlate_units(calls, x, src, pads, w, bias, packed, packs, taps, offs, order, table, tasks, units, strides, relu, L,
                     bases, sums, turned, dst):
     """The same where the thread that reads a plane, or a band of rows, pads it, in a slot of its own: it is in its cache."""
-    each(packs.shape[0], pack_item, (calls, x, src, pads, w, bias, packed, packs, taps, strides, L, turned))
+    pack_all(packs.shape[0], calls, x, src, pads, w, bias, packed, packs, taps, strides, L, turned)
     each(bases.shape[0], run_units, (calls, x, src, pads, packed, offs, order, table, tasks, units, strides, relu, L, bases,
                                      sums, dst))
 
@@ -57,6 +58,16 @@ def run_units(k, calls, x, src, pads, packed, offs, order, table, tasks, units, 
         for j in range(units[u, 3], units[u, 4]):
             kind = (tasks[j, 0] >= CHANNEL) + (tasks[j, 0] >= IMAGES)
             invoke(calls[RUN + kind], (j, mine, packed, offs, order, table, tasks, strides, relu, L, bases[k], sums[k], dst))
+
+
+@njit(inner=True)
+def pack_all(count, calls, x, src, pads, w, bias, packed, packs, taps, strides, L, turned):
+    """All threads pack; a few weights alone, one."""
+    if count == packs.shape[0] and w.size <= FEW:
+        for i in range(count):
+            pack_item(i, calls, x, src, pads, w, bias, packed, packs, taps, strides, L, turned)
+    else:
+        each(count, pack_item, (calls, x, src, pads, w, bias, packed, packs, taps, strides, L, turned))
 
 
 @njit(inner=True)

@@ -1,8 +1,8 @@
 """The ladder of pooling, slowest to fastest.
 
 `direct` stands in four files, by what a window's cells are asked for: the largest (direct.py, and pairs.py for windows of
-2x2 side by side), their sum (sums.py), or a rule that needs them all at once (cellwise.py). Every kernel takes a PoolDims or an AdaptiveDims. `aot` is C,
-ready at the first call. On a GPU, `cuda` stands in two files.
+2x2 side by side), their sum (sums.py), or a rule that needs them all at once (cellwise.py). Every kernel takes a PoolDims or
+an AdaptiveDims. `aot` is C, ready at the first call. On a GPU, `cuda` stands in two files.
 """
 
 from ...registry import Kernel, register

@@ -1,0 +1,232 @@
+"""The register tiles of linear.py, and the drivers that walk them: a block of sums over P images stays in registers.
+
+    y[n, o] = sum over i  x[n, i] * w[o, i]      P images x R rows of w, both as vectors; their lanes are added up at the end
+    x[n, i] = sum over o  y[n, o] * w[o, i]      P scalars of y  x  V vectors of a row of w
+    w[o, i] = sum over n  y[n, o] * x[n, i]      P*V vectors of x are held, and every row of w is made of P scalars
+
+P is a literal: a tile is compiled for the batch that meets it, on first use. Beyond the last image comes the last one again,
+and is stored again. A driver does the share of one of so many threads, cut by what it owns: the order of a sum knows no thread.
+Read next: emit.py, what they are written in.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic as numba_intrinsic
+
+from . import host
+from .emit import I64, Emitter, lanes
+from .invoke import each, invoke
+from .jit import njit
+
+intrinsic: Any = numba_intrinsic(prefer_literal=True)  # called from compiled code without its first argument
+SUMS = 20 if host.REGISTERS >= 32 else 10  # of a tile: with what they are made of they fit the registers
+WIDEST = 8  # rows, or vectors, of a tile
+DEPTH = 1024  # numbers of a row, whose P images lie in the first-level cache while the weights pass
+HIGH = 64  # rows of w, whose vectors the caches are asked for one tile ahead
+STRIP = 16  # rows of w that are written to one set of vectors of x
+
+
+def images(N: int) -> int:
+    """Of a tile: with two vectors each their sums fill the registers, and N is cut evenly."""
+    parts = -(-N // (SUMS // 2))
+    return -(-N // parts)
+
+
+def width(P: int, itemsize: int) -> int:
+    """Rows or vectors of a tile of P images: a power of two, no more than a vector has lanes."""
+    most = min(SUMS // P, WIDEST, lanes(itemsize))
+    return 1 << max(most.bit_length() - 1, 0)
+
+
+@njit
+def share(run, workers, P, a, b, start, out, floor, N, I, O, step):
+    """The driver at the address `run`, in so many shares."""
+    if workers == 1:
+        invoke(run, (0, 1, P, a, b, start, out, floor, N, I, O, step))
+    else:
+        each(workers, share_of, (run, workers, P, a, b, start, out, floor, N, I, O, step))
+
+
+@njit(inner=True)
+def share_of(k, run, workers, P, a, b, start, out, floor, N, I, O, step):
+    invoke(run, (k, workers, P, a, b, start, out, floor, N, I, O, step))
+
+
+@njit(inner=True)
+def forward(k, workers, P, x, w, bias, y, floor, N, I, O, R):
+    """y: a share is some tiles of R rows of w. Sums begin at the bias, those of a later part of long rows at y."""
+    tiles = (O + R - 1) // R
+    for i in range(0, I, DEPTH):
+        start, step, low = (bias, 0, y.dtype.type(-np.inf)) if i == 0 else (y, O, y.dtype.type(-np.inf))
+        if i + DEPTH >= I:
+            low = floor
+        for t in range(tiles * k // workers, tiles * (k + 1) // workers):
+            o = t * R
+            for n in range(0, N, P):
+                forward_tile(P, x, n * I + i, N - n, I, w, o * I + i, O - o, min(DEPTH, I - i), start, n * step + o, step,
+                             y, n * O + o, O, low)
+
+
+@njit(inner=True)
+def input_grad(k, workers, P, y, w, start, x, floor, N, I, O, width):
+    """x: a share is some tiles of `width` columns, whose sums lie in x between blocks of rows of w."""
+    tiles = (I + width - 1) // width
+    for o in range(0, O, HIGH):
+        for t in range(tiles * k // workers, tiles * (k + 1) // workers):
+            i = t * width
+            for n in range(0, N, P):
+                input_grad_tile(P, y, n * O + o, N - n, O, w, o * I + i, I, min(HIGH, O - o), x, n * I + i, I - i, o)
+
+
+@njit(inner=True)
+def weight_grad(k, workers, P, x, y, start, w, floor, N, I, O, width):
+    """w: a share is some rows."""
+    last = O * (k + 1) // workers
+    for o in range(O * k // workers, last, STRIP):
+        for i in range(0, I, width):
+            weight_grad_tile(P, x, i, I, y, o, O, min(STRIP, last - o), w, o * I + i, I - i)
+
+
+@intrinsic
+def forward_tile(typingctx, P, x, x0, some, I, w, w0, rows, depth, start, s0, sstep, y, y0, O, floor):
+    """`some` of P images x `rows` of R rows of w, over `depth` numbers of each; image n, row r begins at
+    start[s0 + n*sstep + r], and goes to y[y0 + n*O + r], `floor` where it is less; NaN stays NaN."""
+    if not isinstance(P, types.IntegerLiteral):
+        return None
+
+    def codegen(context, b, sig, args):
+        _, xv, x0v, somev, Iv, wv, w0v, rowv, deepv, sv, s0v, sstepv, yv, y0v, Ov, floorv = args
+        e, np_ = Emitter(context, b, x), P.literal_value
+        nr, wide = width(np_, e.size), ir.Constant(I64, e.L)
+        there = [_least(b, n, somev) for n in range(np_)]
+        xs = [e.at(e.pointer(x, xv, x0v), b.mul(n, Iv)) for n in there]
+        ws = [e.at(e.pointer(w, wv, w0v), b.mul(_least(b, r, rowv), Iv)) for r in range(nr)]
+        whole, rest, ahead = b.sdiv(deepv, wide), b.srem(deepv, wide), b.mul(Iv, ir.Constant(I64, nr))
+        mask, some_rest = e.first(rest), b.zext(b.icmp_signed(">", rest, ir.Constant(I64, 0)), I64)
+
+        def body(t, acc, load, first):
+            at = b.mul(b.add(first, t), wide)
+            rows, new = [load(e.at(p, at)) for p in ws], []
+            for p in ws:
+                e.prefetch(e.at(p, b.add(at, ahead)))
+            for n, p in enumerate(xs):
+                v = load(e.at(p, at))
+                new += [e.fma(v, row, acc[n * nr + r]) for r, row in enumerate(rows)]
+            return new
+
+        sums = [e.zero] * (np_ * nr)
+        sums = e.loop(whole, sums, partial(body, load=e.load, first=ir.Constant(I64, 0)))
+        sums = e.loop(some_rest, sums, partial(body, load=lambda p: e.masked_load(p, mask), first=whole))
+        sp, yp, valid, low = e.pointer(start, sv, s0v), e.pointer(y, yv, y0v), e.first(_least(b, nr, rowv, 0)), e.broadcast(floorv)
+        first = [e.masked_load(e.at(sp, b.mul(n, sstepv)), valid) for n in there]
+        for j in range(0, np_ * nr, e.L):
+            v = e.abreast(sums[j:j + e.L])
+            for n in range(j // nr, min((j + e.L) // nr, np_)):
+                lanes = [(n * nr - j + i) % e.L for i in range(e.L)]
+                total = b.fadd(e.shuffle(v, v, lanes), first[n])
+                e.masked_store(b.select(b.fcmp_ordered("<", total, low), low, total), e.at(yp, b.mul(there[n], Ov)), valid)
+        return context.get_dummy_value()
+
+    i = types.int64
+    return types.void(P, x, i, i, i, w, i, i, i, start, i, i, y, i, i, x.dtype), codegen
+
+
+@intrinsic
+def input_grad_tile(typingctx, P, y, y0, some, O, w, w0, I, rows, x, x0, columns, adds):
+    """`some` of P images x `columns` of V*L columns of so many rows of w; image n is stored at x[x0 + n*I : + V*L], or added
+    to what lies there if `adds` is not 0."""
+    if not isinstance(P, types.IntegerLiteral):
+        return None
+
+    def codegen(context, b, sig, args):
+        _, yv, y0v, somev, Ov, wv, w0v, Iv, rowv, xv, x0v, columnv, addv = args
+        e, np_ = Emitter(context, b, y), P.literal_value
+        nv, zero = width(np_, e.size), ir.Constant(I64, 0)
+        there = [_least(b, n, somev) for n in range(np_)]
+        ys = [e.at(e.pointer(y, yv, y0v), b.mul(n, Ov)) for n in there]
+        xs = [e.at(e.pointer(x, xv, x0v), b.mul(n, Iv)) for n in there]
+        wp = e.pointer(w, wv, w0v)
+        masks = [e.first(b.sub(columnv, ir.Constant(I64, v * e.L))) for v in range(nv)]
+        old = [e.first(b.select(b.icmp_signed("==", addv, zero), zero, b.sub(columnv, ir.Constant(I64, v * e.L))))
+               for v in range(nv)]
+        start = [e.masked_load(e.at(p, v * e.L), old[v]) for p in xs for v in range(nv)]
+
+        def emit(load, store):
+            def body(o, acc):
+                row, new = e.at(wp, b.mul(o, Iv)), []
+                ws = [load(e.at(row, v * e.L), masks[v]) for v in range(nv)]
+                for v in range(nv):
+                    e.prefetch(e.at(row, (nv + v) * e.L))
+                for n, p in enumerate(ys):
+                    s = e.broadcast(b.load(e.at(p, o)))
+                    new += [e.fma(s, ws[v], acc[n * nv + v]) for v in range(nv)]
+                return new
+
+            for i, v in enumerate(e.loop(rowv, start, body)):
+                store(v, e.at(xs[i // nv], i % nv * e.L), masks[i % nv])
+
+        _whole_or_part(e, columnv, nv, emit)
+        return context.get_dummy_value()
+
+    i = types.int64
+    return types.void(P, y, i, i, i, w, i, i, i, x, i, i, i), codegen
+
+
+@intrinsic
+def weight_grad_tile(typingctx, P, x, x0, I, y, y0, O, rows, w, w0, columns):
+    """So many rows of w, `columns` of V*L columns each: w[w0 + o*I : + V*L] = sum over P images of y[y0 + n*O + o] times
+    x[x0 + n*I : + V*L], which stays in registers."""
+    if not isinstance(P, types.IntegerLiteral):
+        return None
+
+    def codegen(context, b, sig, args):
+        _, xv, x0v, Iv, yv, y0v, Ov, rowv, wv, w0v, columnv = args
+        e, np_ = Emitter(context, b, x), P.literal_value
+        nv = width(np_, e.size)
+        ys = [e.at(e.pointer(y, yv, y0v), b.mul(ir.Constant(I64, n), Ov)) for n in range(np_)]
+        xs = [e.at(e.pointer(x, xv, x0v), b.mul(ir.Constant(I64, n), Iv)) for n in range(np_)]
+        wp = e.pointer(w, wv, w0v)
+        masks = [e.first(b.sub(columnv, ir.Constant(I64, v * e.L))) for v in range(nv)]
+
+        def emit(load, store):
+            held = [[load(e.at(p, v * e.L), masks[v]) for v in range(nv)] for p in xs]
+
+            def body(o, none):
+                row, sums = e.at(wp, b.mul(o, Iv)), [e.zero] * nv
+                for v in range(nv):
+                    e.prefetch(e.at(row, (nv + v) * e.L), write=True)
+                for p, vs in zip(ys, held):
+                    s = e.broadcast(b.load(e.at(p, o)))
+                    sums = [e.fma(s, v, acc) for v, acc in zip(vs, sums)]
+                for v, acc in enumerate(sums):
+                    store(acc, e.at(row, v * e.L), masks[v])
+                return []
+
+            e.loop(rowv, [], body)
+
+        _whole_or_part(e, columnv, nv, emit)
+        return context.get_dummy_value()
+
+    i = types.int64
+    return types.void(P, x, i, i, y, i, i, i, w, i, i), codegen
+
+
+def _least(b, number, count, less=1):
+    """The smaller one of `number`, and of `count` - `less`."""
+    number, last = ir.Constant(I64, number), b.sub(count, ir.Constant(I64, less))
+    return b.select(b.icmp_signed("<", number, last), number, last)
+
+
+def _whole_or_part(e, columns, vectors, emit):
+    """emit(load, store): of whole vectors, or of the lanes that a mask has."""
+    with e.b.if_else(e.b.icmp_signed(">=", columns, ir.Constant(I64, vectors * e.L))) as (whole, part):
+        with whole:
+            emit(lambda p, mask: e.load(p), lambda v, p, mask: e.store(v, p))
+        with part:
+            emit(e.masked_load, e.masked_store)

@@ -21,10 +21,11 @@ from ..dims import ConvDims, conv_dims
 from ..registry import Kernel, register
 from . import gpu
 from .emit import lanes
-from .geometry import floats_only, plain
+from .geometry import floats_only
 from .gpu_graph import in_graph
 from .invoke import address
-from .linear_tiles import forward, images, input_grad, share, weight_grad, width
+from .linear_tiles import DEPTH, forward, images, input_grad, share, weight_grad, width
+from .scratch import scratch
 
 MOST = 16  # images, from which BLAS's packing pays
 LEAST = 1 << 17  # weights, below which one thread has them in its cache, and BLAS needs no compiling
@@ -82,9 +83,12 @@ def thin(x: np.ndarray, w: np.ndarray, dims: tuple[int, int, int], bias: np.ndar
          relu: bool = False) -> np.ndarray:
     """y (N, O): a tile is some rows of weights and all images, the bias is where its sums begin."""
     N, I, O = dims
-    y, P = np.empty((N, O), x.dtype), images(N)
-    start = np.zeros(O, x.dtype) if bias is None else bias
-    _share(forward, P, x, w, start, y, 0.0 if relu else -np.inf, dims, width(P, x.itemsize))
+    y, P, dtype = np.empty((N, O), x.dtype), images(N), x.dtype
+    workers = _workers(dims)
+    size = workers * -(-N // P) * P * DEPTH
+    held = scratch("packed", size, dtype)[:size]
+    start = np.zeros(O, dtype) if bias is None else bias
+    _share(forward, workers, P, x, w, start, held, y, 0.0 if relu else -np.inf, dims, width(P, dtype.itemsize))
     return y
 
 
@@ -92,7 +96,8 @@ def thin_input_grad(y: np.ndarray, w: np.ndarray, dims: tuple[int, int, int]) ->
     """x (N, I): a tile is some columns of weights and all images, whose numbers of y it broadcasts."""
     N, I, O = dims
     x, P = np.empty((N, I), y.dtype), images(N)
-    _share(input_grad, P, y, w, y, x, 0.0, dims, width(P, y.itemsize) * lanes(y.itemsize))
+    none = x.reshape(-1)
+    _share(input_grad, _workers(dims), P, y, w, none, none, x, 0.0, dims, width(P, y.itemsize) * lanes(y.itemsize))
     return x
 
 
@@ -100,18 +105,30 @@ def thin_weight_grad(x: np.ndarray, y: np.ndarray, dims: tuple[int, int, int]) -
     """w (O, I): a tile is some columns of all images, held in registers while many rows are made of them."""
     N, I, O = dims
     w = np.empty((O, I), x.dtype)
-    _share(weight_grad, N, x, y, y, w, 0.0, dims, width(N, x.itemsize) * lanes(x.itemsize))
+    none = w.reshape(-1)
+    _share(weight_grad, _workers(dims), N, x, y, none, none, w, 0.0, dims, width(N, x.itemsize) * lanes(x.itemsize))
     return w
 
 
-def _share(run: Any, P: int, a: np.ndarray, b: np.ndarray, start: np.ndarray, out: np.ndarray, floor: float,
-           dims: tuple[int, int, int], step: int) -> None:
-    """A driver of linear_tiles.py, compiled for tiles of P images, on all threads if there is enough to do."""
+def _workers(dims: tuple[int, int, int]) -> int:
+    """One thread, or all if there is enough to do."""
     N, I, O = dims
-    workers = numba.get_num_threads() if N * I * O >= ALONE else 1
-    arrays = *(plain(array, (-1,)) for array in (a, b, start)), out.reshape(-1), out.dtype.type(floor)
-    where = address(run, (out.dtype, P), 0, 1, types.literal(P), *arrays, N, I, O, step)
-    share(where, workers, P, *arrays, N, I, O, step)
+    return numba.get_num_threads() if N * I * O >= ALONE else 1
+
+
+_runs: dict[tuple[Any, np.dtype, int], int] = {}
+
+
+def _share(run: Any, workers: int, P: int, a: np.ndarray, b: np.ndarray, start: np.ndarray, held: np.ndarray, out: np.ndarray,
+           floor: float, dims: tuple[int, int, int], step: int) -> None:
+    """A driver of linear_tiles.py, compiled for tiles of P images."""
+    N, I, O = dims
+    a, b, start = (v if v.flags.carray else v.copy() for v in (a, b, start))
+    args = a.reshape(-1), b.reshape(-1), start, held, out.reshape(-1), out.dtype.type(floor), N, I, O, step
+    where = _runs.get((run, out.dtype, P))
+    if where is None:
+        where = _runs[run, out.dtype, P] = address(run, (out.dtype, P), 0, 1, types.literal(P), *args)
+    share(where, workers, P, *args)
 
 
 def refuse_thick(dims: tuple[int, int, int], dtype: np.dtype) -> str:

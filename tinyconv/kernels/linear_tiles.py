@@ -45,36 +45,41 @@ def width(P: int, itemsize: int) -> int:
 
 
 @njit
-def share(run, workers, P, a, b, start, out, floor, N, I, O, step):
+def share(run, workers, P, a, b, start, held, out, floor, N, I, O, step):
     """The driver at the address `run`, in so many shares."""
     if workers == 1:
-        invoke(run, (0, 1, P, a, b, start, out, floor, N, I, O, step))
+        invoke(run, (0, 1, P, a, b, start, held, out, floor, N, I, O, step))
     else:
-        each(workers, share_of, (run, workers, P, a, b, start, out, floor, N, I, O, step))
+        each(workers, share_of, (run, workers, P, a, b, start, held, out, floor, N, I, O, step))
 
 
 @njit(inner=True)
-def share_of(k, run, workers, P, a, b, start, out, floor, N, I, O, step):
-    invoke(run, (k, workers, P, a, b, start, out, floor, N, I, O, step))
+def share_of(k, run, workers, P, a, b, start, held, out, floor, N, I, O, step):
+    invoke(run, (k, workers, P, a, b, start, held, out, floor, N, I, O, step))
 
 
 @njit(inner=True)
-def forward(k, workers, P, x, w, bias, y, floor, N, I, O, R):
-    """y: a share is some tiles of R rows of w. Sums begin at the bias, those of a later part of long rows at y."""
-    tiles = (O + R - 1) // R
+def forward(k, workers, P, x, w, bias, held, y, floor, N, I, O, R):
+    """y: a share is some tiles of R rows of w. Sums begin at the bias, those of a later part of long rows at y.
+
+    held: x as the tiles read it, (N / P, DEPTH / L, P, L), for each thread.
+    """
+    tiles, size = (O + R - 1) // R, held.shape[0] // workers
     for i in range(0, I, DEPTH):
-        start, step, low = (bias, 0, y.dtype.type(-np.inf)) if i == 0 else (y, O, y.dtype.type(-np.inf))
-        if i + DEPTH >= I:
-            low = floor
+        deep = min(DEPTH, I - i)
+        for n in range(0, N, P):
+            pack_images(P, x, n * I + i, N - n, I, deep, held, k * size + n * DEPTH)
+        start, step = (bias, 0) if i == 0 else (y, O)
+        low = floor if i + DEPTH >= I else y.dtype.type(-np.inf)
         for t in range(tiles * k // workers, tiles * (k + 1) // workers):
             o = t * R
             for n in range(0, N, P):
-                forward_tile(P, x, n * I + i, N - n, I, w, o * I + i, O - o, min(DEPTH, I - i), start, n * step + o, step,
+                forward_tile(P, held, k * size + n * DEPTH, w, o * I + i, O - o, I, deep, N - n, start, n * step + o, step,
                              y, n * O + o, O, low)
 
 
 @njit(inner=True)
-def input_grad(k, workers, P, y, w, start, x, floor, N, I, O, width):
+def input_grad(k, workers, P, y, w, start, held, x, floor, N, I, O, width):
     """x: a share is some tiles of `width` columns, whose sums lie in x between blocks of rows of w."""
     tiles = (I + width - 1) // width
     for o in range(0, O, HIGH):
@@ -85,7 +90,7 @@ def input_grad(k, workers, P, y, w, start, x, floor, N, I, O, width):
 
 
 @njit(inner=True)
-def weight_grad(k, workers, P, x, y, start, w, floor, N, I, O, width):
+def weight_grad(k, workers, P, x, y, start, held, w, floor, N, I, O, width):
     """w: a share is some rows."""
     last = O * (k + 1) // workers
     for o in range(O * k // workers, last, STRIP):
@@ -94,29 +99,54 @@ def weight_grad(k, workers, P, x, y, start, w, floor, N, I, O, width):
 
 
 @intrinsic
-def forward_tile(typingctx, P, x, x0, some, I, w, w0, rows, depth, start, s0, sstep, y, y0, O, floor):
-    """`some` of P images x `rows` of R rows of w, over `depth` numbers of each; image n, row r begins at
-    start[s0 + n*sstep + r], and goes to y[y0 + n*O + r], `floor` where it is less; NaN stays NaN."""
+def pack_images(typingctx, P, x, x0, some, I, depth, out, out0):
+    """`depth` numbers of P images, of which there are `some`, as (depth / L, P, L); beyond the last number zeros."""
     if not isinstance(P, types.IntegerLiteral):
         return None
 
     def codegen(context, b, sig, args):
-        _, xv, x0v, somev, Iv, wv, w0v, rowv, deepv, sv, s0v, sstepv, yv, y0v, Ov, floorv = args
+        _, xv, x0v, somev, Iv, deepv, outv, out0v = args
+        e, np_ = Emitter(context, b, x), P.literal_value
+        xs = [e.at(e.pointer(x, xv, x0v), b.mul(_least(b, n, somev), Iv)) for n in range(np_)]
+        to, wide = e.pointer(out, outv, out0v), ir.Constant(I64, e.L)
+
+        def body(t, none):
+            at = b.mul(t, wide)
+            mask, line = e.first(b.sub(deepv, at)), e.at(to, b.mul(at, ir.Constant(I64, np_)))
+            for n, p in enumerate(xs):
+                e.store(e.masked_load(e.at(p, at), mask), e.at(line, n * e.L))
+            return []
+
+        e.loop(b.sdiv(b.add(deepv, ir.Constant(I64, e.L - 1)), wide), [], body)
+        return context.get_dummy_value()
+
+    i = types.int64
+    return types.void(P, x, i, i, i, i, out, i), codegen
+
+
+@intrinsic
+def forward_tile(typingctx, P, x, x0, w, w0, rows, I, depth, some, start, s0, sstep, y, y0, O, floor):
+    """P images, as pack_images leaves them, x `rows` of R rows of w, over `depth` numbers of each: of `some` images the sum of
+    image n, row r begins at start[s0 + n*sstep + r] and goes to y[y0 + n*O + r], `floor` where it is less; NaN stays NaN."""
+    if not isinstance(P, types.IntegerLiteral):
+        return None
+
+    def codegen(context, b, sig, args):
+        _, xv, x0v, wv, w0v, rowv, Iv, deepv, somev, sv, s0v, sstepv, yv, y0v, Ov, floorv = args
         e, np_ = Emitter(context, b, x), P.literal_value
         nr, wide = width(np_, e.size), ir.Constant(I64, e.L)
-        there = [_least(b, n, somev) for n in range(np_)]
-        xs = [e.at(e.pointer(x, xv, x0v), b.mul(n, Iv)) for n in there]
+        there, xp = [_least(b, n, somev) for n in range(np_)], e.pointer(x, xv, x0v)
         ws = [e.at(e.pointer(w, wv, w0v), b.mul(_least(b, r, rowv), Iv)) for r in range(nr)]
         whole, rest, ahead = b.sdiv(deepv, wide), b.srem(deepv, wide), b.mul(Iv, ir.Constant(I64, nr))
         mask, some_rest = e.first(rest), b.zext(b.icmp_signed(">", rest, ir.Constant(I64, 0)), I64)
 
         def body(t, acc, load, first):
             at = b.mul(b.add(first, t), wide)
-            rows, new = [load(e.at(p, at)) for p in ws], []
+            rows, new, line = [load(e.at(p, at)) for p in ws], [], e.at(xp, b.mul(at, ir.Constant(I64, np_)))
             for p in ws:
                 e.prefetch(e.at(p, b.add(at, ahead)))
-            for n, p in enumerate(xs):
-                v = load(e.at(p, at))
+            for n in range(np_):
+                v = e.load(e.at(line, n * e.L))
                 new += [e.fma(v, row, acc[n * nr + r]) for r, row in enumerate(rows)]
             return new
 
@@ -134,7 +164,7 @@ def forward_tile(typingctx, P, x, x0, some, I, w, w0, rows, depth, start, s0, ss
         return context.get_dummy_value()
 
     i = types.int64
-    return types.void(P, x, i, i, i, w, i, i, i, start, i, i, y, i, i, x.dtype), codegen
+    return types.void(P, x, i, w, i, i, i, i, i, start, i, i, y, i, i, x.dtype), codegen
 
 
 @intrinsic

@@ -24,7 +24,7 @@ from .emit import lanes
 from .geometry import floats_only
 from .gpu_graph import in_graph
 from .invoke import address
-from .linear_tiles import DEPTH, forward, images, input_grad, share, weight_grad, width
+from .linear_tiles import depth, forward, images, input_grad, share, weight_grad, width
 from .scratch import scratch
 
 MOST = 16  # images, from which BLAS's packing pays
@@ -85,7 +85,7 @@ def thin(x: np.ndarray, w: np.ndarray, dims: tuple[int, int, int], bias: np.ndar
     N, I, O = dims
     y, P, dtype = np.empty((N, O), x.dtype), images(N), x.dtype
     workers = _workers(dims)
-    size = workers * -(-N // P) * P * DEPTH
+    size = workers * -(-N // P) * P * depth(P, I, lanes(dtype.itemsize), dtype.itemsize)
     held = scratch("packed", size, dtype)[:size]
     start = np.zeros(O, dtype) if bias is None else bias
     _share(forward, workers, P, x, w, start, held, y, 0.0 if relu else -np.inf, dims, width(P, dtype.itemsize))

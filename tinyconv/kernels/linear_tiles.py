@@ -27,7 +27,7 @@ from .jit import njit
 intrinsic: Any = numba_intrinsic(prefer_literal=True)  # called from compiled code without its first argument
 SUMS = 20 if host.REGISTERS >= 32 else 10  # of a tile: with what they are made of they fit the registers
 WIDEST = 8  # rows, or vectors, of a tile
-DEPTH = 1024  # numbers of a row, whose P images lie in the first-level cache while the weights pass
+NEAR = 25600  # bytes of images that lie in the first-level cache while weights pass
 HIGH = 64  # rows of w, whose vectors the caches are asked for one tile ahead
 STRIP = 16  # rows of w that are written to one set of vectors of x
 
@@ -42,6 +42,12 @@ def width(P: int, itemsize: int) -> int:
     """Rows or vectors of a tile of P images: a power of two, no more than a vector has lanes."""
     most = min(SUMS // P, WIDEST, lanes(itemsize))
     return 1 << max(most.bit_length() - 1, 0)
+
+
+def depth(P: int, I: int, L: int, itemsize: int) -> int:
+    """Numbers of a row that a forward tile of P images walks at a time: I is cut evenly."""
+    parts = -(-I * P * itemsize // NEAR)
+    return -(-I // parts // L) * L
 
 
 @njit
@@ -62,19 +68,20 @@ def share_of(k, run, workers, P, a, b, start, held, out, floor, N, I, O, step):
 def forward(k, workers, P, x, w, bias, held, y, floor, N, I, O, R):
     """y: a share is some tiles of R rows of w. Sums begin at the bias, those of a later part of long rows at y.
 
-    held: x as the tiles read it, (N / P, DEPTH / L, P, L), for each thread.
+    held: some `depth` numbers of x as the tiles read them, (N / P, depth / L, P, L), for each thread.
     """
     tiles, size = (O + R - 1) // R, held.shape[0] // workers
-    for i in range(0, I, DEPTH):
-        deep = min(DEPTH, I - i)
+    depth = size // ((N + P - 1) // P * P)
+    for i in range(0, I, depth):
+        deep = min(depth, I - i)
         for n in range(0, N, P):
-            pack_images(P, x, n * I + i, N - n, I, deep, held, k * size + n * DEPTH)
+            pack_images(P, x, n * I + i, N - n, I, deep, held, k * size + n * depth)
         start, step = (bias, 0) if i == 0 else (y, O)
-        low = floor if i + DEPTH >= I else y.dtype.type(-np.inf)
+        low = floor if i + depth >= I else y.dtype.type(-np.inf)
         for t in range(tiles * k // workers, tiles * (k + 1) // workers):
             o = t * R
             for n in range(0, N, P):
-                forward_tile(P, held, k * size + n * DEPTH, w, o * I + i, O - o, I, deep, N - n, start, n * step + o, step,
+                forward_tile(P, held, k * size + n * depth, w, o * I + i, O - o, I, deep, N - n, start, n * step + o, step,
                              y, n * O + o, O, low)
 
 

@@ -24,7 +24,7 @@ from .emit import lanes
 from .geometry import floats_only
 from .gpu_graph import in_graph
 from .invoke import address
-from .linear_tiles import depth, forward, images, input_grad, share, weight_grad, width
+from .linear_tiles import GRADIENT, depth, forward, images, input_grad, share, weight_grad, width
 from .scratch import scratch
 
 MOST = 16  # images, from which BLAS's packing pays
@@ -81,11 +81,10 @@ def _tiled() -> Any:
 
 def thin(x: np.ndarray, w: np.ndarray, dims: tuple[int, int, int], bias: np.ndarray | None = None,
          relu: bool = False) -> np.ndarray:
-    """y (N, O): a tile is some rows of weights and all images, the bias is where its sums begin."""
-    N, I, O = dims
-    y, P, dtype = np.empty((N, O), x.dtype), images(N), x.dtype
-    workers = _workers(dims)
-    size = workers * -(-N // P) * P * depth(P, I, lanes(dtype.itemsize), dtype.itemsize)
+    """y (N, O): vectors of some rows of weights meet those of all images, which lie packed in cache."""
+    N, O = len(x), len(w)
+    y, P, dtype, workers = np.empty((N, O), x.dtype), images(N), x.dtype, _workers(dims)
+    size = workers * _packed(dims, dtype)
     held = scratch("packed", size, dtype)[:size]
     start = np.zeros(O, dtype) if bias is None else bias
     _share(forward, workers, P, x, w, start, held, y, 0.0 if relu else -np.inf, dims, width(P, dtype.itemsize))
@@ -93,8 +92,8 @@ def thin(x: np.ndarray, w: np.ndarray, dims: tuple[int, int, int], bias: np.ndar
 
 
 def thin_input_grad(y: np.ndarray, w: np.ndarray, dims: tuple[int, int, int]) -> np.ndarray:
-    """x (N, I): a tile is some columns of weights and all images, whose numbers of y it broadcasts."""
-    N, I, O = dims
+    """x (N, I): vectors of some columns of weights meet a number of y of each image."""
+    N, I = len(y), w.shape[1]
     x, P = np.empty((N, I), y.dtype), images(N)
     none = x.reshape(-1)
     _share(input_grad, _workers(dims), P, y, w, none, none, x, 0.0, dims, width(P, y.itemsize) * lanes(y.itemsize))
@@ -102,16 +101,26 @@ def thin_input_grad(y: np.ndarray, w: np.ndarray, dims: tuple[int, int, int]) ->
 
 
 def thin_weight_grad(x: np.ndarray, y: np.ndarray, dims: tuple[int, int, int]) -> np.ndarray:
-    """w (O, I): a tile is some columns of all images, held in registers while many rows are made of them."""
-    N, I, O = dims
-    w = np.empty((O, I), x.dtype)
+    """w (O, I): some rows by some columns are summed over the images, and written once."""
+    w = np.empty((y.shape[1], x.shape[1]), x.dtype)
     none = w.reshape(-1)
-    _share(weight_grad, _workers(dims), N, x, y, none, none, w, 0.0, dims, width(N, x.itemsize) * lanes(x.itemsize))
+    _share(weight_grad, _workers(dims), 1, x, y, none, none, w, 0.0, dims, GRADIENT[1] * lanes(x.itemsize))
     return w
 
 
+def thin_scratch(dims: tuple[int, int, int], dtype: np.dtype) -> int:
+    """Bytes: every thread packs a stretch of all images for itself."""
+    return _workers(dims) * _packed(dims, dtype) * dtype.itemsize
+
+
+def _packed(dims: tuple[int, int, int], dtype: np.dtype) -> int:
+    N, I, _ = dims
+    P = images(N)
+    return -(-N // P) * P * depth(P, I, dtype.itemsize)
+
+
 def _workers(dims: tuple[int, int, int]) -> int:
-    """One thread, or all if there is enough to do."""
+    """All threads, or one where there is too little to do."""
     N, I, O = dims
     return numba.get_num_threads() if N * I * O >= ALONE else 1
 
@@ -122,9 +131,8 @@ _runs: dict[tuple[Any, np.dtype, int], int] = {}
 def _share(run: Any, workers: int, P: int, a: np.ndarray, b: np.ndarray, start: np.ndarray, held: np.ndarray, out: np.ndarray,
            floor: float, dims: tuple[int, int, int], step: int) -> None:
     """A driver of linear_tiles.py, compiled for tiles of P images."""
-    N, I, O = dims
     a, b, start = (v if v.flags.carray else v.copy() for v in (a, b, start))
-    args = a.reshape(-1), b.reshape(-1), start, held, out.reshape(-1), out.dtype.type(floor), N, I, O, step
+    args = a.reshape(-1), b.reshape(-1), start, held, out.reshape(-1), out.dtype.type(floor), *dims, step
     where = _runs.get((run, out.dtype, P))
     if where is None:
         where = _runs[run, out.dtype, P] = address(run, (out.dtype, P), 0, 1, types.literal(P), *args)
@@ -145,7 +153,8 @@ def refuse_thick(dims: tuple[int, int, int], dtype: np.dtype) -> str:
 
 LADDER = (
     Kernel("linear", "reference", linear),
-    Kernel("linear", "thin", thin, refuse=refuse_thick, fuses=frozenset({"bias", "relu"})),
+    Kernel("linear", "thin", thin, refuse=refuse_thick, scratch=thin_scratch,
+           fuses=frozenset({"bias", "relu"})),
     Kernel("linear_input_grad", "reference", linear_input_grad),
     Kernel("linear_input_grad", "thin", thin_input_grad, refuse=refuse_thick),
     Kernel("linear_weight_grad", "reference", linear_weight_grad),

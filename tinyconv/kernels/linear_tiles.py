@@ -1,12 +1,13 @@
-"""The register tiles of linear.py, and the drivers that walk them: a block of sums over P images stays in registers.
+"""The register tiles of linear.py, and the drivers that walk them: a block of sums stays in registers.
 
     y[n, o] = sum over i  x[n, i] * w[o, i]      P images x R rows of w, both as vectors; their lanes are added up at the end
     x[n, i] = sum over o  y[n, o] * w[o, i]      P scalars of y  x  V vectors of a row of w
-    w[o, i] = sum over n  y[n, o] * x[n, i]      P*V vectors of x are held, and every row of w is made of P scalars
+    w[o, i] = sum over n  y[n, o] * x[n, i]      R scalars of y  x  V vectors of x
 
-P is a literal: a tile is compiled for the batch that meets it, on first use. Beyond the last image comes the last one again,
-and is stored again. A driver does the share of one of so many threads, cut by what it owns: the order of a sum knows no thread.
-Read next: emit.py, what they are written in.
+P is a literal: a tile is compiled for the batch that meets it, on first use. Beyond the last image or row comes the last one
+again, and is stored again. A driver does the share of one of so many threads, cut by what is owned: the order of a sum knows
+no thread. All have one signature, so that what calls them is compiled once.
+Read next: emit.py, what tiles are written in.
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ intrinsic: Any = numba_intrinsic(prefer_literal=True)  # called from compiled co
 SUMS = 20 if host.REGISTERS >= 32 else 10  # of a tile: with what they are made of they fit the registers
 WIDEST = 8  # rows, or vectors, of a tile
 NEAR = 25600  # bytes of images that lie in the first-level cache while weights pass
-HIGH = 64  # rows of w, whose vectors the caches are asked for one tile ahead
-STRIP = 16  # rows of w that are written to one set of vectors of x
+HIGH = 64  # rows of w that an input-gradient tile walks at a time, and asks the caches for the next one's
+GRADIENT = (4, 4) if host.REGISTERS >= 32 else (4, 2)  # rows and vectors of a weight-gradient tile
+LONG = 512  # columns of x that lie in the first-level cache while rows of w are made of them
 
 
 def images(N: int) -> int:
@@ -44,8 +46,9 @@ def width(P: int, itemsize: int) -> int:
     return 1 << max(most.bit_length() - 1, 0)
 
 
-def depth(P: int, I: int, L: int, itemsize: int) -> int:
+def depth(P: int, I: int, itemsize: int) -> int:
     """Numbers of a row that a forward tile of P images walks at a time: I is cut evenly."""
+    L = lanes(itemsize)
     parts = -(-I * P * itemsize // NEAR)
     return -(-I // parts // L) * L
 
@@ -98,11 +101,12 @@ def input_grad(k, workers, P, y, w, start, held, x, floor, N, I, O, width):
 
 @njit(inner=True)
 def weight_grad(k, workers, P, x, y, start, held, w, floor, N, I, O, width):
-    """w: a share is some rows."""
-    last = O * (k + 1) // workers
-    for o in range(O * k // workers, last, STRIP):
-        for i in range(0, I, width):
-            weight_grad_tile(P, x, i, I, y, o, O, min(STRIP, last - o), w, o * I + i, I - i)
+    """w: a share is some rows, a tile four of them by `width` columns."""
+    first, last = O * k // workers, O * (k + 1) // workers
+    for begin in range(0, I, LONG):
+        for o in range(first, last, GRADIENT[0]):
+            for i in range(begin, min(begin + LONG, I), width):
+                weight_grad_tile(N, x, i, I, y, o, O, last - o, w, o * I + i, I - i)
 
 
 @intrinsic
@@ -160,7 +164,8 @@ def forward_tile(typingctx, P, x, x0, w, w0, rows, I, depth, some, start, s0, ss
         sums = [e.zero] * (np_ * nr)
         sums = e.loop(whole, sums, partial(body, load=e.load, first=ir.Constant(I64, 0)))
         sums = e.loop(some_rest, sums, partial(body, load=lambda p: e.masked_load(p, mask), first=whole))
-        sp, yp, valid, low = e.pointer(start, sv, s0v), e.pointer(y, yv, y0v), e.first(_least(b, nr, rowv, 0)), e.broadcast(floorv)
+        sp, yp = e.pointer(start, sv, s0v), e.pointer(y, yv, y0v)
+        valid, low = e.first(_least(b, nr, rowv, 0)), e.broadcast(floorv)
         first = [e.masked_load(e.at(sp, b.mul(n, sstepv)), valid) for n in there]
         for j in range(0, np_ * nr, e.L):
             v = e.abreast(sums[j:j + e.L])
@@ -216,42 +221,35 @@ def input_grad_tile(typingctx, P, y, y0, some, O, w, w0, I, rows, x, x0, columns
 
 
 @intrinsic
-def weight_grad_tile(typingctx, P, x, x0, I, y, y0, O, rows, w, w0, columns):
-    """So many rows of w, `columns` of V*L columns each: w[w0 + o*I : + V*L] = sum over P images of y[y0 + n*O + o] times
-    x[x0 + n*I : + V*L], which stays in registers."""
-    if not isinstance(P, types.IntegerLiteral):
-        return None
+def weight_grad_tile(typingctx, N, x, x0, I, y, y0, O, rows, w, w0, columns):
+    """`rows` of R rows of w, `columns` of V*L columns of each, (R, V) = GRADIENT.
 
+    w[w0 + r*I : + V*L] = sum over n of y[y0 + n*O + r] * x[x0 + n*I : + V*L]
+    """
     def codegen(context, b, sig, args):
-        _, xv, x0v, Iv, yv, y0v, Ov, rowv, wv, w0v, columnv = args
-        e, np_ = Emitter(context, b, x), P.literal_value
-        nv = width(np_, e.size)
-        ys = [e.at(e.pointer(y, yv, y0v), b.mul(ir.Constant(I64, n), Ov)) for n in range(np_)]
-        xs = [e.at(e.pointer(x, xv, x0v), b.mul(ir.Constant(I64, n), Iv)) for n in range(np_)]
-        wp = e.pointer(w, wv, w0v)
+        Nv, xv, x0v, Iv, yv, y0v, Ov, rowv, wv, w0v, columnv = args
+        e, (nr, nv) = Emitter(context, b, x), GRADIENT
+        xp, yp, wp = (e.pointer(a, v, at) for a, v, at in ((x, xv, x0v), (y, yv, y0v), (w, wv, w0v)))
+        there = [_least(b, r, rowv) for r in range(nr)]
         masks = [e.first(b.sub(columnv, ir.Constant(I64, v * e.L))) for v in range(nv)]
 
         def emit(load, store):
-            held = [[load(e.at(p, v * e.L), masks[v]) for v in range(nv)] for p in xs]
+            def body(n, acc):
+                xs, new = e.at(xp, b.mul(n, Iv)), []
+                vs, ys = [load(e.at(xs, v * e.L), masks[v]) for v in range(nv)], e.at(yp, b.mul(n, Ov))
+                for r, o in enumerate(there):
+                    s = e.broadcast(b.load(e.at(ys, o)))
+                    new += [e.fma(s, v, acc[r * nv + i]) for i, v in enumerate(vs)]
+                return new
 
-            def body(o, none):
-                row, sums = e.at(wp, b.mul(o, Iv)), [e.zero] * nv
-                for v in range(nv):
-                    e.prefetch(e.at(row, (nv + v) * e.L), write=True)
-                for p, vs in zip(ys, held):
-                    s = e.broadcast(b.load(e.at(p, o)))
-                    sums = [e.fma(s, v, acc) for v, acc in zip(vs, sums)]
-                for v, acc in enumerate(sums):
-                    store(acc, e.at(row, v * e.L), masks[v])
-                return []
-
-            e.loop(rowv, [], body)
+            for i, v in enumerate(e.loop(Nv, [e.zero] * (nr * nv), body)):
+                store(v, e.at(wp, b.add(b.mul(there[i // nv], Iv), ir.Constant(I64, i % nv * e.L))), masks[i % nv])
 
         _whole_or_part(e, columnv, nv, emit)
         return context.get_dummy_value()
 
     i = types.int64
-    return types.void(P, x, i, i, y, i, i, i, w, i, i), codegen
+    return types.void(i, x, i, i, y, i, i, i, w, i, i), codegen
 
 
 def _least(b, number, count, less=1):

@@ -28,8 +28,8 @@ from .linear_tiles import GRADIENT, depth, forward, images, input_grad, share, w
 from .scratch import scratch
 
 MOST = 16  # images, from which BLAS's packing pays
-LEAST = 1 << 17  # weights, below which one thread has them in its cache, and BLAS needs no compiling
-ALONE = 1 << 17  # multiply-adds, below which one thread has done them before another wakes
+LEAST = 1 << 13  # weights, below which BLAS is as fast and needs no compiling
+ALONE = 1 << 19  # multiply-adds, below which one thread has done them before another is awake
 
 
 def linear(x: Any, w: Any, dims: tuple[int, int, int]) -> Any:

@@ -95,6 +95,17 @@ class Emitter:
         return [self.shuffle(a, b, half) for a, b in zip(self.weave(rows[::2]), self.weave(rows[1::2]))
                 for half in (lanes[:self.L], lanes[self.L:])]
 
+    def abreast(self, vectors: list) -> Any:
+        """One vector, whose lane i is the sum of the lanes of vectors[i]; beyond the last of them it is anything."""
+        run = 1  # lanes that hold parts of neighbouring sums, as often as it takes to fill the vector
+        while run < self.L:
+            even, odd = ([(j // (2 * run) * 2 + half) * run + j % run + j // run % 2 * self.L for j in range(self.L)]
+                         for half in (0, 1))  # of a and b by turns: their runs 0, 2, ... and 1, 3, ...
+            pairs = [(vectors[i], vectors[min(i + 1, len(vectors) - 1)]) for i in range(0, len(vectors), 2)]
+            vectors = [self.b.fadd(self.shuffle(a, b, even), self.shuffle(a, b, odd)) for a, b in pairs]
+            run *= 2
+        return vectors[0]
+
     def shuffle(self, a: Any, b: Any, lanes: list[int]) -> Any:
         return self.b.shuffle_vector(a, b, ir.Constant(ir.VectorType(I32, len(lanes)), lanes))
 

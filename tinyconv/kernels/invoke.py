@@ -24,18 +24,18 @@ POINTER = ir.IntType(8).as_pointer()
 _known: dict[tuple[Any, ...], int] = {}
 
 
-def address(function: Any, dtype: Any, *args: Any) -> int:
-    """Where the machine code of a jitted function for these arguments lies, whose types follow from the dtype alone.
+def address(function: Any, key: Any, *args: Any) -> int:
+    """Where the machine code of a jitted function for these arguments, or types, lies, which follow from `key` alone.
 
     Compiled, or read from the cache, when first asked for; it stays as long as the process does.
     """
-    found = _known.get((function, dtype))
+    found = _known.get((function, key))
     if found is None:
-        signature = tuple(map(typeof, args))
+        signature = tuple(a if isinstance(a, types.Type) else typeof(a) for a in args)
         function.compile(signature)
         compiled = function.overloads[signature]
         found = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
-        _known[function, dtype] = found
+        _known[function, key] = found
     return found
 
 

@@ -12,23 +12,24 @@ from __future__ import annotations
 
 from typing import Any
 
+import numba
 import numpy as np
+from numba import types
 
 from ..blas import matmul
 from ..dims import ConvDims, conv_dims
 from ..registry import Kernel, register
 from . import gpu
+from .emit import lanes
 from .geometry import floats_only
 from .gpu_graph import in_graph
-from .invoke import each
-from .jit import njit
+from .invoke import address
+from .linear_tiles import GRADIENT, depth, forward, images, input_grad, share, weight_grad, width
+from .scratch import scratch
 
-u = np.uintp  # an unsigned index spares the test for Python's negative ones, which keeps a loop out of vectors
 MOST = 16  # images, from which BLAS's packing pays
-LEAST = 1 << 17  # weights, below which one thread has them in its cache, and BLAS needs no compiling
-ROWS = 32  # of weights, a task
-COLUMNS = 64  # of weights, a task
-FIVE = 5  # images at a time share a vector of weights: their sums fit the registers of any host, and 10 are two of them
+LEAST = 1 << 13  # weights, below which BLAS is as fast and needs no compiling
+ALONE = 1 << 19  # multiply-adds, below which one thread has done them before another is awake
 
 
 def linear(x: Any, w: Any, dims: tuple[int, int, int]) -> Any:
@@ -80,105 +81,69 @@ def _tiled() -> Any:
 
 def thin(x: np.ndarray, w: np.ndarray, dims: tuple[int, int, int], bias: np.ndarray | None = None,
          relu: bool = False) -> np.ndarray:
-    """y (N, O): a row of weights meets five images at a time; the bias is where their sums begin."""
-    y = np.empty((len(x), len(w)), x.dtype)
-    _dot_rows(np.ascontiguousarray(x), np.ascontiguousarray(w), np.zeros(len(w), x.dtype) if bias is None else bias, y,
-              x.dtype.type(0 if relu else -np.inf))
+    """y (N, O): vectors of some rows of weights meet those of all images, which lie packed in cache."""
+    N, O = len(x), len(w)
+    y, P, dtype, workers = np.empty((N, O), x.dtype), images(N), x.dtype, _workers(dims)
+    size = workers * _packed(dims, dtype)
+    held = scratch("packed", size, dtype)[:size]
+    start = np.zeros(O, dtype) if bias is None else bias
+    _share(forward, workers, P, x, w, start, held, y, 0.0 if relu else -np.inf, dims, width(P, dtype.itemsize))
     return y
 
 
 def thin_input_grad(y: np.ndarray, w: np.ndarray, dims: tuple[int, int, int]) -> np.ndarray:
-    """x (N, I): a task owns some columns, adds eight rows of weights at a time to them, and keeps them in its cache."""
-    x = np.empty((dims[0], dims[1]), y.dtype)
-    _mix_columns(np.ascontiguousarray(y), np.ascontiguousarray(w), x)
+    """x (N, I): vectors of some columns of weights meet a number of y of each image."""
+    N, I = len(y), w.shape[1]
+    x, P = np.empty((N, I), y.dtype), images(N)
+    none = x.reshape(-1)
+    _share(input_grad, _workers(dims), P, y, w, none, none, x, 0.0, dims, width(P, y.itemsize) * lanes(y.itemsize))
     return x
 
 
 def thin_weight_grad(x: np.ndarray, y: np.ndarray, dims: tuple[int, int, int]) -> np.ndarray:
-    """w (O, I): each row is a sum of images, five at a time, written while it is in cache."""
-    w = np.empty((dims[2], dims[1]), x.dtype)
-    _sum_images(np.ascontiguousarray(x), np.ascontiguousarray(y), w)
+    """w (O, I): some rows by some columns are summed over the images, and written once."""
+    w = np.empty((y.shape[1], x.shape[1]), x.dtype)
+    none = w.reshape(-1)
+    _share(weight_grad, _workers(dims), 1, x, y, none, none, w, 0.0, dims, GRADIENT[1] * lanes(x.itemsize))
     return w
 
 
-@njit
-def _dot_rows(x, w, b, y, floor):
-    each((w.shape[0] + ROWS - 1) // ROWS, _dot_some_rows, (x, w, b, y, floor))
+def thin_scratch(dims: tuple[int, int, int], dtype: np.dtype) -> int:
+    """Bytes: every thread packs a stretch of all images for itself."""
+    return _workers(dims) * _packed(dims, dtype) * dtype.itemsize
 
 
-@njit(inner=True)
-def _dot_some_rows(task, x, w, b, y, floor):
-    N, I = x.shape
-    first = task * ROWS
-    for o in range(first, min(first + ROWS, w.shape[0])):
-        for n0 in range(0, N, FIVE):
-            # beyond the last image the last one again
-            n1, n2, n3, n4 = min(n0 + 1, N - 1), min(n0 + 2, N - 1), min(n0 + 3, N - 1), min(n0 + 4, N - 1)
-            s0 = s1 = s2 = s3 = s4 = x.dtype.type(0)
-            for i in range(I):
-                v = w[u(o), u(i)]
-                s0 += x[u(n0), u(i)] * v
-                s1 += x[u(n1), u(i)] * v
-                s2 += x[u(n2), u(i)] * v
-                s3 += x[u(n3), u(i)] * v
-                s4 += x[u(n4), u(i)] * v
-            for n, s in ((n0, s0), (n1, s1), (n2, s2), (n3, s3), (n4, s4)):
-                s += b[o]
-                y[n, o] = floor if s < floor else s
+def _packed(dims: tuple[int, int, int], dtype: np.dtype) -> int:
+    N, I, _ = dims
+    P = images(N)
+    return -(-N // P) * P * depth(P, I, dtype.itemsize)
 
 
-@njit
-def _mix_columns(y, w, x):
-    each((x.shape[1] + COLUMNS - 1) // COLUMNS, _mix_some_columns, (y, w, x))
+def _workers(dims: tuple[int, int, int]) -> int:
+    """All threads, or one where there is too little to do."""
+    N, I, O = dims
+    return numba.get_num_threads() if N * I * O >= ALONE else 1
 
 
-@njit(inner=True)
-def _mix_some_columns(task, y, w, x):
-    N, O = y.shape
-    first = task * COLUMNS
-    last, rest = min(first + COLUMNS, x.shape[1]), O - O % 8
-    x[:, first:last] = 0
-    for o in range(0, rest, 8):
-        for n in range(N):
-            a, b, c, d = y[n, o], y[n, o + 1], y[n, o + 2], y[n, o + 3]
-            e, f, g, h = y[n, o + 4], y[n, o + 5], y[n, o + 6], y[n, o + 7]
-            for i in range(first, last):
-                x[u(n), u(i)] += (a * w[u(o), u(i)] + b * w[u(o + 1), u(i)] + c * w[u(o + 2), u(i)]
-                                  + d * w[u(o + 3), u(i)] + e * w[u(o + 4), u(i)] + f * w[u(o + 5), u(i)]
-                                  + g * w[u(o + 6), u(i)] + h * w[u(o + 7), u(i)])
-    for o in range(rest, O):
-        for n in range(N):
-            a = y[n, o]
-            for i in range(first, last):
-                x[u(n), u(i)] += a * w[u(o), u(i)]
+_runs: dict[tuple[Any, np.dtype, int], int] = {}
 
 
-@njit
-def _sum_images(x, y, w):
-    each((w.shape[0] + ROWS - 1) // ROWS, _sum_some_rows, (x, y, w))
-
-
-@njit(inner=True)
-def _sum_some_rows(task, x, y, w):
-    N, I = x.shape
-    first, rest = task * ROWS, N - N % FIVE
-    for o in range(first, min(first + ROWS, w.shape[0])):
-        for i in range(I):
-            w[u(o), u(i)] = 0
-        for n in range(0, rest, FIVE):
-            a, b, c, d, e = y[n, o], y[n + 1, o], y[n + 2, o], y[n + 3, o], y[n + 4, o]
-            for i in range(I):
-                w[u(o), u(i)] += (a * x[u(n), u(i)] + b * x[u(n + 1), u(i)] + c * x[u(n + 2), u(i)]
-                                  + d * x[u(n + 3), u(i)] + e * x[u(n + 4), u(i)])
-        for n in range(rest, N):
-            a = y[n, o]
-            for i in range(I):
-                w[u(o), u(i)] += a * x[u(n), u(i)]
+def _share(run: Any, workers: int, P: int, a: np.ndarray, b: np.ndarray, start: np.ndarray, held: np.ndarray, out: np.ndarray,
+           floor: float, dims: tuple[int, int, int], step: int) -> None:
+    """A driver of linear_tiles.py, compiled for tiles of P images."""
+    a, b, start = (v if v.flags.carray else v.copy() for v in (a, b, start))
+    args = a.reshape(-1), b.reshape(-1), start, held, out.reshape(-1), out.dtype.type(floor), *dims, step
+    where = _runs.get((run, out.dtype, P))
+    if where is None:
+        where = _runs[run, out.dtype, P] = address(run, (out.dtype, P), 0, 1, types.literal(P), *args)
+    share(where, workers, P, *args)
 
 
 def refuse_thick(dims: tuple[int, int, int], dtype: np.dtype) -> str:
     """Small batches of floats, and weights that are worth more than one thread."""
     N, I, O = dims
+    if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
+        return "its tiles exist only as machine code, and NUMBA_DISABLE_JIT is set"
     if why := floats_only(dims, dtype):
         return why
     if not 0 < N <= MOST:
@@ -188,7 +153,8 @@ def refuse_thick(dims: tuple[int, int, int], dtype: np.dtype) -> str:
 
 LADDER = (
     Kernel("linear", "reference", linear),
-    Kernel("linear", "thin", thin, refuse=refuse_thick, fuses=frozenset({"bias", "relu"})),
+    Kernel("linear", "thin", thin, refuse=refuse_thick, scratch=thin_scratch,
+           fuses=frozenset({"bias", "relu"})),
     Kernel("linear_input_grad", "reference", linear_input_grad),
     Kernel("linear_input_grad", "thin", thin_input_grad, refuse=refuse_thick),
     Kernel("linear_weight_grad", "reference", linear_weight_grad),

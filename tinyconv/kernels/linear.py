@@ -5,7 +5,7 @@
 BLAS packs the weights before it multiplies, which pays where many images share them. On a small batch each weight takes part
 in a handful of multiply-adds, and to fetch it costs more than they do: `thin` walks the weights as they lie, once, by all
 threads. Who owns a piece of the result adds it up alone, in an order that the sizes decide: the same bits on any number.
-Read next: ../blas.py, what the larger products go to.
+Read next: linear_tiles.py, its tiles; ../blas.py, what the larger products go to.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def _workers(dims: tuple[int, int, int]) -> int:
     return numba.get_num_threads() if N * I * O >= ALONE else 1
 
 
-_runs: dict[tuple[Any, np.dtype, int], int] = {}
+_runs: dict[tuple[Any, np.dtype, int], int] = {}  # addresses, found without making the literal anew
 
 
 def _share(run: Any, workers: int, P: int, a: np.ndarray, b: np.ndarray, start: np.ndarray, held: np.ndarray, out: np.ndarray,
@@ -140,7 +140,7 @@ def _share(run: Any, workers: int, P: int, a: np.ndarray, b: np.ndarray, start: 
 
 
 def refuse_thick(dims: tuple[int, int, int], dtype: np.dtype) -> str:
-    """Small batches of floats, and weights that are worth more than one thread."""
+    """Small batches of floats, and weights that are worth a compilation."""
     N, I, O = dims
     if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
         return "its tiles exist only as machine code, and NUMBA_DISABLE_JIT is set"
@@ -148,7 +148,7 @@ def refuse_thick(dims: tuple[int, int, int], dtype: np.dtype) -> str:
         return why
     if not 0 < N <= MOST:
         return f"a batch of {N} is BLAS's: it takes 1 to {MOST}"
-    return f"{I * O} weights are too few for more than a thread, it takes {LEAST} and more" if I * O < LEAST else ""
+    return f"{I * O} weights are too few to be worth compiling for, it takes {LEAST} and more" if I * O < LEAST else ""
 
 
 LADDER = (

@@ -225,11 +225,9 @@ def _shape(x: Any) -> tuple[int, ...]:
 
 
 def draw(x: Any, shape: tuple[int, ...], generator: np.random.Generator | None) -> Any:
-    """Numbers from [0, 1) of x's dtype, where x lives. On the GPU they follow from one number that the generator draws."""
-    rng = generator or default_generator()
-    if type(x) is np.ndarray:
-        return rng.random(shape, x.dtype.type)
-    return choose("uniform", shape, x.dtype, kind(x)).fn(int(rng.integers(2**63)), shape, x.dtype)
+    """Numbers from [0, 1) of x's dtype, where x lives: they all follow from one number that the generator draws."""
+    key = (generator or default_generator()).bit_generator.random_raw()
+    return choose("uniform", shape, x.dtype, kind(x)).fn(key, shape, x.dtype)
 
 
 def _indices(at: Any) -> Tensor:

@@ -127,7 +127,7 @@ def test_bits_do_not_depend_on_the_threads(rng):
 
 
 @compiled
-@pytest.mark.parametrize("dims", [(10, 1333, 51), (13, 70, 199), (1, 40, 5)])
+@pytest.mark.parametrize("dims", [(10, 1333, 51), (13, 70, 199), (1, 40, 5), (5, 77, 301)])
 def test_bits_do_not_depend_on_the_shares(dims, rng, monkeypatch):
     """What threads beyond those of this machine would do; of seven, some have nothing."""
     arrays = slots(dims, lambda shape: rng.standard_normal(shape).astype("f4"))
@@ -150,7 +150,7 @@ linear.np = Guarded()
 linear.scratch = lambda name, size, dtype: guarded(size, dtype, at_end)
 for workers in (1, 3):
     linear._workers = lambda dims: workers
-    for dims in [(1, 5, 3), (3, 33, 9), (7, 70, 67), (10, 700, 5), (10, 64, 64), (11, 1, 130), (16, 47, 2)]:
+    for dims in [(1, 5, 3), (3, 33, 9), (7, 70, 67), (10, 700, 5), (10, 64, 64), (11, 1, 130), (16, 47, 2), (4, 21, 257)]:
         N, I, O = dims
         x, w, y, b = (guarded(shape, np.float32, at_end) for shape in ((N, I), (O, I), (N, O), (O,)))
         linear.thin(x, w, dims, bias=b)

@@ -24,7 +24,7 @@ from .emit import lanes
 from .geometry import floats_only
 from .gpu_graph import in_graph
 from .invoke import address
-from .linear_tiles import GRADIENT, depth, forward, images, input_grad, share, weight_grad, width
+from .linear_tiles import GRADIENT, add_up, depth, forward, images, input_grad, share, stretches, weight_grad, width
 from .scratch import scratch
 
 MOST = 16  # images, from which BLAS's packing pays
@@ -94,9 +94,12 @@ def thin(x: np.ndarray, w: np.ndarray, dims: tuple[int, int, int], bias: np.ndar
 def thin_input_grad(y: np.ndarray, w: np.ndarray, dims: tuple[int, int, int]) -> np.ndarray:
     """x (N, I): vectors of some columns of weights meet a number of y of each image."""
     N, I = len(y), w.shape[1]
-    x, P = np.empty((N, I), y.dtype), images(N)
+    x, P, size = np.empty((N, I), y.dtype), images(N), stretches(len(w)) * N * I
     none = x.reshape(-1)
-    _share(input_grad, _workers(dims), P, y, w, none, none, x, 0.0, dims, width(P, y.itemsize) * lanes(y.itemsize))
+    sums = none if size == x.size else scratch("sums", size, y.dtype)[:size]
+    _share(input_grad, _workers(dims), P, y, w, none, none, sums, 0.0, dims, width(P, y.itemsize) * lanes(y.itemsize))
+    if size > x.size:
+        add_up(sums, none)
     return x
 
 
@@ -111,6 +114,12 @@ def thin_weight_grad(x: np.ndarray, y: np.ndarray, dims: tuple[int, int, int]) -
 def thin_scratch(dims: tuple[int, int, int], dtype: np.dtype) -> int:
     """Bytes: every thread packs a stretch of all images for itself."""
     return _workers(dims) * _packed(dims, dtype) * dtype.itemsize
+
+
+def sums_scratch(dims: tuple[int, int, int], dtype: np.dtype) -> int:
+    """Bytes: the sums of each stretch of rows, where there are more than one."""
+    N, I, O = dims
+    return N * I * stretches(O) * dtype.itemsize if stretches(O) > 1 else 0
 
 
 def _packed(dims: tuple[int, int, int], dtype: np.dtype) -> int:
@@ -156,7 +165,7 @@ LADDER = (
     Kernel("linear", "thin", thin, refuse=refuse_thick, scratch=thin_scratch,
            fuses=frozenset({"bias", "relu"})),
     Kernel("linear_input_grad", "reference", linear_input_grad),
-    Kernel("linear_input_grad", "thin", thin_input_grad, refuse=refuse_thick),
+    Kernel("linear_input_grad", "thin", thin_input_grad, refuse=refuse_thick, scratch=sums_scratch),
     Kernel("linear_weight_grad", "reference", linear_weight_grad),
     Kernel("linear_weight_grad", "thin", thin_weight_grad, refuse=refuse_thick),
     # on a GPU the product is cuBLAS

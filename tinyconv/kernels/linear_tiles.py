@@ -31,6 +31,7 @@ WIDEST = 8  # rows, or vectors, of a tile
 NEAR = 25600  # bytes of images that lie in the first-level cache while weights pass
 HIGH = 64  # rows of w that an input-gradient tile walks at a time, and asks the caches for the next one's
 GRADIENT = (4, 4) if host.REGISTERS >= 32 else (4, 2)  # rows and vectors of a weight-gradient tile
+STRETCHES, TALL = 2, 256  # of the rows of an input gradient, where there are so many rows
 LONG = 512  # columns of x that lie in the first-level cache while rows of w are made of them
 
 
@@ -44,6 +45,15 @@ def width(P: int, itemsize: int) -> int:
     """Rows or vectors of a tile of P images: a power of two, no more than a vector has lanes."""
     most = min(SUMS // P, WIDEST, lanes(itemsize))
     return 1 << max(most.bit_length() - 1, 0)
+
+
+def stretches(O: int) -> int:
+    """Of rows of w in an input gradient, each with a sum of its own.
+
+    Two threads then read the rows that the weight gradient and the update had them write: cut by columns, each would take
+    half of w out of the other core's cache, and give it back in the update.
+    """
+    return STRETCHES if O >= TALL else 1
 
 
 def depth(P: int, I: int, itemsize: int) -> int:
@@ -90,13 +100,28 @@ def forward(k, workers, P, x, w, bias, held, y, floor, N, I, O, R):
 
 @njit(inner=True)
 def input_grad(k, workers, P, y, w, start, held, x, floor, N, I, O, width):
-    """x: a share is some tiles of `width` columns, whose sums lie in x between blocks of rows of w."""
-    tiles = (I + width - 1) // width
-    for o in range(0, O, HIGH):
-        for t in range(tiles * k // workers, tiles * (k + 1) // workers):
-            i = t * width
-            for n in range(0, N, P):
-                input_grad_tile(P, y, n * O + o, N - n, O, w, o * I + i, I, min(HIGH, O - o), x, n * I + i, I - i, o)
+    """x, as a sum for each stretch of rows of w: a share is some tiles of `width` columns of some stretches, whose sums lie in
+    x between blocks of rows."""
+    tiles, stretches = (I + width - 1) // width, x.size // (N * I)
+    first, last = stretches * tiles * k // workers, stretches * tiles * (k + 1) // workers
+    for s in range(first // tiles, (last + tiles - 1) // tiles):
+        begin, end = O * s // stretches, O * (s + 1) // stretches
+        for o in range(begin, end, HIGH):
+            for t in range(max(first - s * tiles, 0), min(last - s * tiles, tiles)):
+                i = t * width
+                for n in range(0, N, P):
+                    input_grad_tile(P, y, n * O + o, N - n, O, w, o * I + i, I, min(HIGH, end - o), x, (s * N + n) * I + i,
+                                    I - i, o - begin)
+
+
+@njit
+def add_up(parts, x):
+    """x: the sums of all stretches, in their order."""
+    for i in range(x.size):
+        x[np.uintp(i)] = parts[np.uintp(i)]
+    for s in range(1, parts.size // x.size):
+        for i in range(x.size):
+            x[np.uintp(i)] += parts[np.uintp(s * x.size + i)]
 
 
 @njit(inner=True)

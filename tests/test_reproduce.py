@@ -160,6 +160,30 @@ def test_the_vote_of_a_row(data, tmp_path):
     assert result["members"] == [part["accuracy"] for part in parts] and result["row"] == "v7"
 
 
+def test_a_vote_needs_no_weights(data, tmp_path):
+    row = replace(MNIST_TABLE["v7"], votes=2, of="baseline", config=BASELINE.config)
+    folders = [tmp_path / f"baseline-seed{seed}" for seed in range(2)]
+    for seed in range(2):
+        learn(BASELINE, seed, tmp_path, epochs=1, data=data)
+    result = learn(row, 0, tmp_path, epochs=1, data=data)
+    for folder in folders:
+        for file in folder.iterdir():
+            if file.name not in ("result.json", work.PREDICTIONS):
+                file.unlink()
+    (tmp_path / "v7-seed0/result.json").unlink()
+    assert lasting(learn(row, 0, tmp_path, epochs=1, data=data)) == lasting(result)
+    (tmp_path / "v7-seed0/result.json").unlink()
+    kept = (folders[1] / work.PREDICTIONS).read_bytes()
+    for damaged in (kept[:-50], b"no zip"):
+        (folders[1] / work.PREDICTIONS).write_bytes(damaged)
+        with pytest.raises(TrainError, match=r"baseline-seed1.*predictions\.npz is damaged"):
+            learn(row, 0, tmp_path, epochs=1, data=data)
+    (folders[1] / work.PREDICTIONS).write_bytes(kept)
+    fewer = replace(data, test=(data.test[0][:50], data.test[1][:50]))
+    with pytest.raises(TrainError, match="is of 100 images, the test set has 50"):
+        learn(row, 0, tmp_path, epochs=1, data=fewer)
+
+
 # -- a row at work -------------------------------------------------------------------------------------------------
 
 CHANGING = ("seconds", "when", "load")

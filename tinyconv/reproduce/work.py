@@ -1,6 +1,7 @@
 """A row of the table, trained: each row and seed is a run in a folder of its own, ROW-seedN, and goes on where it was stopped.
 
-When a run is through, its result is written into the folder as result.json; a row with a result is not trained again.
+When a run is through, its result is written into the folder as result.json, and what it makes of the test images, if it is
+to vote, as predictions.npz: a vote needs no weights. A row with a result is not trained again.
 Read next: record.py, which collects the results; train/loop.py, which does the work.
 """
 
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -20,9 +22,9 @@ from .. import __version__
 from ..bench.machine import describe
 from ..data.files import replacing
 from ..train import Config, Data, Run, TrainError, Watch, evaluate, fit, load, new_model, predict, vote
-from .table import Row, find
+from .table import MNIST_TABLE, Row, find
 
-RESULT = "result.json"
+RESULT, PREDICTIONS = "result.json", "predictions.npz"
 NEEDED = {"row", "seed", "accuracy", "epochs"}  # of a result
 
 
@@ -75,6 +77,8 @@ def learn(row: Row, seed: int, out: Path, *, epochs: int | None = None, threads:
         return None
     score = evaluate(run.model(best=True), data.test, data.problem.transform)
     run.write_metrics(training, evaluate(training.model, data.test, data.problem.transform))
+    if any(other.of == row.name for other in MNIST_TABLE.values()):
+        predictions(folder, data)
     return _write(folder, _facts(job, wanted) | {
         "accuracy": 100 * score.accuracy, "best_epoch": training.best.epoch,
         "validation": [round(100 * e.validation_accuracy, 4) for e in training.history],
@@ -92,6 +96,26 @@ def read_result(path: Path) -> dict[str, Any]:
     return result
 
 
+def predictions(folder: Path, data: Data) -> np.ndarray:
+    """The probability of each class for the test images, (N, classes) float32, by a run that is through; kept in its folder.
+
+    Raises: TrainError where what is kept is damaged, or for other images.
+    """
+    path = folder / PREDICTIONS
+    if not path.exists():
+        found = predict(Run.open(folder).model(best=True), data.test[0], data.problem.transform)
+        with replacing(path) as file:
+            np.savez_compressed(file, probabilities=found)
+    try:
+        with np.load(path, allow_pickle=False) as kept:
+            found = kept["probabilities"]
+    except (OSError, ValueError, KeyError, BadZipFile) as error:
+        raise TrainError(f"{path} is damaged: {error}; without it, it is made anew from the weights") from error
+    if len(found) != len(data.test[1]):
+        raise TrainError(f"{path} is of {len(found)} images, the test set has {len(data.test[1])}")
+    return found
+
+
 def _run(folder: Path, wanted: Config) -> Run:
     if not (folder / "config.toml").is_file():
         return Run.create(wanted, folder)
@@ -106,10 +130,9 @@ def _voted(job: Job, out: Path, wanted: Config, data: Data) -> dict[str, Any]:
     """The result of a vote of runs that are through."""
     folders = [Job(find(job.row.of), seed).folder(out) for seed in _members(job.row, job.seed)]
     parts = [read_result(folder / RESULT) for folder in folders]
-    images, labels = data.test
-    read = vote([predict(Run.open(folder).model(best=True), images, data.problem.transform) for folder in folders])
+    read = vote([predictions(folder, data) for folder in folders])
     return _facts(job, wanted) | {
-        "accuracy": 100 * float(np.mean(read == labels)), "members": [part["accuracy"] for part in parts],
+        "accuracy": 100 * float(np.mean(read == data.test[1])), "members": [part["accuracy"] for part in parts],
         "seconds": [sum(part["seconds"][i] for part in parts) for i in range(wanted.epochs)]}
 
 

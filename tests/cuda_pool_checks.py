@@ -4,7 +4,7 @@ from math import prod
 
 import numpy as np
 import pytest
-from test_kernels_pool import CASES, OPS, calls
+from pooled import CASES, OPS, calls
 
 from tinyconv import registry
 from tinyconv.dims import NormDims

@@ -8,7 +8,7 @@ import cuda_conv_checks
 import cuda_pool_checks
 import numpy as np
 import pytest
-from test_kernels_pool import OPS, calls
+from pooled import OPS, calls
 from watched import Fault, watching
 
 import tinyconv as tc

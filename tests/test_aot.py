@@ -86,7 +86,7 @@ from tinyconv.dims import PoolDims
 from tinyconv.kernels.compiled import levels
 from tinyconv.kernels.pool import aot, reference
 sys.path.insert(0, sys.argv[1])
-import test_kernels_pool as t
+import pooled as t
 from guarded import Guarded, guarded, kept
 aot.np = Guarded()
 aot.plain = lambda a, shape: guard(a).reshape(shape)

@@ -89,11 +89,12 @@ def conv_weight_grad(x: np.ndarray, y: np.ndarray, dims: ConvDims) -> np.ndarray
     out = w.reshape(-1)
     calls = _calls.get(dtype)
     if calls is None:
-        calls = _calls[dtype] = np.empty(4, np.int64)
+        calls = np.empty(4, np.int64)
         calls[:] = (address(spread, dtype, 0, 0, p, x, v, 0, lines[0], L),
                     address(combine, dtype, 0, 0, 0, p, q, v, 0, z, 0, offs, sums, 0, L),
                     address(join, dtype, 0, 0, q, sums),
                     address(finish_weights, dtype, 0, p, q, sums, lines[0], out, L))
+        _calls[dtype] = calls  # filled, as in winograd.py
     steps = 3 if q.segments > 1 else 2 * p.blocks + 1
     reduce_tiles(calls, p, over_y, q, steps, workers, x, y, v, z, sums, lines, offs, L, out)
     return w

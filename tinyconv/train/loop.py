@@ -120,7 +120,8 @@ class Training:
     """A model on its way: optimiser, schedule, loader, random state, the epochs done and the tally of the one begun."""
 
     def __init__(self, model: Module, data: Data, config: Config):
-        self.model, self.data, self.config = model.train(), data, config
+        self.model, self.data, self.config = model, data, config
+        model.train()
         self.objective = OBJECTIVES[task_of(config)]
         self.device = device_of_model(model)
         self.forward_backward = Recorded(self._forward_backward, model.parameters()) if config.graph else \

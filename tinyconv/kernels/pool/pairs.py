@@ -59,7 +59,7 @@ def pairs(dims: AnyPool, itemsize: int) -> Pairs | None:
     if not isinstance(dims, PoolDims) or not dims.kernel == dims.stride == (2, 2) or dims.dilation != (1, 1):
         return None
     (H, W), (OH, OW), L = dims.input, dims.output, lanes(itemsize)
-    if any(map(any, dims.padding)) or 2 * OH > H or 2 * OW > W:
+    if any(map(any, dims.padding)) or 2 * OH > H or 2 * OW > W or H * W >= 2**31:  # positions are of 32 bits in a vector
         return None
     first = np.arange(0, OH * OW, L)
     o, room = np.arange(len(first) * L), OW - first % OW

@@ -24,11 +24,12 @@ from .jit import njit
 u = np.uintp  # an unsigned index spares the test for Python's negative ones, which keeps a loop out of vectors
 u64 = np.uint64
 GOLDEN, FIRST, SECOND = u64(0x9E3779B97F4A7C15), u64(0xBF58476D1CE4E5B9), u64(0x94D049BB133111EB)
+BITS = {2: 11, 4: 24}  # of a fraction, by the bytes of a number: as many as it holds exactly
 BLOCK = 1 << 15  # numbers a task: fewer are made before a second thread has begun
 
 
 def reference(key: int, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """Numbers from [0, 1), 24 bits of float32 and 53 of float64: a pass over memory for each step."""
+    """Numbers from [0, 1), 11 bits of float16, 24 of float32, 53 of float64: a pass over memory for each step."""
     return _numbers(np, key, shape, dtype)
 
 
@@ -55,7 +56,7 @@ def _numbers(xp: Any, key: int, shape: tuple[int, ...], dtype: np.dtype) -> Any:
 
 
 def _bits(dtype: np.dtype) -> int:
-    return 24 if dtype == np.float32 else 53
+    return BITS.get(dtype.itemsize, 53)
 
 
 @njit

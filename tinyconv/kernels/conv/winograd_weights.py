@@ -1,6 +1,6 @@
 """Winograd's weight gradient: the form of winograd.py with w left open, so its transforms are those of the others, turned over.
 
-    dw = G' [ sum over tiles  (A dy A') * (B' d B) ] G        dy: (m, m) of y, d: (m+2, m+2) of x
+    dw = G' [ sum over tiles  (A dy A') * (B' d B) ] G        dy: (m, m) of y, d: (n, n) of x, n = m + k - 1
 
 Where the forward pass sums over channels at every frequency, this sums over tiles: a matrix product (C, tiles) x (tiles, O).
 Rows of tiles are taken in blocks, as many as their transforms stay in cache for; the sums of all frequencies lie in memory

@@ -1,5 +1,6 @@
 """The loader: every sample once, the same bits with and without its thread, resumed anywhere, no thread left behind."""
 
+import functools
 import gc
 import itertools
 import json
@@ -43,7 +44,7 @@ def same(a, b):
 @pytest.mark.parametrize("prefetch", AHEAD)
 @pytest.mark.parametrize("transform, drawn", [
     (normalise(), False), (compose(normalise(), normalise(0.5)), False), (flip(), True), (compose(normalise(), flip()), True),
-    (lambda x, rng: x, True)])
+    (lambda x, rng: x, True), (functools.wraps(normalise())(lambda x, rng: x), True)])
 def test_a_stream_is_made_for_whom_it_may_serve(monkeypatch, transform, drawn, prefetch):
     """What is known to draw nothing gets no stream; anyone else gets one, a function that does not say so too."""
     made = []

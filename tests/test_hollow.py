@@ -24,6 +24,7 @@ PASSES = {
     "lp pooling": lambda x: F.lp_pool2d(x, 2, 2),
     "unfold": lambda x: F.unfold(x, 3, stride=2),
     "fold": lambda x: F.fold(F.unfold(x, 2), (8, 9), 2),
+    "sigmoid": lambda x: tc.sigmoid(x),
     "local": lambda x: nn.LocallyConnected2d(4, 2, (8, 9), 3, bias=False)(x),
 }
 
@@ -41,8 +42,9 @@ def test_shapes_are_those_of_the_real_pass(name, dtype):
     assert not hollow.numpy().any() and again.numpy().any()
 
 
-def test_a_summary_loads_no_toolchain():
-    code = ("import sys, tinyconv.models as m; m.build('cnn', (1, 28, 28), 10).summary((1, 28, 28)); "
+@pytest.mark.parametrize("name", ["cnn", "nielsen-v2"])  # by ReLU, and by the logistic function
+def test_a_summary_loads_no_toolchain(name):
+    code = (f"import sys, tinyconv.models as m; m.build({name!r}, (1, 28, 28), 10).summary((1, 28, 28)); "
             "print('numba' in sys.modules)")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "False", done.stdout + done.stderr

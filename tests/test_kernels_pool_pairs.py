@@ -104,6 +104,15 @@ def test_nothing_beside_the_results_is_written(dtype):
             assert (whole[:margin] == 77).all() and (whole[-margin:] == 77).all(), dims
 
 
+def test_planes_of_more_cells_than_an_integer_counts_are_left_alone(monkeypatch):
+    monkeypatch.setattr(np, "arange", None)  # no table of half a billion windows
+    assert pairs_file.pairs(pool_dims((1, 1, 1 << 16, 1 << 15), 2), 4) is None
+
+
+def test_a_table_is_that_of_a_map_whatever_the_batch():
+    assert pairs_file.pairs(pool_dims((2, 3, 8, 8), 2), 4) is pairs_file.pairs(pool_dims((5, 1, 8, 8), 2), 4)
+
+
 @needs_machine_code
 def test_two_by_two_of_an_empty_batch():
     dims = pool_dims((0, 3, 8, 8), 2)

@@ -10,12 +10,13 @@ import pytest
 
 from tinyconv import cases
 from tinyconv.dims import ConvDims, conv_dims
+from tinyconv.kernels import scratch
 from tinyconv.kernels.conv import simd
 from tinyconv.kernels.conv.simd_loops import BASES
 from tinyconv.kernels.conv.simd_plan import SUMS
 from tinyconv.kernels.emit import lanes
 from tinyconv.kernels.jit import config
-from tinyconv.kernels.scratch import release
+from tinyconv.kernels.scratch import pieces, release
 from tinyconv.registry import Kernel, kernels
 
 F32 = np.dtype("float32")
@@ -55,6 +56,23 @@ def rungs(*algorithms: str) -> list:
     jitted = pytest.mark.skipif(config.DISABLE_JIT, reason="its tiles exist only as machine code")
     return [pytest.param(k, id=f"{op}-{k.algorithm}", marks=[jitted] if k.algorithm in ("simd", "winograd") else [])
             for op in SLOTS for k in kernels(op) if k.algorithm in algorithms]
+
+
+def test_pieces_lie_apart_on_lines_of_the_cache_and_follow_their_buffer(monkeypatch):
+    release()
+    few = pieces("t", ((3,), (2, 5), (0,)), F32)
+    assert [a.shape for a in few] == [(3,), (2, 5), (0,)] and few[1].ctypes.data - few[0].ctypes.data == scratch.ALIGN
+    assert few[0].ctypes.data % scratch.ALIGN == 0 and pieces("t", ((3,), (2, 5), (0,)), F32) is few
+    more = pieces("t", ((1000,),), F32)  # the buffer grows, and those of before no longer lie in it
+    assert np.shares_memory(pieces("t", ((3,), (2, 5), (0,)), F32)[1], more[0]) and not np.shares_memory(few[1], more[0])
+    assert not np.shares_memory(pieces("t", ((1000,),), np.dtype("f8"))[0], more[0])
+    for n in range(1, 1000):
+        pieces("t", ((n,),), F32)
+    assert len(scratch._buffers.cut["t", F32][1]) <= scratch.PROBLEMS
+    monkeypatch.setattr(scratch, "KEEP", 100)
+    release()
+    assert pieces("t", ((1000,),), F32) is not pieces("t", ((1000,),), F32) and not scratch._buffers.cut
+    release()
 
 
 @pytest.mark.parametrize("name", SIZES)

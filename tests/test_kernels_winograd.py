@@ -212,6 +212,17 @@ def test_weight_gradients_of_many_channels_and_blocks():
     within("conv_weight_grad", args, dims, winograd_weights.conv_weight_grad(*args, dims))
 
 
+@pytest.mark.parametrize("module", [winograd, winograd_weights])
+def test_no_thread_finds_a_table_of_calls_that_is_not_filled(module, monkeypatch):
+    """While addresses are found another thread of Python may come by, and after it is interrupted the next call does."""
+    op = "conv" if module is winograd else "conv_weight_grad"
+    monkeypatch.setattr(module, "_calls", {})
+    find, found = module.address, []
+    monkeypatch.setattr(module, "address", lambda *args: found.append(dict(module._calls)) or find(*args))
+    RUN[op](*operands(op, EDGES["fives"]), EDGES["fives"])
+    assert found == [{}] * 4 and len(module._calls) == 1
+
+
 @every_map
 def test_scratch_is_stated(op):
     dims = cases.layers["vgg.256"]
@@ -271,7 +282,8 @@ for op in t.MAPS:  # compiled while np is NumPy
     t.RUN[op](*t.operands(op, t.EDGES["fives"]), t.EDGES["fives"])
 for module in (winograd, winograd_weights):
     module.np = Guarded()
-    module.scratch = lambda name, size, dtype: guarded(size, dtype, at_end)
+    assert module.pieces  # what is replaced is there
+    module.pieces = lambda name, shapes, dtype: [guarded(shape, dtype, at_end) for shape in shapes]
 for at_end in (True, False):
     for dims in t.EDGES.values():
         for op in t.MAPS:

@@ -254,6 +254,19 @@ def test_a_model_learns_in_training_mode_whoever_evaluates_it(data):
         training.step(images, labels)
 
 
+def test_a_model_may_switch_modes_by_a_rule_of_its_own(data):
+    class Frozen(Sequential):
+        def train(self, mode=True):  # gives nothing back
+            super().train(mode)
+            self[1].eval()
+
+    model = Frozen(Flatten(), Dropout(), Linear(64, 10))
+    training = Training(model, data, QUICK)
+    training.step(*next(iter(training.loader)))
+    training.close_epoch()
+    assert training.model is model and model.training and not model[1].training and training.history
+
+
 def test_a_loss_that_is_no_number_stops_before_it_reaches_the_weights(data, tmp_path):
     config = replace(QUICK, optimizer="sgd", lr=1e36, schedule="constant")
     run = Run.create(config, tmp_path / "run")

@@ -16,8 +16,10 @@ on_the_host = pytest.mark.parametrize("kernel", [k for k in kernels("uniform") i
 
 
 @on_the_host
-@pytest.mark.parametrize(("dtype", "bits"), [("float32", 24), ("float64", 53)])
+@pytest.mark.parametrize(("dtype", "bits"), [("float16", 11), ("float32", 24), ("float64", 53)])
 def test_numbers_are_the_upper_bits_of_splitmix64(kernel, dtype, bits):
+    if kernel.refuse((5,), np.dtype(dtype)):
+        pytest.skip("it refuses them")
     want = [(z >> 64 - bits) / 2**bits for z in KNOWN]
     got = kernel.fn(1234567, (5,), np.dtype(dtype))
     assert got.dtype == dtype and got.tolist() == want
@@ -53,3 +55,11 @@ def test_masks_follow_from_the_generator():
     assert (first != other).any()
     # 10,000 draws: the share that is dropped has a deviation of 0.0046, of which these are five
     assert abs((first == 0).mean() - 0.3) < 0.023
+
+
+def test_masks_of_other_dtypes():
+    """Half of float16 is dropped, and scaled; of integers no half can be."""
+    y = dropout(ones(100, 100, dtype="float16"), 0.5, generator=np.random.default_rng(3)).numpy()
+    assert y.dtype == np.float16 and set(y.ravel()) == {0, 2} and abs(y.mean() - 1) < 0.05
+    with pytest.raises(TypeError, match="floating-point input, got int64"):
+        dropout(ones(3, dtype="int64"), 0.5)

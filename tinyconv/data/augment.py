@@ -38,13 +38,13 @@ def compose(*transforms: Transform) -> Transform:
 
 def drawless(transform: Transform) -> Transform:
     """The transform, marked as one that draws nothing: a Loader spares it the random stream, and hands it None."""
-    setattr(transform, "drawless", True)  # noqa: B010
+    setattr(transform, "drawless", transform)  # noqa: B010 - itself: functools.wraps hands attributes on to others
     return transform
 
 
 def draws(transform: Transform) -> bool:
     """Whether a transform may draw from its generator: unless it is marked."""
-    return not getattr(transform, "drawless", False)
+    return getattr(transform, "drawless", None) is not transform
 
 
 def shift(pixels: int, fill: float = 0) -> Transform:

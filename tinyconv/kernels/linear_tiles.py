@@ -66,10 +66,7 @@ def depth(P: int, I: int, itemsize: int) -> int:
 @njit
 def share(run, workers, P, a, b, start, held, out, floor, N, I, O, step):
     """The driver at the address `run`, in so many shares."""
-    if workers == 1:
-        invoke(run, (0, 1, P, a, b, start, held, out, floor, N, I, O, step))
-    else:
-        each(workers, share_of, (run, workers, P, a, b, start, held, out, floor, N, I, O, step))
+    each(workers, share_of, (run, workers, P, a, b, start, held, out, floor, N, I, O, step))
 
 
 @njit(inner=True)

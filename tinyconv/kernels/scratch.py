@@ -15,6 +15,7 @@ import numpy as np
 Shapes = tuple[tuple[int, ...], ...]
 
 ALIGN = 64  # a vector load that straddles a cache line costs two
+PROBLEMS = 256  # whose arrays are remembered, as many as their plans
 KEEP = 1 << 28  # bytes: larger buffers are given back to the system after the call
 
 
@@ -49,7 +50,7 @@ def pieces(name: str, shapes: Shapes, dtype: np.dtype) -> list[np.ndarray]:
     line = ALIGN // dtype.itemsize
     starts = [0, *accumulate(-(-prod(shape) // line) * line for shape in shapes)]
     whole = scratch(name, starts[-1], dtype)
-    if whole is not buffer:  # it has grown
+    if whole is not buffer or len(known) >= PROBLEMS:  # it has grown, or images of ever new sizes come
         known = {}
     known[shapes] = [whole[at:at + prod(shape)].reshape(shape) for at, shape in zip(starts, shapes)]
     if whole.nbytes <= KEEP:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
+import numba
 import numpy as np
 
 from ..registry import Kernel, register
@@ -24,11 +25,12 @@ from .jit import njit
 u = np.uintp  # an unsigned index spares the test for Python's negative ones, which keeps a loop out of vectors
 u64 = np.uint64
 GOLDEN, FIRST, SECOND = u64(0x9E3779B97F4A7C15), u64(0xBF58476D1CE4E5B9), u64(0x94D049BB133111EB)
+BITS = {2: 11, 4: 24}  # of a fraction, by the bytes of a number: as many as it holds exactly
 BLOCK = 1 << 15  # numbers a task: fewer are made before a second thread has begun
 
 
 def reference(key: int, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """Numbers from [0, 1), 24 bits of float32 and 53 of float64: a pass over memory for each step."""
+    """Numbers from [0, 1), 11 bits of float16, 24 of float32, 53 of float64: a pass over memory for each step."""
     return _numbers(np, key, shape, dtype)
 
 
@@ -54,8 +56,15 @@ def _numbers(xp: Any, key: int, shape: tuple[int, ...], dtype: np.dtype) -> Any:
     return ((z ^ (z >> u64(31))) >> u64(64 - bits)).astype(dtype).reshape(shape) * np.dtype(dtype).type(2.0**-bits)
 
 
+def refuse(shape: tuple[int, ...], dtype: np.dtype) -> str:
+    """float32 and float64, where Numba compiles."""
+    if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
+        return "number by number in Python it would take milliseconds, and NUMBA_DISABLE_JIT is set"
+    return floats_only(shape, dtype)
+
+
 def _bits(dtype: np.dtype) -> int:
-    return 24 if dtype == np.float32 else 53
+    return BITS.get(dtype.itemsize, 53)
 
 
 @njit
@@ -74,6 +83,6 @@ def _uniform_block(block, key, drop, unit, out):
 
 register(
     Kernel("uniform", "reference", reference),
-    Kernel("uniform", "direct", direct, refuse=floats_only),
+    Kernel("uniform", "direct", direct, refuse=refuse),
     Kernel("uniform", "cuda", uniform, "cuda", gpu.refuse),
 )

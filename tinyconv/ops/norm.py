@@ -212,7 +212,8 @@ dropout_op = self_adjoint("dropout", lambda x, mask: x * mask)
 def dropout(x: Tensor, p: float = 0.5, training: bool = True, generator: np.random.Generator | None = None) -> Tensor:
     """Each element 0 with probability p, else times 1/(1-p), so that the mean stays; x itself outside of training.
 
-    Source: Srivastava et al. (2014). The draws come from `generator`, else from the default one.
+    Source: Srivastava et al. (2014). The draws come from `generator`, else from the default one. Raises: TypeError in training
+    for an x that is not of floats.
     """
     return _drop(x, p, training, x.data.shape, generator)
 
@@ -228,6 +229,8 @@ def _drop(x: Tensor, p: float, training: bool, shape: tuple[int, ...], generator
         raise ValueError(f"dropout probability must be between 0 and 1, got {p}")
     if not training or p == 0:
         return x
+    if x.data.dtype.kind != "f":
+        raise TypeError(f"dropout wants a floating-point input, got {x.dtype}")
     keep = draw(x.data, shape, generator) >= p
     return dropout_op(x, mask=keep * x.dtype.type(1 / (1 - p) if p < 1 else 0))
 

@@ -226,7 +226,8 @@ def _shape(x: Any) -> tuple[int, ...]:
 
 def draw(x: Any, shape: tuple[int, ...], generator: np.random.Generator | None) -> Any:
     """Numbers from [0, 1) of x's dtype, where x lives: they all follow from one number that the generator draws."""
-    key = (generator or default_generator()).bit_generator.random_raw()
+    raw = (generator or default_generator()).bit_generator.random_raw
+    key = (raw() << 32 ^ raw()) & 2**64 - 1  # twice: there are generators of 32 bits
     return choose("uniform", shape, x.dtype, kind(x)).fn(key, shape, x.dtype)
 
 

@@ -120,7 +120,8 @@ class Training:
     """A model on its way: optimiser, schedule, loader, random state, the epochs done and the tally of the one begun."""
 
     def __init__(self, model: Module, data: Data, config: Config):
-        self.model, self.data, self.config = model.train(), data, config
+        self.model, self.data, self.config = model, data, config
+        model.train()
         self.objective = OBJECTIVES[task_of(config)]
         self.device = device_of_model(model)
         self.forward_backward = Recorded(self._forward_backward, model.parameters()) if config.graph else \
@@ -164,11 +165,11 @@ class Training:
 
     def lose(self, images: np.ndarray, labels: np.ndarray) -> tuple[Tensor, Tensor]:
         """The loss of a batch, and its logits; gradients of before are gone."""
-        if not self.model.training:  # who evaluates it in between switches all of it
-            self.model.train()
         return self._lose(from_numpy(images).to(self.device), from_numpy(labels).to(self.device))
 
     def _lose(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        if not self.model.training:  # who evaluates it in between switches all of it
+            self.model.train()
         self.optimiser.zero_grad()
         logits = self.model(x)
         return self.objective.loss(logits, x, t, self.config.label_smoothing), logits
@@ -181,7 +182,6 @@ class Training:
 
     def _step_on_gpu(self, images: np.ndarray, labels: np.ndarray, began: float) -> None:
         """The same without waiting: the loss is looked at now and then, and the sums stay there."""
-        self.model.train()
         x, t = from_numpy(images).to(self.device), from_numpy(labels).to(self.device)
         loss, logits = self.forward_backward(x, t)
         if self.tally.samples // self.config.batch_size % LOOK == LOOK - 1:

@@ -222,11 +222,12 @@ def _convolve(x: np.ndarray, w: np.ndarray, work: Work, shape: tuple[int, ...], 
     calls = _calls.get((dtype, plan.adds))
     if calls is None:
         own, rest = (sums[0], lines[0]), (offs, b, int(relu), L, y)
-        calls = _calls[dtype, plan.adds] = np.empty(4, np.int64)
+        calls = np.empty(4, np.int64)
         calls[:] = (address(weigh, dtype, 0, 0, 0, plan, w, u, 0, lines[0], L),
                     address(spread, dtype, 0, 0, plan, x, v, 0, lines[0], L),
                     address(multiply, dtype, 0, 0, calls, plan, v, 0, u, 0, *own, *rest),
                     address(add_up if plan.adds else finish, dtype, 0, 0, 0, plan, *own, *rest[1:]))
+        _calls[dtype, plan.adds] = calls  # not before it is filled: other threads of Python jump there
     convolve(calls, plan, workers, x, w, u, v, sums, lines, offs, b, int(relu), L, y)
     return dst
 

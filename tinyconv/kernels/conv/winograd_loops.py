@@ -33,7 +33,7 @@ def share(t, step, workers, calls, p, x, w, u, v, sums, lines, offs, bias, relu,
     output channels, whose weights it transforms itself, and all tiles are transformed before.
     """
     blocks, depth, channels, line = p.blocks, p.groups * p.depth, p.groups * p.channel_blocks, lines[t]
-    rows = channels * p.Ci  # of U, at one frequency
+    every = channels * p.Ci  # rows of U, at one frequency
     if p.tiles_first and step == 0:
         for i in range(blocks * depth * t // workers, blocks * depth * (t + 1) // workers):
             invoke(calls[1], (i // depth, i % depth, p, x, v, i // depth * p.v_size, line, L))
@@ -43,7 +43,7 @@ def share(t, step, workers, calls, p, x, w, u, v, sums, lines, offs, bias, relu,
             for i in range(blocks):
                 invoke(calls[2], (i, o, calls, p, v, i * p.v_size, u, t * p.u_size, sums[t], line, offs, bias, relu, L, y))
     elif step == 0:
-        first, last = rows * t // workers, rows * (t + 1) // workers
+        first, last = every * t // workers, every * (t + 1) // workers
         for o in range(first // p.Ci, (last + p.Ci - 1) // p.Ci):
             invoke(calls[0], (o, max(0, first - o * p.Ci), min(p.Ci, last - o * p.Ci), p, w, u, o * p.u_size, line, L))
     else:

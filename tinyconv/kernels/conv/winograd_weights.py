@@ -1,6 +1,6 @@
 """Winograd's weight gradient: the form of winograd.py with w left open, so its transforms are those of the others, turned over.
 
-    dw = G' [ sum over tiles  (A dy A') * (B' d B) ] G        dy: (m, m) of y, d: (m+2, m+2) of x
+    dw = G' [ sum over tiles  (A dy A') * (B' d B) ] G        dy: (m, m) of y, d: (n, n) of x, n = m + k - 1
 
 Where the forward pass sums over channels at every frequency, this sums over tiles: a matrix product (C, tiles) x (tiles, O).
 Rows of tiles are taken in blocks, as many as their transforms stay in cache for; the sums of all frequencies lie in memory
@@ -89,11 +89,12 @@ def conv_weight_grad(x: np.ndarray, y: np.ndarray, dims: ConvDims) -> np.ndarray
     out = w.reshape(-1)
     calls = _calls.get(dtype)
     if calls is None:
-        calls = _calls[dtype] = np.empty(4, np.int64)
+        calls = np.empty(4, np.int64)
         calls[:] = (address(spread, dtype, 0, 0, p, x, v, 0, lines[0], L),
                     address(combine, dtype, 0, 0, 0, p, q, v, 0, z, 0, offs, sums, 0, L),
                     address(join, dtype, 0, 0, q, sums),
                     address(finish_weights, dtype, 0, p, q, sums, lines[0], out, L))
+        _calls[dtype] = calls  # filled, as in winograd.py
     steps = 3 if q.segments > 1 else 2 * p.blocks + 1
     reduce_tiles(calls, p, over_y, q, steps, workers, x, y, v, z, sums, lines, offs, L, out)
     return w

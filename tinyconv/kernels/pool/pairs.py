@@ -31,6 +31,7 @@ from .tile import Windows
 
 intrinsic: Any = numba_intrinsic  # called from compiled code without its first argument
 u = np.uintp
+KEPT = 64  # tables remembered, whose size is that of a map
 TASKS = 32  # at most: more of them cost calls, fewer would leave threads idle
 SPANS = 4  # a turn, where there are more than two: no loop for rows of 5 windows and more
 MANY, FEW, WHOLE = range(3)  # how a vector is read: by turns of spans, by two spans, or as 1, 2, 4 whole rows (WHOLE + 0, 1, 2)
@@ -51,16 +52,22 @@ class Pairs:
     covering: bool
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=KEPT)
 def pairs(dims: AnyPool, itemsize: int) -> Pairs | None:
     """None where windows lie otherwise, or where one is clipped; and without a compiler, as vectors are machine code only."""
     if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
         return None
     if not isinstance(dims, PoolDims) or not dims.kernel == dims.stride == (2, 2) or dims.dilation != (1, 1):
         return None
-    (H, W), (OH, OW), L = dims.input, dims.output, lanes(itemsize)
-    if any(map(any, dims.padding)) or 2 * OH > H or 2 * OW > W:
+    (H, W), (OH, OW) = dims.input, dims.output
+    if any(map(any, dims.padding)) or 2 * OH > H or 2 * OW > W or H * W >= 2**31:  # positions are of 32 bits in a vector
         return None
+    return _pairs(H, W, OH, OW, itemsize)
+
+
+@lru_cache(maxsize=KEPT)
+def _pairs(H: int, W: int, OH: int, OW: int, itemsize: int) -> Pairs:
+    L = lanes(itemsize)
     first = np.arange(0, OH * OW, L)
     o, room = np.arange(len(first) * L), OW - first % OW
     left = np.minimum(L, OH * OW - first)

@@ -83,7 +83,7 @@ def objects(compiler: list[str], tmp_path_factory: pytest.TempPathFactory) -> di
     folder = tmp_path_factory.mktemp("sanitized")
     glue = folder / "_aot.c"
     subprocess.run([sys.executable, "-m", "cython", "-3", str(ROOT / "csrc/_aot.pyx"), "-o", str(glue)], check=True)
-    made = {name: folder / f"{name}.o" for name in ("_aot", "threads", "levels", "pool", "conv")}
+    made = {name: folder / f"{name}.o" for name in ("_aot", *(c.stem for c in (ROOT / "csrc").glob("[a-z]*.c")))}
     building = []
     for name, path in made.items():
         source = glue if name == "_aot" else ROOT / "csrc" / f"{name}.c"

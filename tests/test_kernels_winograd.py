@@ -95,7 +95,7 @@ def test_edges_reach_every_tile_and_order():
     plans = [plan_of(dims, lanes(4)) for dims in EDGES.values() for plan_of in (winograd.forward, winograd.input_grad)]
     assert {(p.m, p.k, p.tiles_first) for p in plans} == {(m, k, first) for m in (2, 4) for k in (3, 5) for first in (0, 1)}
     assert max(p.blocks for p in plans) > 1 and max(p.channel_blocks for p in plans) > 1
-    assert {p.R for p in plans} == {1, 2, 3}
+    assert {p.R for p in plans} == {1, 2, 3} and {p.own for p in plans} == {0, 1}
     assert {(p.k, p.adds) for p in plans} == {(k, adds) for k in (3, 5) for adds in (0, 1)}
     assert {winograd_weights.plan_of(dims, lanes(4))[2].segments for dims in EDGES.values()} == {1, 2, 8}
 

@@ -48,6 +48,7 @@ PRODUCT, DIRECT = 200, 170
 GAIN = 1.1  # times faster than the direct sum, or the tiles are refused
 CACHE = 192 * 1024  # numbers of V in a block of tiles, to stay in the second-level cache beside a block of weights
 LONGEST = 96  # tiles in a block
+FEW = 64 * 1024  # numbers of U, up to which a thread has its own: transformed sooner than brought from another core's cache
 TASKS = 8  # blocks wanted, whatever the number of threads
 
 
@@ -85,6 +86,7 @@ class Plan(NamedTuple):
     w_out: int
     flipped: int
     tiles_first: int
+    own: int  # every thread transforms the weights for itself
     line: int  # one line of a row of tiles
     u_apart: int  # from frequency to frequency
     u_size: int  # a block of weights
@@ -153,10 +155,11 @@ def _plan(dims: ConvDims, channels: Ints, src: Ints, dst: Ints, tiled: Ints, ori
     rows = _shared(every, most // across) if not adds else _shared(dims.N, most // (down * across)) * down
     v_apart, u_apart, m_apart = odd(rows * across * L, L), odd(Ci * wide, L), odd(rows * across * wide, L)
     line = (across * m + (k - 1) * dw + L) * L
-    v_depth = side**2 * v_apart
+    v_depth, u_size, channel_blocks = side**2 * v_apart, side**2 * u_apart, -(-vectors // R)
+    own = not tiles_first and u_size * dims.groups * channel_blocks <= FEW
     return Plan(size, m, k, side, m if adds else side, int(adds), dims.N, dims.groups, Ci, Co, H, W, OH, OW, dh, dw, origin_h,
-                origin_w, down, across, rows, -(-every // rows), depth, -(-vectors // R), R, PRODUCTS.index((R, 1)), ROWS[R],
-                w_in, w_out, int(flipped), int(tiles_first), line, u_apart, side**2 * u_apart, v_apart, v_depth,
+                origin_w, down, across, rows, -(-every // rows), depth, channel_blocks, R, PRODUCTS.index((R, 1)), ROWS[R],
+                w_in, w_out, int(flipped), int(tiles_first), int(own), line, u_apart, u_size, v_apart, v_depth,
                 dims.groups * depth * v_depth, m_apart, side**2 * m_apart)
 
 
@@ -179,7 +182,8 @@ def odd(numbers: int, L: int) -> int:
 def _buffers(plan: Plan, L: int, workers: int) -> Shapes:
     """The working arrays: U, V, the sums and the lines of each thread, the bias."""
     channels = plan.groups * plan.channel_blocks
-    return ((plan.u_size * (workers if plan.tiles_first else channels),),
+    blocks_of_u = workers if plan.tiles_first else channels * (workers if plan.own else 1)
+    return ((plan.u_size * blocks_of_u,),
             (plan.v_size * (plan.blocks if plan.tiles_first else workers),),
             (workers, plan.m_size), (workers, line_size(plan, L)), (channels * plan.R * L,))
 

@@ -20,8 +20,8 @@ from .winograd_tiles import add_transform, data_transform, gradient_transform, p
 
 @njit
 def convolve(calls, p, workers, x, w, u, v, sums, lines, offs, bias, relu, L, y):
-    """y by two steps of `share`, each by all threads."""
-    for step in range(2):
+    """y by steps of `share`, each by all threads."""
+    for step in range(p.own, 2):
         each(workers, share, (step, workers, calls, p, x, w, u, v, sums, lines, offs, bias, relu, L, y))
 
 
@@ -29,8 +29,9 @@ def convolve(calls, p, workers, x, w, u, v, sums, lines, offs, bias, relu, L, y)
 def share(t, step, workers, calls, p, x, w, u, v, sums, lines, offs, bias, relu, L, y):
     """What thread t does of y, by `weigh`, `spread` and `multiply` (calls[0] to [2]); p is the Plan of winograd.py.
 
-    With many tiles a thread walks blocks of them, and all weights are transformed before; with few it walks blocks of
-    output channels, whose weights it transforms itself, and all tiles are transformed before.
+    With many tiles a thread walks blocks of them, and all weights are transformed before, or few of them by each thread for
+    itself; with few tiles it walks blocks of output channels, whose weights it transforms itself, and all tiles are
+    transformed before.
     """
     blocks, depth, channels, line = p.blocks, p.groups * p.depth, p.groups * p.channel_blocks, lines[t]
     every = channels * p.Ci  # rows of U, at one frequency
@@ -46,12 +47,15 @@ def share(t, step, workers, calls, p, x, w, u, v, sums, lines, offs, bias, relu,
         first, last = every * t // workers, every * (t + 1) // workers
         for o in range(first // p.Ci, (last + p.Ci - 1) // p.Ci):
             invoke(calls[0], (o, max(0, first - o * p.Ci), min(p.Ci, last - o * p.Ci), p, w, u, o * p.u_size, line, L))
-    else:
+    elif blocks * t // workers < blocks * (t + 1) // workers:
+        u0 = p.own * t * channels * p.u_size
+        for o in range(p.own * channels):
+            invoke(calls[0], (o, 0, p.Ci, p, w, u, u0 + o * p.u_size, line, L))
         for i in range(blocks * t // workers, blocks * (t + 1) // workers):
             for b in range(depth):
                 invoke(calls[1], (i, b, p, x, v, t * p.v_size, line, L))
             for o in range(channels):
-                invoke(calls[2], (i, o, calls, p, v, t * p.v_size, u, o * p.u_size, sums[t], line, offs, bias, relu, L, y))
+                invoke(calls[2], (i, o, calls, p, v, t * p.v_size, u, u0 + o * p.u_size, sums[t], line, offs, bias, relu, L, y))
 
 
 @njit(inner=True)

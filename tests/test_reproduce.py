@@ -232,7 +232,7 @@ def test_what_is_through_is_not_trained_again(data, tmp_path, monkeypatch):
 
 def result(row: str, seed: int, accuracy: float, **more) -> dict:
     return {"row": row, "seed": seed, "accuracy": accuracy, "epochs": 60, "book_epochs": 60, "seconds": [2.0, 4.0, 3.0],
-            "nice": 0, "when": f"2026-01-0{seed + 1} 10:00", "machine": {"cpu": "A CPU", "cores": 2}, **more}
+            "nice": 0, "threads": 0, "when": f"2026-01-0{seed + 1} 10:00", "machine": {"cpu": "A CPU", "cores": 2}, **more}
 
 
 def results_in(out: Path, *results: dict) -> None:
@@ -274,6 +274,12 @@ def test_a_record_keeps_the_rows_that_only_it_has(tmp_path):
 def test_several_seeds_are_told_with_their_mean():
     assert measured([result("v2", s, a) for s, a in enumerate((99.0, 99.1, 99.11))]) == (
         "99.07", "3.0", "3 seeds, 99.00 to 99.11")
+
+
+def test_seconds_are_those_of_the_runs_that_had_all_cores():
+    slow = [result("v2", 1, 99.0, threads=1, seconds=[9.0]), result("v2", 2, 99.0, nice=5, seconds=[11.0])]
+    assert measured([result("v2", 0, 99.0), *slow])[1:] == ("3.0", "3 seeds, 99.00 to 99.00")
+    assert measured(slow)[1:] == ("10.0", "2 seeds, 99.00 to 99.00; timed beside other work")
 
 
 def test_the_readme_shows_what_was_recorded(tmp_path):

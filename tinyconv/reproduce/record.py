@@ -46,15 +46,19 @@ def write(record: dict[str, Any], path: Path) -> None:
 
 
 def measured(results: Sequence[dict[str, Any]]) -> tuple[str, str, str]:
-    """A row's seeds as words: accuracy in percent (the mean, and how far apart), seconds an epoch, and what to know."""
+    """A row's seeds as words: accuracy in percent (the mean, and how far apart), seconds an epoch, and what to know.
+
+    The seconds are those of the runs that had all cores to themselves, where there is one.
+    """
     values = [result["accuracy"] for result in results]
     accuracy = f"{mean(values):.2f}"
     notes = [f"{len(values)} seeds, {min(values):.2f} to {max(values):.2f}"] if len(values) > 1 else []
     book = results[0]["book_epochs"]
     notes += [f"{n} epochs, not the book's {book}" for n in sorted({r["epochs"] for r in results} - {book})]
-    if any(result["nice"] for result in results):
+    timed = [result for result in results if not result["nice"] and not result["threads"]]
+    if not timed:
         notes.append("timed beside other work")
-    return accuracy, f"{median(s for r in results for s in r['seconds']):.1f}", "; ".join(notes)
+    return accuracy, f"{median(s for r in timed or results for s in r['seconds']):.1f}", "; ".join(notes)
 
 
 def by_row(record: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:

@@ -31,7 +31,7 @@ setup(
     ext_modules=[
         Extension(
             "tinyconv.kernels._aot",
-            sources=["csrc/_aot.pyx", "csrc/conv.c", "csrc/levels.c", "csrc/memory.c", "csrc/pool.c", "csrc/threads.c"],
+            sources=["csrc/_aot.pyx", "csrc/conv.c", "csrc/levels.c", "csrc/pool.c", "csrc/threads.c"],
             depends=[str(path) for path in sorted(Path("csrc").glob("*.h"))],
             include_dirs=["csrc"],
             extra_compile_args=FLAGS,

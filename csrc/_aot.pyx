@@ -5,7 +5,6 @@
 `threads` threads of the pool whose parallel_for stands at address `pool`.
 """
 
-from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_New
 from libc.stdint cimport int64_t
 
 
@@ -21,12 +20,9 @@ cdef extern from "tinyconv.h" nogil:
     int TC_MAXIMA, TC_GATHER, TC_SCATTER, TC_SUMS, TC_SUMS_ADJOINT
     const char *tc_level_name(int level)
     int tc_levels()
-    void *tc_handler()
     void tc_pool_run(const tc_pool *p, int what, int level, int itemsize, int64_t planes, void *x, void *y, int64_t *at,
                      tc_pool_of_threads pool, int threads)
 
-
-ctypedef object (*handler_setter)(object)
 
 ctypedef fused real:
     float
@@ -36,21 +32,6 @@ ctypedef fused real:
 def levels():
     """Names of the vector levels that this CPU has, least first."""
     return tuple(tc_level_name(i).decode() for i in range(tc_levels()))
-
-
-def align_arrays():
-    """Have NumPy begin arrays of 4 KiB and more on cache lines, in this context of Python; says whether it does.
-
-    An allocator that someone else has set stays.
-    """
-    from numpy._core import _multiarray_umath, multiarray
-
-    if tc_handler() == NULL or multiarray.get_handler_name() != "default_allocator":
-        return False
-    cdef void **api = <void **>PyCapsule_GetPointer(_multiarray_umath._ARRAY_API, NULL)
-    cdef handler_setter set_handler = <handler_setter>api[304]  # PyDataMem_SetHandler, since NumPy 1.22
-    set_handler(PyCapsule_New(tc_handler(), "mem_handler", NULL))
-    return True
 
 
 def max_pool(const real[::1] x, real[::1] y, int64_t[::1] at, dims, int level, size_t pool, int threads):

@@ -25,9 +25,6 @@ void tc_each(void (*item)(void *data, int64_t i), void *data, int64_t items, tc_
 const char *tc_level_name(int level);
 int tc_levels(void);
 
-/* NumPy's PyDataMem_Handler that begins large arrays on cache lines; NULL where the system has no such allocator. */
-void *tc_handler(void);
-
 /* ---- pooling: pool.c. A plane is one channel of one sample; padding is never read. ---- */
 
 typedef struct {

@@ -5,7 +5,6 @@ convolution), then forms.py (the rule that makes every gradient) and ops/conv.py
 """
 
 from . import autograd, filters, nn, ops, optim, registry
-from . import kernels as kernels  # now, before the first weights: it has arrays begin on cache lines; toolchains wait
 from .autograd import enable_grad, is_grad_enabled, no_grad
 from .ops import *  # noqa: F403
 from .ops import __all__ as _ops

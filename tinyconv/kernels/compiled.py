@@ -14,15 +14,6 @@ except ImportError:
     _aot = None
 
 
-def align_arrays() -> bool:
-    """Have NumPy begin large arrays on cache lines, where the extension is there and the system is Linux; says whether it does.
-
-    A vector that straddles two lines costs two loads, or stores: with malloc's arrays, which begin 16 bytes behind a line, all
-    of them do.
-    """
-    return _aot is not None and _aot.align_arrays()
-
-
 def levels() -> tuple[str, ...]:
     """The vector levels of this CPU, least first; none without the extension."""
     return () if _aot is None else _aot.levels()

@@ -176,7 +176,7 @@ def _run_sums(g, x, w, parts, block, s, m, r, N, S, K, L, P):
     return gh, ghx
 
 
-@njit(inner=True, error_model="numpy")
+@njit(inner=True, fastmath={"contract", "nsz"}, error_model="numpy")  # as in a vector: else a number alone rounds otherwise
 def _fill_dx(g, x, w, dx, s, m, r, gh, ghx, N, S, K, L, P):
     """dx = r (g w - gh - xhat ghx), with xhat = (x - m) r."""
     one = x.dtype.type

@@ -4,6 +4,7 @@ from ...registry import Kernel, register
 from ..geometry import floats_only
 from . import (
     aot,
+    columns,
     cuda_depthwise,
     cuda_im2col,
     cuda_naive,
@@ -60,6 +61,8 @@ LADDER = (
     Kernel("conv_input_grad", "simd", simd.conv_input_grad, refuse=simd.refuse, scratch=simd.scratch_bytes(simd.input_grad),
            fuses=BIAS_RELU),
     Kernel("conv_weight_grad", "simd", simd.conv_weight_grad, refuse=simd.refuse, scratch=simd.scratch_bytes(simd.weight_grad)),
+    Kernel("conv", "columns", columns.conv, refuse=columns.refuse, fuses=BIAS_RELU),
+    Kernel("conv_input_grad", "columns", columns.conv_input_grad, refuse=columns.refuse_input_grad, fuses=BIAS_RELU),
     Kernel("conv", "winograd", winograd.conv, refuse=winograd.refuse(winograd.forward), exact=False, bound=winograd.BOUND,
            scratch=winograd.scratch_bytes(winograd.forward), fuses=BIAS_RELU),
     Kernel("conv_input_grad", "winograd", winograd.conv_input_grad, refuse=winograd.refuse(winograd.input_grad), exact=False,

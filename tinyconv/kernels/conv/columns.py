@@ -1,0 +1,284 @@
+"""Direct sums for few output channels: each row of x is read once for a whole column of taps, and nothing is copied.
+
+    y[n, o, i, j] = b[o] + sum over c, kh, kw  w[o, c, kh, kw] * x[n, c, i*s + kh - ph, j*s + kw*d - pw]
+
+A tile is R rows of a vector of neighbours. For a column of taps, kw, it reads R + KH - 1 rows (stride 1), each of which meets
+all the taps that reach it: of 3x3 taps three times fewer loads than multiply-adds, where a sum at a time has one for each.
+simd.py reuses what it reads for many output channels instead. A depthwise convolution has one for each input channel, and a
+transposed convolution to an image few. The input gradient at stride 1 is the same sum over y, the taps turned over.
+
+Beyond the ends of a row there is no padding: a load takes in what lies in memory before or behind, and a mask clears it; rows
+above the first and below the last are a row of zeros. Only loads that would leave the array are masked themselves.
+Sums run in an order that the shape alone decides: the same bits on any number of threads.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache, partial
+from typing import Any
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic as numba_intrinsic
+
+from ...dims import ConvDims
+from .. import host
+from ..emit import I64, Emitter, lanes, outlined, switch
+from ..geometry import floats_only, plain
+from ..invoke import address, each, invoke
+from ..jit import njit
+
+intrinsic: Any = numba_intrinsic(prefer_literal=True)  # called from compiled code without its first argument
+u = np.uintp
+KEPT = 64  # tables remembered
+ROWS = (14, 7) if host.REGISTERS >= 32 else (7,)  # of a tile, a sum each: with a column of taps they fit the registers
+TALLEST = 7  # taps of a column
+FEW = 4  # channels to fill in a group: of more of them simd is as fast
+ENTRY = 6  # what a tile costs beside its rows, counted in rows
+TASKS = 32  # at most
+ALONE = 1 << 18  # multiply-adds that one thread is done with before another has begun
+AHEAD = 1024  # numbers from what a tile reads, and writes, to what it asks the caches for
+WHOLE, AMONG, MASKED = range(3)  # a tile whose loads lie in the plane, in the array, or neither
+H, W, OH, OW, KW, PH, PW, D, Q, PER, SOURCES, CHANNELS, STEP, TURN, L = range(15)  # places in `sizes`
+
+
+def conv(x: np.ndarray, w: np.ndarray, dims: ConvDims, bias: np.ndarray | None = None, relu: bool = False) -> np.ndarray:
+    """Fill y: a tile of rows reads each row of x once for a column of taps."""
+    return _fill(x, w, dims, False, bias, relu)
+
+
+def conv_input_grad(y: np.ndarray, w: np.ndarray, dims: ConvDims, bias: np.ndarray | None = None,
+                    relu: bool = False) -> np.ndarray:
+    """Fill x: the same tiles over y, with the taps turned over."""
+    return _fill(y, w, dims, True, bias, relu)
+
+
+def refuse(dims: ConvDims, dtype: np.dtype) -> str:
+    """Images, few output channels in a group, and kernels of a few rows of taps."""
+    return _refuse(dims, dims.O, dtype)
+
+
+def refuse_input_grad(dims: ConvDims, dtype: np.dtype) -> str:
+    """Likewise, and a stride of 1."""
+    return _refuse(dims, dims.C, dtype) or ("" if dims.stride == (1, 1) else f"it takes a stride of 1, not {dims.stride}")
+
+
+def _refuse(dims: ConvDims, channels: int, dtype: np.dtype) -> str:
+    if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
+        return "its tiles exist only as machine code, and NUMBA_DISABLE_JIT is set"
+    if why := floats_only(dims, dtype):
+        return why
+    if dims.rank != 2 or dims.stride not in ((1, 1), (2, 2)):
+        return f"it takes images and strides of 1 and 2, not {dims.rank} dimensions and strides of {dims.stride}"
+    if not 1 < dims.kernel[0] <= TALLEST or dims.dilation[0] > 1:
+        return f"it takes 2 to {TALLEST} rows of taps, side by side, not {dims.kernel[0]} at a dilation of {dims.dilation[0]}"
+    if channels > FEW * dims.groups:
+        return f"simd reuses what it reads for {channels // dims.groups} channels of a group: it takes {FEW} at most"
+    return ""
+
+
+_runs: dict[tuple[Any, ...], int] = {}  # addresses, found without making the literals anew
+
+
+def _fill(src: np.ndarray, w: np.ndarray, dims: ConvDims, flipped: bool, bias: np.ndarray | None, relu: bool) -> np.ndarray:
+    sizes, edges, shape, work = _tables(dims, src.dtype, flipped)
+    dst = np.empty(dims.x_shape if flipped else dims.y_shape, src.dtype)
+    b = np.zeros(dims.C if flipped else dims.O, src.dtype) if bias is None else plain(bias, (-1,))
+    args = (plain(src, (-1,)), plain(w, (-1,)), b, dst.reshape(-1), src.dtype.type(0 if relu else -np.inf), sizes, edges)
+    run = _runs.get((src.dtype, shape))
+    if run is None:
+        run = _runs[src.dtype, shape] = address(some_planes, (src.dtype, shape), 0, 1, *map(types.literal, shape), *args)
+    share(run, min(TASKS, dst.size // (sizes[OH] * sizes[OW])) if work > ALONE else 1, *shape, *args)
+    return dst
+
+
+@lru_cache(maxsize=KEPT)
+def _tables(dims: ConvDims, dtype: np.dtype, flipped: bool) -> tuple[np.ndarray, np.ndarray, tuple[int, int, int], int]:
+    """What tiles know of the geometry; masks and a row of zeros; rows of a tile, of the kernel, and stride; multiply-adds."""
+    (kh, kw), (ph, pw), d, s = dims.kernel, (lo for lo, _ in dims.padding), dims.dilation[1], dims.stride[0]
+    C, O, L, taps = dims.C // dims.groups, dims.O // dims.groups, lanes(dtype.itemsize), kh * kw
+    if flipped:
+        ph, pw = kh - 1 - ph, d * (kw - 1) - pw
+        sizes = *dims.output, *dims.input, kw, ph, pw, d, O, C, dims.O, dims.C, C * taps, -1, L
+    else:
+        sizes = *dims.input, *dims.output, kw, ph, pw, d, C, O, dims.C, dims.O, taps, 1, L
+    right = max(sizes[OW] - L, 0) * s - pw + (kw - 1) * d + s * L  # one beyond the last column that is read
+    edges = np.zeros(3 * L + max(pw, 0) + max(right, 0), dtype)
+    edges[L:2 * L].view(f"i{dtype.itemsize}")[:] = -1
+    rows = min(ROWS, key=lambda R: -(-sizes[OH] // R) * (R + ENTRY))
+    return np.array(sizes, np.int64), edges, (rows, kh, s), dims.N * dims.O * C * taps * dims.output[0] * dims.output[1]
+
+
+@njit
+def share(run, T, R, K, S, src, w, bias, dst, floor, sizes, edges):
+    each(T, share_of, (run, T, R, K, S, src, w, bias, dst, floor, sizes, edges))
+
+
+@njit(inner=True)
+def share_of(t, run, T, R, K, S, src, w, bias, dst, floor, sizes, edges):
+    invoke(run, (t, T, R, K, S, src, w, bias, dst, floor, sizes, edges))
+
+
+@njit(inner=True)
+def some_planes(t, T, R, K, S, src, w, bias, dst, floor, sizes, edges):
+    """Planes of dst in bands of R rows: at their right and lower ends tiles overlap, so that none is cut short."""
+    size, taps, per = sizes[OH] * sizes[OW], K * sizes[KW], sizes[PER]
+    planes, right, low = dst.size // size, max(sizes[OW] - sizes[L], 0), max(sizes[OH] - R, 0)
+    for plane in range(planes * t // T, planes * (t + 1) // T):
+        n, o = divmod(plane, sizes[CHANNELS])
+        group, c = divmod(o, per)
+        x0 = (n * sizes[SOURCES] + group * sizes[Q]) * sizes[H] * sizes[W]
+        w0 = (group * sizes[Q] * per + c) * taps if sizes[TURN] < 0 else o * sizes[Q] * taps
+        for i in range(0, sizes[OH], R):
+            for j in range(0, sizes[OW], sizes[L]):
+                column_tile(R, K, S, src, x0, w, w0, dst, plane * size, min(i, low), min(j, right), bias[u(o)], floor,
+                            sizes, edges)
+
+
+class ColumnTile(Emitter):
+    """The instructions of `column_tile`, and what they know of its place."""
+
+    def __init__(self, context: Any, b: Any, kinds: Any, values: Any, shape: tuple[int, int, int]) -> None:
+        (x, w, y, sizes), (xv, self.x0, wv, w0, yv, y0, self.i, self.j, start, floor, sizev, edgev) = kinds, values
+        super().__init__(context, b, x)
+        self.R, self.K, self.S = shape
+        self.rows = (self.R - 1) * self.S + self.K
+        table = self.pointer(sizes, sizev, I64(0))
+        (self.h, self.w, self.oh, self.ow, self.kw, ph, self.pw, self.d, self.q, step, turn) = (
+            b.load(self.at(table, n)) for n in (H, W, OH, OW, KW, PH, PW, D, Q, STEP, TURN))
+        self.top = b.sub(b.mul(self.i, I64(self.S)), ph)
+        self.left = b.sub(b.mul(self.j, I64(self.S)), self.pw)
+        self.right = self.sum(self.left, b.mul(b.sub(self.kw, I64(1)), self.d), I64(self.S * self.L))
+        self.plane, self.step, self.turn = b.mul(self.h, self.w), step, turn
+        self.x, self.edge = self.pointer(x, xv, self.x0), self.pointer(x, edgev, I64(0))
+        self.nothing = self.at(self.edge, b.add(I64(3 * self.L), self.least(self.pw, I64(0), ">")))
+        self.y = self.pointer(y, yv, self.sum(y0, b.mul(self.i, self.ow), self.j))
+        last = b.sub(b.mul(self.kw, I64(self.K)), I64(1))  # taps that are turned over begin at the last
+        self.taps = self.pointer(w, wv, b.add(w0, b.select(b.icmp_signed("<", turn, I64(0)), last, I64(0))))
+        self.start, self.floor = self.broadcast(start), self.broadcast(floor)
+        self.numbers = context.make_array(x)(context, b, xv).nitems
+        self.ask(self.x, self.w, self.S)
+        self.ask(self.pointer(y, yv, y0), self.ow, 1, write=True)
+
+    def sum(self, *numbers: Any) -> Any:
+        total, *rest = numbers
+        for n in rest:
+            total = self.b.add(total, n)
+        return total
+
+    def least(self, a: Any, b: Any, than: str = "<") -> Any:
+        """The lesser one, or with ">" the greater."""
+        return self.b.select(self.b.icmp_signed(than, a, b), a, b)
+
+    def ask(self, plane: Any, width: Any, stride: int, write: bool = False) -> None:
+        """For lines further on, as many as a tile uses: planes lie behind each other, but the rows of a tile apart, and a
+        processor that waits for each of them is four times as slow."""
+        b = self.b
+        gone = b.add(b.mul(b.mul(self.i, I64(stride)), width), b.mul(self.j, I64(self.R)))
+        for n in range(self.R):
+            self.prefetch(self.at(plane, b.add(gone, I64(AHEAD + n * self.L))), write)
+
+    def how(self) -> Any:
+        """WHOLE, AMONG or MASKED."""
+        b, zero = self.b, I64(0)
+
+        def within(first: Any, last: Any, end: Any) -> Any:
+            return b.and_(b.icmp_signed(">=", first, zero), b.icmp_signed("<=", last, end))
+
+        bottom = b.add(self.top, I64(self.rows))
+        whole = b.and_(within(self.top, bottom, self.h), within(self.left, self.right, self.w))
+        first = self.sum(self.x0, b.mul(self.least(self.top, zero, ">"), self.w), self.left)
+        lines = b.sub(self.least(bottom, self.h), I64(1))
+        last = self.sum(self.x0, b.mul(b.sub(self.q, I64(1)), self.plane), b.mul(lines, self.w), self.right)
+        sure = within(b.add(self.top, I64(self.K - 1)), b.sub(bottom, I64(self.K - 1)), self.h)
+        among = b.and_(sure, within(first, last, self.numbers))
+        return b.select(whole, I64(WHOLE), b.select(among, I64(AMONG), I64(MASKED)))
+
+    def emit(self, how: int) -> None:
+        """The sums, and what becomes of them."""
+        def plane(c: Any, acc: list) -> list:
+            b, lines = self.b, []
+            x, taps = self.at(self.x, b.mul(c, self.plane)), self.at(self.taps, b.mul(c, self.step))
+            for row in range(self.rows):
+                here = b.add(self.top, I64(row))
+                line = self.at(x, b.mul(here, self.w))
+                sure = how == WHOLE or (how == AMONG and self.K - 1 <= row <= self.rows - self.K)
+                lines.append(line if sure else b.select(b.icmp_unsigned("<", here, self.h), line, self.nothing))
+            return self.loop(self.kw, acc, partial(self.column, how, lines, taps))
+
+        self.finish(self.loop(self.q, [self.start] * self.R, plane))
+
+    def column(self, how: int, lines: list, taps: Any, k: Any, acc: list) -> list:
+        """Column k of the taps meets the lines of x."""
+        b, acc = self.b, list(acc)
+        column = [self.broadcast(b.load(self.at(taps, b.mul(self.turn, b.add(b.mul(self.kw, I64(n)), k)))))
+                  for n in range(self.K)]
+        starts = [self.sum(self.left, b.mul(k, self.d), I64(v * self.L)) for v in range(self.S)]
+        loads = [self.reader(how, at) for at in starts]
+        for row, line in enumerate(lines):
+            parts = [load(self.at(line, at)) for load, at in zip(loads, starts)]
+            v = parts[0] if self.S == 1 else self.shuffle(parts[0], parts[1], list(range(0, 2 * self.L, 2)))
+            for n, tap in enumerate(column):
+                r, between = divmod(row - n, self.S)
+                if not between and 0 <= r < self.R:
+                    acc[r] = self.fma(tap, v, acc[r])
+        return acc
+
+    def reader(self, how: int, at: Any) -> Any:
+        """What loads L numbers of a line from column `at` on, and 0 where the line has none."""
+        if how == WHOLE:
+            return self.load
+        b = self.b
+        before, more = b.sub(I64(0), at), b.sub(self.w, at)
+        if how == MASKED:
+            mask = b.and_(self.first(more), b.not_(self.first(before)))
+            return lambda p: self.masked_load(p, mask)
+        # masks from memory, which LLVM does not know for masks: it would make masked loads of them, which take twice as long
+        ints = ir.VectorType(ir.IntType(8 * self.size), self.L)
+        before, more = (self.least(self.least(n, I64(0), ">"), I64(self.L)) for n in (before, more))
+        after, until = (b.bitcast(self.load(self.at(self.edge, b.sub(I64(k * self.L), n))), ints)
+                        for k, n in ((1, before), (2, more)))
+        keep = b.and_(after, until)
+        return lambda p: b.bitcast(b.and_(b.bitcast(self.load(p), ints), keep), self.vec)
+
+    def finish(self, sums: list) -> None:
+        """Clip, and store what lies in the plane."""
+        b = self.b
+        clipped = [b.select(b.fcmp_ordered("<", v, self.floor), self.floor, v) for v in sums]
+        to = [self.at(self.y, b.mul(self.ow, I64(r))) for r in range(self.R)]
+        rows, columns = b.sub(self.oh, self.i), b.sub(self.ow, self.j)
+        filled = b.and_(b.icmp_signed(">=", rows, I64(self.R)), b.icmp_signed(">=", columns, I64(self.L)))
+        with b.if_else(filled) as (whole, part):
+            with whole:
+                for v, p in zip(clipped, to):
+                    self.store(v, p)
+            with part:
+                for r, (v, p) in enumerate(zip(clipped, to)):
+                    self.masked_store(v, p, self.first(b.select(b.icmp_signed(">", rows, I64(r)), columns, I64(0))))
+
+
+@intrinsic
+def column_tile(typingctx, R, K, S, x, x0, w, w0, y, y0, i, j, start, floor, sizes, edges):
+    """R rows of L neighbours of a plane, from (i, j) on: `floor` where the sum is less, NaN stays NaN.
+
+                           x row 0   x row 1   x row 2   x row 3 ...
+        y row 0            w[0]      w[1]      w[2]                      K = 3 taps of a column, stride S = 1
+        y row 1                      w[0]      w[1]      w[2]
+        y row 2                                w[0]      w[1]   ...
+
+    R, K and S are literals. Planes begin at x[x0] and y[y0], the taps of the first channel at w[w0].
+    """
+    shape = R, K, S
+    if not all(isinstance(n, types.IntegerLiteral) for n in shape):
+        return None
+
+    @outlined
+    def codegen(context, b, sig, args):
+        tile = ColumnTile(context, b, (x, w, y, sizes), args[3:], tuple(n.literal_value for n in shape))
+        switch(b, tile.how(), [partial(tile.emit, how) for how in (WHOLE, AMONG, MASKED)])
+        return context.get_dummy_value()
+
+    n = types.int64
+    return types.void(*shape, x, n, w, n, y, n, n, n, x.dtype, x.dtype, sizes, edges), codegen

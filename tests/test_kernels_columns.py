@@ -181,7 +181,6 @@ columns.np = Guarded()
 for at_end in (True, False):
     for dims in t.EDGES.values():
         for op in t.MAPS:
-            columns._tables.cache_clear()
             if t.fits(op, dims):
                 a = t.operands(op, dims)
                 b = [guarded(v.shape, v.dtype, at_end) for v in a]

@@ -7,8 +7,7 @@ all the taps that reach it: of 3x3 taps three times fewer loads than multiply-ad
 simd.py reuses what it reads for many output channels instead. A depthwise convolution has one for each input channel, and a
 transposed convolution to an image few. The input gradient at stride 1 is the same sum over y, the taps turned over.
 
-Beyond the ends of a row there is no padding: a load takes in what lies in memory before or behind, and a mask clears it; rows
-above the first and below the last are a row of zeros. Only loads that would leave the array are masked themselves.
+Nothing is padded: what lies beyond the ends of a row, above the first and below the last, a mask leaves out of the load.
 Sums run in an order that the shape alone decides: the same bits on any number of threads.
 """
 
@@ -40,7 +39,7 @@ ENTRY = 6  # what a tile costs beside its rows, counted in rows
 TASKS = 32  # at most
 ALONE = 1 << 18  # multiply-adds that one thread is done with before another has begun
 AHEAD = 1024  # numbers from what a tile reads, and writes, to what it asks the caches for
-WHOLE, AMONG, MASKED = range(3)  # a tile whose loads lie in the plane, in the array, or neither
+WHOLE, BETWEEN, ANY = range(3)  # a tile that reads in the plane; whose rows do, but for the first and last taps; another
 H, W, OH, OW, KW, PH, PW, D, Q, PER, SOURCES, CHANNELS, STEP, TURN, L = range(15)  # places in `sizes`
 
 
@@ -83,10 +82,10 @@ _runs: dict[tuple[Any, ...], int] = {}  # addresses, found without making the li
 
 
 def _fill(src: np.ndarray, w: np.ndarray, dims: ConvDims, flipped: bool, bias: np.ndarray | None, relu: bool) -> np.ndarray:
-    sizes, edges, shape, work = _tables(dims, src.dtype, flipped)
+    sizes, shape, work = _sizes(dims, lanes(src.itemsize), flipped)
     dst = np.empty(dims.x_shape if flipped else dims.y_shape, src.dtype)
     b = np.zeros(dims.C if flipped else dims.O, src.dtype) if bias is None else plain(bias, (-1,))
-    args = (plain(src, (-1,)), plain(w, (-1,)), b, dst.reshape(-1), src.dtype.type(0 if relu else -np.inf), sizes, edges)
+    args = (plain(src, (-1,)), plain(w, (-1,)), b, dst.reshape(-1), src.dtype.type(0 if relu else -np.inf), sizes)
     run = _runs.get((src.dtype, shape))
     if run is None:
         run = _runs[src.dtype, shape] = address(some_planes, (src.dtype, shape), 0, 1, *map(types.literal, shape), *args)
@@ -95,34 +94,31 @@ def _fill(src: np.ndarray, w: np.ndarray, dims: ConvDims, flipped: bool, bias: n
 
 
 @lru_cache(maxsize=KEPT)
-def _tables(dims: ConvDims, dtype: np.dtype, flipped: bool) -> tuple[np.ndarray, np.ndarray, tuple[int, int, int], int]:
-    """What tiles know of the geometry; masks and a row of zeros; rows of a tile, of the kernel, and stride; multiply-adds."""
+def _sizes(dims: ConvDims, L: int, flipped: bool) -> tuple[np.ndarray, tuple[int, int, int], int]:
+    """What tiles know of the geometry; rows of a tile, rows of the kernel and stride; multiply-adds."""
     (kh, kw), (ph, pw), d, s = dims.kernel, (lo for lo, _ in dims.padding), dims.dilation[1], dims.stride[0]
-    C, O, L, taps = dims.C // dims.groups, dims.O // dims.groups, lanes(dtype.itemsize), kh * kw
+    C, O, taps = dims.C // dims.groups, dims.O // dims.groups, kh * kw
     if flipped:
         ph, pw = kh - 1 - ph, d * (kw - 1) - pw
         sizes = *dims.output, *dims.input, kw, ph, pw, d, O, C, dims.O, dims.C, C * taps, -1, L
     else:
         sizes = *dims.input, *dims.output, kw, ph, pw, d, C, O, dims.C, dims.O, taps, 1, L
-    right = max(sizes[OW] - L, 0) * s - pw + (kw - 1) * d + s * L  # one beyond the last column that is read
-    edges = np.zeros(3 * L + max(pw, 0) + max(right, 0), dtype)
-    edges[L:2 * L].view(f"i{dtype.itemsize}")[:] = -1
     rows = min(ROWS, key=lambda R: -(-sizes[OH] // R) * (R + ENTRY))
-    return np.array(sizes, np.int64), edges, (rows, kh, s), dims.N * dims.O * C * taps * dims.output[0] * dims.output[1]
+    return np.array(sizes, np.int64), (rows, kh, s), dims.N * dims.O * C * taps * dims.output[0] * dims.output[1]
 
 
 @njit
-def share(run, T, R, K, S, src, w, bias, dst, floor, sizes, edges):
-    each(T, share_of, (run, T, R, K, S, src, w, bias, dst, floor, sizes, edges))
+def share(run, T, R, K, S, src, w, bias, dst, floor, sizes):
+    each(T, share_of, (run, T, R, K, S, src, w, bias, dst, floor, sizes))
 
 
 @njit(inner=True)
-def share_of(t, run, T, R, K, S, src, w, bias, dst, floor, sizes, edges):
-    invoke(run, (t, T, R, K, S, src, w, bias, dst, floor, sizes, edges))
+def share_of(t, run, T, R, K, S, src, w, bias, dst, floor, sizes):
+    invoke(run, (t, T, R, K, S, src, w, bias, dst, floor, sizes))
 
 
 @njit(inner=True)
-def some_planes(t, T, R, K, S, src, w, bias, dst, floor, sizes, edges):
+def some_planes(t, T, R, K, S, src, w, bias, dst, floor, sizes):
     """Planes of dst in bands of R rows: at their right and lower ends tiles overlap, so that none is cut short."""
     size, taps, per = sizes[OH] * sizes[OW], K * sizes[KW], sizes[PER]
     planes, right, low = dst.size // size, max(sizes[OW] - sizes[L], 0), max(sizes[OH] - R, 0)
@@ -133,32 +129,29 @@ def some_planes(t, T, R, K, S, src, w, bias, dst, floor, sizes, edges):
         w0 = (group * sizes[Q] * per + c) * taps if sizes[TURN] < 0 else o * sizes[Q] * taps
         for i in range(0, sizes[OH], R):
             for j in range(0, sizes[OW], sizes[L]):
-                column_tile(R, K, S, src, x0, w, w0, dst, plane * size, min(i, low), min(j, right), bias[u(o)], floor,
-                            sizes, edges)
+                column_tile(R, K, S, src, x0, w, w0, dst, plane * size, min(i, low), min(j, right), bias[u(o)], floor, sizes)
 
 
 class ColumnTile(Emitter):
     """The instructions of `column_tile`, and what they know of its place."""
 
     def __init__(self, context: Any, b: Any, kinds: Any, values: Any, shape: tuple[int, int, int]) -> None:
-        (x, w, y, sizes), (xv, self.x0, wv, w0, yv, y0, self.i, self.j, start, floor, sizev, edgev) = kinds, values
+        (x, w, y, sizes), (xv, x0, wv, w0, yv, y0, self.i, self.j, start, floor, sizev) = kinds, values
         super().__init__(context, b, x)
         self.R, self.K, self.S = shape
         self.rows = (self.R - 1) * self.S + self.K
         table = self.pointer(sizes, sizev, I64(0))
-        (self.h, self.w, self.oh, self.ow, self.kw, ph, self.pw, self.d, self.q, step, turn) = (
+        (self.h, self.w, self.oh, self.ow, self.kw, ph, pw, self.d, self.q, step, turn) = (
             b.load(self.at(table, n)) for n in (H, W, OH, OW, KW, PH, PW, D, Q, STEP, TURN))
         self.top = b.sub(b.mul(self.i, I64(self.S)), ph)
-        self.left = b.sub(b.mul(self.j, I64(self.S)), self.pw)
+        self.left = b.sub(b.mul(self.j, I64(self.S)), pw)
         self.right = self.sum(self.left, b.mul(b.sub(self.kw, I64(1)), self.d), I64(self.S * self.L))
         self.plane, self.step, self.turn = b.mul(self.h, self.w), step, turn
-        self.x, self.edge = self.pointer(x, xv, self.x0), self.pointer(x, edgev, I64(0))
-        self.nothing = self.at(self.edge, b.add(I64(3 * self.L), self.least(self.pw, I64(0), ">")))
+        self.x = self.pointer(x, xv, x0)
         self.y = self.pointer(y, yv, self.sum(y0, b.mul(self.i, self.ow), self.j))
         last = b.sub(b.mul(self.kw, I64(self.K)), I64(1))  # taps that are turned over begin at the last
         self.taps = self.pointer(w, wv, b.add(w0, b.select(b.icmp_signed("<", turn, I64(0)), last, I64(0))))
         self.start, self.floor = self.broadcast(start), self.broadcast(floor)
-        self.numbers = context.make_array(x)(context, b, xv).nitems
         self.ask(self.x, self.w, self.S)
         self.ask(self.pointer(y, yv, y0), self.ow, 1, write=True)
 
@@ -167,10 +160,6 @@ class ColumnTile(Emitter):
         for n in rest:
             total = self.b.add(total, n)
         return total
-
-    def least(self, a: Any, b: Any, than: str = "<") -> Any:
-        """The lesser one, or with ">" the greater."""
-        return self.b.select(self.b.icmp_signed(than, a, b), a, b)
 
     def ask(self, plane: Any, width: Any, stride: int, write: bool = False) -> None:
         """For lines further on, as many as a tile uses: planes lie behind each other, but the rows of a tile apart, and a
@@ -181,67 +170,47 @@ class ColumnTile(Emitter):
             self.prefetch(self.at(plane, b.add(gone, I64(AHEAD + n * self.L))), write)
 
     def how(self) -> Any:
-        """WHOLE, AMONG or MASKED."""
-        b, zero = self.b, I64(0)
+        """WHOLE, BETWEEN or ANY."""
+        b, bottom, short = self.b, self.b.add(self.top, I64(self.rows)), I64(self.K - 1)
 
         def within(first: Any, last: Any, end: Any) -> Any:
-            return b.and_(b.icmp_signed(">=", first, zero), b.icmp_signed("<=", last, end))
+            return b.and_(b.icmp_signed(">=", first, I64(0)), b.icmp_signed("<=", last, end))
 
-        bottom = b.add(self.top, I64(self.rows))
         whole = b.and_(within(self.top, bottom, self.h), within(self.left, self.right, self.w))
-        first = self.sum(self.x0, b.mul(self.least(self.top, zero, ">"), self.w), self.left)
-        lines = b.sub(self.least(bottom, self.h), I64(1))
-        last = self.sum(self.x0, b.mul(b.sub(self.q, I64(1)), self.plane), b.mul(lines, self.w), self.right)
-        sure = within(b.add(self.top, I64(self.K - 1)), b.sub(bottom, I64(self.K - 1)), self.h)
-        among = b.and_(sure, within(first, last, self.numbers))
-        return b.select(whole, I64(WHOLE), b.select(among, I64(AMONG), I64(MASKED)))
+        between = within(b.add(self.top, short), b.sub(bottom, short), self.h)
+        return b.select(whole, I64(WHOLE), b.select(between, I64(BETWEEN), I64(ANY)))
 
     def emit(self, how: int) -> None:
         """The sums, and what becomes of them."""
         def plane(c: Any, acc: list) -> list:
-            b, lines = self.b, []
+            b = self.b
             x, taps = self.at(self.x, b.mul(c, self.plane)), self.at(self.taps, b.mul(c, self.step))
-            for row in range(self.rows):
-                here = b.add(self.top, I64(row))
-                line = self.at(x, b.mul(here, self.w))
-                sure = how == WHOLE or (how == AMONG and self.K - 1 <= row <= self.rows - self.K)
-                lines.append(line if sure else b.select(b.icmp_unsigned("<", here, self.h), line, self.nothing))
+            rows = [b.add(self.top, I64(row)) for row in range(self.rows)]
+            lines = [(self.at(x, b.mul(row, self.w)), b.icmp_unsigned("<", row, self.h)) for row in rows]
             return self.loop(self.kw, acc, partial(self.column, how, lines, taps))
 
         self.finish(self.loop(self.q, [self.start] * self.R, plane))
 
     def column(self, how: int, lines: list, taps: Any, k: Any, acc: list) -> list:
         """Column k of the taps meets the lines of x."""
-        b, acc = self.b, list(acc)
+        b, acc, none = self.b, list(acc), ir.Constant(self.mask, [0] * self.L)
         column = [self.broadcast(b.load(self.at(taps, b.mul(self.turn, b.add(b.mul(self.kw, I64(n)), k)))))
                   for n in range(self.K)]
         starts = [self.sum(self.left, b.mul(k, self.d), I64(v * self.L)) for v in range(self.S)]
-        loads = [self.reader(how, at) for at in starts]
-        for row, line in enumerate(lines):
-            parts = [load(self.at(line, at)) for load, at in zip(loads, starts)]
+        masks = [b.and_(self.first(b.sub(self.w, at)), b.not_(self.first(b.sub(I64(0), at)))) for at in starts]
+        for row, (line, there) in enumerate(lines):
+            if how == WHOLE:
+                parts = [self.load(self.at(line, at)) for at in starts]
+            else:
+                sure = how == BETWEEN and self.K - 1 <= row <= self.rows - self.K
+                parts = [self.masked_load(self.at(line, at), mask if sure else b.select(there, mask, none))
+                         for at, mask in zip(starts, masks)]
             v = parts[0] if self.S == 1 else self.shuffle(parts[0], parts[1], list(range(0, 2 * self.L, 2)))
             for n, tap in enumerate(column):
                 r, between = divmod(row - n, self.S)
                 if not between and 0 <= r < self.R:
                     acc[r] = self.fma(tap, v, acc[r])
         return acc
-
-    def reader(self, how: int, at: Any) -> Any:
-        """What loads L numbers of a line from column `at` on, and 0 where the line has none."""
-        if how == WHOLE:
-            return self.load
-        b = self.b
-        before, more = b.sub(I64(0), at), b.sub(self.w, at)
-        if how == MASKED:
-            mask = b.and_(self.first(more), b.not_(self.first(before)))
-            return lambda p: self.masked_load(p, mask)
-        # masks from memory, which LLVM does not know for masks: it would make masked loads of them, which take twice as long
-        ints = ir.VectorType(ir.IntType(8 * self.size), self.L)
-        before, more = (self.least(self.least(n, I64(0), ">"), I64(self.L)) for n in (before, more))
-        after, until = (b.bitcast(self.load(self.at(self.edge, b.sub(I64(k * self.L), n))), ints)
-                        for k, n in ((1, before), (2, more)))
-        keep = b.and_(after, until)
-        return lambda p: b.bitcast(b.and_(b.bitcast(self.load(p), ints), keep), self.vec)
 
     def finish(self, sums: list) -> None:
         """Clip, and store what lies in the plane."""
@@ -260,7 +229,7 @@ class ColumnTile(Emitter):
 
 
 @intrinsic
-def column_tile(typingctx, R, K, S, x, x0, w, w0, y, y0, i, j, start, floor, sizes, edges):
+def column_tile(typingctx, R, K, S, x, x0, w, w0, y, y0, i, j, start, floor, sizes):
     """R rows of L neighbours of a plane, from (i, j) on: `floor` where the sum is less, NaN stays NaN.
 
                            x row 0   x row 1   x row 2   x row 3 ...
@@ -277,8 +246,8 @@ def column_tile(typingctx, R, K, S, x, x0, w, w0, y, y0, i, j, start, floor, siz
     @outlined
     def codegen(context, b, sig, args):
         tile = ColumnTile(context, b, (x, w, y, sizes), args[3:], tuple(n.literal_value for n in shape))
-        switch(b, tile.how(), [partial(tile.emit, how) for how in (WHOLE, AMONG, MASKED)])
+        switch(b, tile.how(), [partial(tile.emit, how) for how in (WHOLE, BETWEEN, ANY)])
         return context.get_dummy_value()
 
     n = types.int64
-    return types.void(*shape, x, n, w, n, y, n, n, n, x.dtype, x.dtype, sizes, edges), codegen
+    return types.void(*shape, x, n, w, n, y, n, n, n, x.dtype, x.dtype, sizes), codegen

@@ -13,14 +13,15 @@ import pytest
 
 import tinyconv as tc
 from tinyconv.dims import ConvDims, conv_dims, conv_transpose_dims
-from tinyconv.kernels.conv import columns, reference
+from tinyconv.kernels.conv import columns, columns_weights, reference
 from tinyconv.kernels.emit import lanes
 from tinyconv.kernels.jit import config
 
 pytestmark = pytest.mark.skipif(config.DISABLE_JIT, reason="its tiles exist only as machine code")
 
 F32 = np.dtype("float32")
-MAPS = {"conv": "xw", "conv_input_grad": "yw"}
+MAPS = {"conv": "xw", "conv_input_grad": "yw", "conv_weight_grad": "xy"}
+RUN = {"conv": columns.conv, "conv_input_grad": columns.conv_input_grad, "conv_weight_grad": columns_weights.conv_weight_grad}
 EDGES = {
     "depthwise": conv_dims((2, 5, 17, 20), (5, 1, 3, 3), padding=1, groups=5),
     "one_cell": conv_dims((1, 2, 1, 1), (2, 1, 3, 3), padding=1, groups=2),
@@ -66,7 +67,7 @@ every_edge = pytest.mark.parametrize(("op", "name"), [(op, name) for op in MAPS 
 def test_sums_of_integers_are_exact(op, name, dtype):
     dims = EDGES[name]
     args = operands(op, dims, dtype)
-    got = getattr(columns, op)(*args, dims)
+    got = RUN[op](*args, dims)
     assert got.dtype == dtype and got.flags.c_contiguous
     np.testing.assert_array_equal(got, getattr(reference, op)(*args, dims))
 
@@ -74,11 +75,13 @@ def test_sums_of_integers_are_exact(op, name, dtype):
 @every_edge
 def test_bias_and_relu_are_fused(op, name):
     dims = EDGES[name]
+    if op == "conv_weight_grad":
+        return  # no bias is added to it
     args = operands(op, dims)
     want = getattr(reference, op)(*args, dims)
     b = np.arange(-2, 2 * want.shape[1] - 2, dtype="float32")[::2]  # strided
     column = b.reshape(-1, 1, 1)
-    run = getattr(columns, op)
+    run = RUN[op]
     np.testing.assert_array_equal(run(*args, dims, bias=b), want + column)
     np.testing.assert_array_equal(run(*args, dims, bias=b, relu=True), np.maximum(want + column, 0))
     np.testing.assert_array_equal(run(*args, dims, relu=True), np.maximum(want, 0))
@@ -102,7 +105,7 @@ def test_random_geometries(count):
         for op in MAPS:
             if fits(op, dims):
                 args = operands(op, dims)
-                np.testing.assert_array_equal(getattr(columns, op)(*args, dims), getattr(reference, op)(*args, dims), str(dims))
+                np.testing.assert_array_equal(RUN[op](*args, dims), getattr(reference, op)(*args, dims), f"{op}, {dims}")
 
 
 def test_neighbours_of_a_row_do_not_leak_in():
@@ -119,6 +122,17 @@ def test_neighbours_of_a_row_do_not_leak_in():
         assert (columns.conv(dirty, w, dims) == clean)[~touched].all()
 
 
+@pytest.mark.parametrize(("width", "kernel"), [(21, 3), (17, 7)])
+def test_what_a_tap_does_not_meet_does_not_touch_its_gradient(width, kernel):
+    """NaN in the last column of x, which only the last column of taps reaches."""
+    dims = conv_dims((2, 3, 16, width), (3, 1, kernel, kernel), groups=3)
+    x, y = operands("conv_weight_grad", dims)
+    clean = columns_weights.conv_weight_grad(x, y, dims)
+    x[:, :, :, -1] = np.nan
+    dirty = columns_weights.conv_weight_grad(x, y, dims)
+    assert (dirty == clean)[..., :-1].all() and np.isnan(dirty[..., -1]).all()
+
+
 def test_nan_stays_nan_behind_relu():
     dims = conv_dims((1, 2, 4, 4), (2, 1, 3, 3), padding=1, groups=2)
     x, w = operands("conv", dims)
@@ -129,12 +143,12 @@ def test_nan_stays_nan_behind_relu():
 def test_the_same_bits_on_any_number_of_threads():
     dims = conv_dims((3, 33, 30, 30), (33, 1, 3, 3), padding=1, groups=33)
     rng = np.random.default_rng(0)
-    x, w = (rng.standard_normal(s).astype("float32") for s in (dims.x_shape, dims.w_shape))
+    x, w, y = (rng.standard_normal(s).astype("float32") for s in (dims.x_shape, dims.w_shape, dims.y_shape))
     before, found = numba.get_num_threads(), []
     try:
         for threads in range(1, numba.config.NUMBA_NUM_THREADS + 1):
             numba.set_num_threads(threads)
-            found.append(columns.conv(x, w, dims).tobytes())
+            found.append(columns.conv(x, w, dims).tobytes() + columns_weights.conv_weight_grad(x, y, dims).tobytes())
     finally:
         numba.set_num_threads(before)
     assert len(set(found)) == 1
@@ -146,8 +160,11 @@ def test_it_is_chosen_where_few_channels_are_filled():
         "of two": ("conv", ((8, 32, 28, 28), (64, 1, 3, 3)), {"groups": 32}),
         "to an image": ("conv_input_grad", ((8, 1, 28, 28), (16, 1, 3, 3)), {}),
         "to many": ("conv", ((8, 16, 28, 28), (5, 16, 3, 3)), {}),
+        "weights": ("conv_weight_grad", ((8, 32, 28, 28), (32, 1, 3, 3)), {"groups": 32}),
+        "weights of three": ("conv_weight_grad", ((8, 32, 28, 28), (96, 1, 3, 3)), {"groups": 32}),
     }.items()}
-    assert chosen == {"depthwise": "columns", "of two": "columns", "to an image": "columns", "to many": "simd"}
+    assert chosen == {"depthwise": "columns", "of two": "columns", "to an image": "columns", "to many": "simd",
+                      "weights": "columns", "weights of three": "simd"}
 
 
 @pytest.mark.parametrize(("shapes", "options", "why"), [
@@ -168,6 +185,7 @@ def test_it_says_why_not(shapes, options, why):
 def test_it_says_why_not_of_gradients_and_dtypes():
     dims = conv_dims((1, 2, 9, 9), (2, 1, 3, 3), groups=2, stride=2)
     assert columns.refuse(dims, F32) == "" and "a stride of 1, not (2, 2)" in columns.refuse_input_grad(dims, F32)
+    assert "a stride of 1, 3 rows of taps or more" in columns_weights.refuse(dims, F32)
     assert "not float16" in columns.refuse(dims, np.dtype("float16"))
 
 
@@ -177,7 +195,8 @@ from tinyconv.kernels.conv import columns
 sys.path.insert(0, sys.argv[1])
 import test_kernels_columns as t
 from guarded import Guarded, guarded, kept
-columns.np = Guarded()
+columns.np = t.columns_weights.np = Guarded()
+t.columns_weights.scratch = lambda name, size, dtype: guarded(size, dtype, at_end)
 for at_end in (True, False):
     for dims in t.EDGES.values():
         for op in t.MAPS:
@@ -186,7 +205,7 @@ for at_end in (True, False):
                 b = [guarded(v.shape, v.dtype, at_end) for v in a]
                 for to, v in zip(b, a):
                     to[...] = v
-                assert (getattr(columns, op)(*b, dims) == getattr(t.reference, op)(*a, dims)).all(), (op, dims)
+                assert (t.RUN[op](*b, dims) == getattr(t.reference, op)(*a, dims)).all(), (op, dims)
                 kept.clear()
 print("untouched")
 """

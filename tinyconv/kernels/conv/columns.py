@@ -5,7 +5,8 @@
 A tile is R rows of a vector of neighbours. For a column of taps, kw, it reads R + KH - 1 rows (stride 1), each of which meets
 all the taps that reach it: of 3x3 taps three times fewer loads than multiply-adds, where a sum at a time has one for each.
 simd.py reuses what it reads for many output channels instead. A depthwise convolution has one for each input channel, and a
-transposed convolution to an image few. The input gradient at stride 1 is the same sum over y, the taps turned over.
+transposed convolution to an image few. The input gradient at stride 1 is the same sum over y, the taps turned over; at stride 2
+it is columns_apart.py, and the weight gradient is columns_weights.py.
 
 Nothing is padded: what lies beyond the ends of a row, above the first and below the last, a mask leaves out of the load.
 Sums run in an order that the shape alone decides: the same bits on any number of threads.
@@ -28,6 +29,7 @@ from ..emit import I64, Emitter, lanes, outlined, switch
 from ..geometry import floats_only, plain
 from ..invoke import address, each, invoke
 from ..jit import njit
+from . import columns_apart
 
 intrinsic: Any = numba_intrinsic(prefer_literal=True)  # called from compiled code without its first argument
 u = np.uintp
@@ -51,6 +53,8 @@ def conv(x: np.ndarray, w: np.ndarray, dims: ConvDims, bias: np.ndarray | None =
 def conv_input_grad(y: np.ndarray, w: np.ndarray, dims: ConvDims, bias: np.ndarray | None = None,
                     relu: bool = False) -> np.ndarray:
     """Fill x: the same tiles over y, with the taps turned over."""
+    if dims.stride != (1, 1):
+        return columns_apart.conv_input_grad(y, w, dims, bias, relu)
     return _fill(y, w, dims, True, bias, relu)
 
 
@@ -60,8 +64,13 @@ def refuse(dims: ConvDims, dtype: np.dtype) -> str:
 
 
 def refuse_input_grad(dims: ConvDims, dtype: np.dtype) -> str:
-    """Likewise, and a stride of 1."""
-    return _refuse(dims, dims.C, dtype) or ("" if dims.stride == (1, 1) else f"it takes a stride of 1, not {dims.stride}")
+    """Likewise, and at a stride of 2 fewer channels still, whose taps lie side by side."""
+    if why := _refuse(dims, dims.C, dtype):
+        return why
+    if dims.stride == (2, 2) and (dims.C > columns_apart.FEW * dims.groups or dims.dilation[1] > 1):
+        return (f"at a stride of 2 it fills {columns_apart.FEW} channels of a group at most, by taps side by side, not "
+                f"{dims.C // dims.groups} at a dilation of {dims.dilation[1]}")
+    return ""
 
 
 def _refuse(dims: ConvDims, channels: int, dtype: np.dtype) -> str:

@@ -1,0 +1,184 @@
+"""The input gradient of columns.py at a stride of 2: every cell of x takes the taps that reach it, and no zero is inserted.
+
+    x[n, c, i, j] = sum over o, kh, kw  w[o, c, kh, kw] * y[n, o, (i + ph - kh) / 2, (j + pw - kw) / 2]     where both are whole
+
+Rows of x with i + ph even take the even kh, the others the odd ones; along a row the two kinds take turns. A tile is R rows of
+one kind: a vector of each kind of columns, from the same rows of y, woven into 2L neighbours as they are stored.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache, partial
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic as numba_intrinsic
+
+from ...dims import ConvDims
+from .. import host
+from ..emit import I64, Emitter, lanes, outlined, switch
+from ..geometry import plain
+from ..invoke import address, each, invoke
+from ..jit import njit
+
+intrinsic: Any = numba_intrinsic(prefer_literal=True)  # called from compiled code without its first argument
+u = np.uintp
+KEPT = 64  # tables remembered
+FEW = 2  # channels to fill in a group: of more of them simd is as fast
+ROWS = 8 if host.REGISTERS >= 32 else 3  # of a tile, two sums each
+TASKS = 32  # at most
+ALONE = 1 << 18  # multiply-adds that one thread is done with before another has begun
+AHEAD = 1024  # numbers from what a tile reads, and writes, to what it asks the caches for
+H, W, OH, OW, KW, PH, PW, C, O, SOURCES, CHANNELS, L = range(12)  # places in `sizes`; C and O of a group
+
+
+def conv_input_grad(y: np.ndarray, w: np.ndarray, dims: ConvDims, bias: np.ndarray | None = None,
+                    relu: bool = False) -> np.ndarray:
+    """Fill x: rows of y are read once for both kinds of columns, and all the taps of a column that reach a row."""
+    sizes = _sizes(dims, lanes(y.itemsize))
+    x, K = np.empty(dims.x_shape, y.dtype), dims.kernel[0]
+    b = np.zeros(dims.C, y.dtype) if bias is None else plain(bias, (-1,))
+    args = plain(y, (-1,)), plain(w, (-1,)), b, x.reshape(-1), y.dtype.type(0 if relu else -np.inf), sizes
+    run = _runs.get((y.dtype, K))
+    if run is None:
+        run = _runs[y.dtype, K] = address(some_planes, (y.dtype, K), 0, 1, types.literal(K), *args)
+    share(run, min(TASKS, dims.N * dims.C) if dims.macs > ALONE else 1, K, *args)
+    return x
+
+
+_runs: dict[tuple[Any, ...], int] = {}  # addresses, found without making the literal anew
+
+
+@lru_cache(maxsize=KEPT)
+def _sizes(dims: ConvDims, L: int) -> np.ndarray:
+    """What tiles know of the geometry."""
+    per = dims.C // dims.groups, dims.O // dims.groups
+    before = (lo for lo, _ in dims.padding)
+    return np.array((*dims.input, *dims.output, dims.kernel[1], *before, *per, dims.O, dims.C, L), np.int64)
+
+
+@njit
+def share(run, T, K, y, w, bias, x, floor, sizes):
+    each(T, share_of, (run, T, K, y, w, bias, x, floor, sizes))
+
+
+@njit(inner=True)
+def share_of(t, run, T, K, y, w, bias, x, floor, sizes):
+    invoke(run, (t, T, K, y, w, bias, x, floor, sizes))
+
+
+@njit(inner=True)
+def some_planes(t, T, K, y, w, bias, x, floor, sizes):
+    """Planes of x in bands of R rows of each kind. Tiles overlap at the lower end; i and j are in pairs of cells: the first
+    pair begins with padding where that is odd."""
+    size, taps = sizes[H] * sizes[W], K * sizes[KW]
+    planes, y_plane = x.size // size, sizes[OH] * sizes[OW]
+    for plane in range(planes * t // T, planes * (t + 1) // T):
+        n, c = divmod(plane, sizes[CHANNELS])
+        group, within = divmod(c, sizes[C])
+        y0 = (n * sizes[SOURCES] + group * sizes[O]) * y_plane
+        w0 = (group * sizes[O] * sizes[C] + within) * taps
+        top, left = sizes[PH] // 2, sizes[PW] // 2
+        for i in range(top, (sizes[H] + sizes[PH] + 1) // 2, ROWS):
+            for kind in range(2):
+                for j in range(left, (sizes[W] + sizes[PW] + 1) // 2, sizes[L]):
+                    apart_tile(K, y, y0, w, w0, x, plane * size, kind, i, j, bias[u(c)], floor, sizes)
+
+
+class ApartTile(Emitter):
+    """The instructions of `apart_tile`, and what they know of its place."""
+
+    def __init__(self, context: Any, b: Any, kinds: Any, values: Any, K: int) -> None:
+        (y, w, x, sizes), (yv, y0, wv, w0, xv, x0, self.kind, i, j, start, floor, sizev) = kinds, values
+        super().__init__(context, b, y)
+        self.K, self.i, self.j = K, i, j
+        table = self.pointer(sizes, sizev, I64(0))
+        (self.h, self.w, self.oh, self.ow, self.kw, self.ph, self.pw, per, self.sources) = (
+            b.load(self.at(table, n)) for n in (H, W, OH, OW, KW, PH, PW, C, O))
+        self.step = b.mul(b.mul(self.kw, I64(K)), per)  # from the taps of an output channel to the next's
+        self.plane = b.mul(self.oh, self.ow)
+        self.y, self.x, self.taps = (self.pointer(a, v, at) for a, v, at in ((y, yv, y0), (x, xv, x0), (w, wv, w0)))
+        self.start, self.floor = self.broadcast(start), self.broadcast(floor)
+        self.none = ir.Constant(self.mask, [0] * self.L)
+        # lines further on, as many as a tile uses, in the order of memory
+        ahead = b.add(b.mul(b.add(b.mul(i, I64(2)), b.mul(self.kind, I64(ROWS))), self.w), b.mul(j, I64(2 * ROWS)))
+        for n in range(2 * ROWS):
+            self.prefetch(self.at(self.x, b.add(ahead, I64(AHEAD + n * self.L))), write=True)
+        ahead = b.add(b.mul(i, self.ow), b.mul(j, I64(ROWS)))
+        for n in range(ROWS):
+            self.prefetch(self.at(self.y, b.add(ahead, I64(AHEAD + n * self.L))))
+
+    def emit(self, kind: int) -> None:
+        """Rows of one kind: the sums, and what becomes of them."""
+        b = self.b
+        kh = list(range(kind, self.K, 2))
+        rows = ROWS + len(kh) - 1  # of y, the first of which meets the last of these taps
+
+        def channel(o: Any, acc: list) -> list:
+            y, taps = self.at(self.y, b.mul(o, self.plane)), self.at(self.taps, b.mul(o, self.step))
+            at = [b.add(self.i, I64(row + 1 - len(kh))) for row in range(rows)]
+            lines = [(self.at(y, b.mul(row, self.ow)), b.icmp_unsigned("<", row, self.oh)) for row in at]
+            acc = self.loop(b.sdiv(self.kw, I64(2)), acc, partial(self.columns, kh, lines, taps, 2))
+            return self.loop(b.srem(self.kw, I64(2)), acc, lambda none, acc: self.columns(
+                kh, lines, taps, 1, b.sdiv(self.kw, I64(2)), acc))  # the last, of an odd number
+
+        sums = self.loop(self.sources, [self.start] * (2 * ROWS), channel) if kh else [self.start] * (2 * ROWS)
+        self.finish(kind, sums)
+
+    def columns(self, kh: list[int], lines: list, taps: Any, kinds: int, e: Any, acc: list) -> list:
+        """Columns 2e and 2e + 1 of the taps meet the lines of y, e to the left."""
+        b, acc = self.b, list(acc)
+        at = b.sub(self.j, e)
+        mask = b.and_(self.first(b.sub(self.ow, at)), b.not_(self.first(b.sub(I64(0), at))))
+        tap = [[self.broadcast(b.load(self.at(taps, b.add(b.mul(self.kw, I64(k)), b.add(b.mul(e, I64(2)), I64(n))))))
+                for n in range(kinds)] for k in kh]
+        for row, (line, there) in enumerate(lines):
+            v = self.masked_load(self.at(line, at), b.select(there, mask, self.none))
+            for q in range(len(kh)):
+                r = row + q - (len(kh) - 1)  # y row i + r - q
+                if 0 <= r < ROWS:
+                    for n in range(kinds):
+                        acc[2 * r + n] = self.fma(tap[q][n], v, acc[2 * r + n])
+        return acc
+
+    def finish(self, kind: int, sums: list) -> None:
+        """Clip, weave the two kinds of columns, and store what lies in the plane."""
+        b, double = self.b, I64(2)
+        j = b.sub(b.mul(self.j, double), self.pw)
+        masks = []
+        for half in range(2):
+            at = b.add(j, I64(half * self.L))
+            masks.append(b.and_(self.first(b.sub(self.w, at)), b.not_(self.first(b.sub(I64(0), at)))))
+        for r in range(ROWS):
+            i = b.sub(b.add(b.mul(b.add(self.i, I64(r)), double), I64(kind)), self.ph)
+            there, line = b.icmp_unsigned("<", i, self.h), self.at(self.x, b.add(b.mul(i, self.w), j))
+            pair = [b.select(b.fcmp_ordered("<", v, self.floor), self.floor, v) for v in sums[2 * r:2 * r + 2]]
+            for half, v in enumerate(self.weave(pair)):
+                self.masked_store(v, self.at(line, half * self.L), b.select(there, masks[half], self.none))
+
+
+@intrinsic
+def apart_tile(typingctx, K, y, y0, w, w0, x, x0, kind, i, j, start, floor, sizes):
+    """Rows 2(i + r) + kind - ph and columns 2j - pw, ... of a plane of x, r < R: `floor` where the sum is less, NaN stays NaN.
+
+                             y row i - 1    y row i      y row i + 1
+        x row 2i - ph        w[2]           w[0]                           K = 3 taps of a column
+        x row 2i + 1 - ph                   w[1]
+        x row 2i + 2 - ph                   w[2]         w[0]
+        x row 2i + 3 - ph                                w[1]
+
+    K is a literal.
+    """
+    if not isinstance(K, types.IntegerLiteral):
+        return None
+
+    @outlined
+    def codegen(context, b, sig, args):
+        tile = ApartTile(context, b, (y, w, x, sizes), args[1:], K.literal_value)
+        switch(b, tile.kind, [partial(tile.emit, kind) for kind in range(2)])
+        return context.get_dummy_value()
+
+    n = types.int64
+    return types.void(K, y, n, w, n, x, n, n, n, n, y.dtype, y.dtype, sizes), codegen

@@ -170,10 +170,12 @@ def test_it_is_chosen_where_few_channels_are_filled():
         "apart": ("conv_input_grad", ((8, 32, 28, 28), (32, 1, 3, 3)), {"groups": 32, "stride": 2}),
         "apart to three": ("conv_input_grad", ((8, 3, 28, 28), (32, 3, 4, 4)), {"stride": 2}),
         "weights": ("conv_weight_grad", ((8, 32, 28, 28), (32, 1, 3, 3)), {"groups": 32}),
-        "weights of three": ("conv_weight_grad", ((8, 32, 28, 28), (96, 1, 3, 3)), {"groups": 32}),
+        "weights of six": ("conv_weight_grad", ((8, 1, 28, 28), (6, 1, 3, 3)), {}),
+        "weights of seven": ("conv_weight_grad", ((8, 1, 28, 28), (7, 1, 3, 3)), {}),
     }.items()}
     assert chosen == {"depthwise": "columns", "of two": "columns", "to an image": "columns", "to many": "simd",
-                      "apart": "columns", "apart to three": "simd", "weights": "columns", "weights of three": "simd"}
+                      "apart": "columns", "apart to three": "simd", "weights": "columns", "weights of six": "columns",
+                      "weights of seven": "simd"}
 
 
 @pytest.mark.parametrize(("shapes", "options", "why"), [
@@ -199,6 +201,9 @@ def test_it_says_why_not_of_gradients_and_dtypes():
     along = conv_dims((1, 2, 9, 9), (2, 1, 3, 3), groups=2, stride=2, dilation=(1, 2))
     assert "not 1 at a dilation of 2" in columns.refuse_input_grad(along, F32) and columns.refuse(along, F32) == ""
     assert "a stride of 1, 3 rows of taps or more" in columns_weights.refuse(dims, F32)
+    wide, narrow = (conv_dims((8, 1, 9, n + 2), (6, 1, 3, 3)) for n in (2 * lanes(4), lanes(4) + 1))
+    assert columns_weights.refuse(wide, F32) == ""
+    assert f"for rows of {lanes(4) + 1} 2 output channels" in columns_weights.refuse(narrow, F32)
     assert "not float16" in columns.refuse(dims, np.dtype("float16"))
 
 

@@ -58,14 +58,14 @@ def conv_input_grad(y: np.ndarray, w: np.ndarray, dims: ConvDims, bias: np.ndarr
     return _fill(y, w, dims, True, bias, relu)
 
 
-def refuse(dims: ConvDims, dtype: np.dtype) -> str:
+def refuse(dims: ConvDims, dtype: np.dtype, most: int = FEW) -> str:
     """Images, few output channels in a group, and kernels of a few rows of taps."""
-    return _refuse(dims, dims.O, dtype)
+    return _refuse(dims, dims.O, dtype, most)
 
 
 def refuse_input_grad(dims: ConvDims, dtype: np.dtype) -> str:
     """Likewise, and at a stride of 2 fewer channels still, whose taps lie side by side."""
-    if why := _refuse(dims, dims.C, dtype):
+    if why := _refuse(dims, dims.C, dtype, FEW):
         return why
     if dims.stride == (2, 2) and (dims.C > columns_apart.FEW * dims.groups or dims.dilation[1] > 1):
         return (f"at a stride of 2 it fills {columns_apart.FEW} channels of a group at most, by taps side by side, not "
@@ -73,7 +73,7 @@ def refuse_input_grad(dims: ConvDims, dtype: np.dtype) -> str:
     return ""
 
 
-def _refuse(dims: ConvDims, channels: int, dtype: np.dtype) -> str:
+def _refuse(dims: ConvDims, channels: int, dtype: np.dtype, most: int) -> str:
     if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
         return "its tiles exist only as machine code, and NUMBA_DISABLE_JIT is set"
     if why := floats_only(dims, dtype):
@@ -82,8 +82,8 @@ def _refuse(dims: ConvDims, channels: int, dtype: np.dtype) -> str:
         return f"it takes images and strides of 1 and 2, not {dims.rank} dimensions and strides of {dims.stride}"
     if not 1 < dims.kernel[0] <= TALLEST or dims.dilation[0] > 1:
         return f"it takes 2 to {TALLEST} rows of taps, side by side, not {dims.kernel[0]} at a dilation of {dims.dilation[0]}"
-    if channels > FEW * dims.groups:
-        return f"simd reuses what it reads for {channels // dims.groups} channels of a group: it takes {FEW} at most"
+    if channels > most * dims.groups:
+        return f"simd reuses what it reads for {channels // dims.groups} channels of a group: it takes {most} at most"
     return ""
 
 

@@ -31,7 +31,8 @@ from .columns import refuse as refuse_forward
 intrinsic: Any = numba_intrinsic(prefer_literal=True)  # called from compiled code without its first argument
 u = np.uintp
 SUMS = 20 if host.REGISTERS >= 32 else 9  # vectors of sums: with KH rows of y they fit the registers
-FEW, LEAST = 2, 3  # output channels of a group, rows of taps: of more of the one, or fewer of the other, simd is as fast
+LEAST = 3  # rows of taps, from which on it is faster than simd
+MOST, FEW, FILLED = 6, 2, 0.7  # output channels of a group, where rows fill so much of their vectors, or less
 H, W, OH, OW, KW, PH, PW, D, C, O, PAIRS, N = range(12)  # places in `sizes`; C and O of a group, O times C pairs in a row
 
 
@@ -59,12 +60,15 @@ def scratch_bytes(dims: ConvDims, dtype: np.dtype) -> int:
 
 
 def refuse(dims: ConvDims, dtype: np.dtype) -> str:
-    """As forward, with a stride of 1, fewer channels still and 3 rows of taps: they are what a row of x is read once for."""
-    if why := refuse_forward(dims, dtype):
+    """As forward, at a stride of 1, from 3 rows of taps on; and simd is as fast for more channels, for fewer where vectors are
+    not filled."""
+    if why := refuse_forward(dims, dtype, MOST):
         return why
-    if dims.stride != (1, 1) or dims.kernel[0] < LEAST or dims.O > FEW * dims.groups:
-        return (f"its weight gradient takes a stride of 1, {LEAST} rows of taps or more, and {FEW} output channels of a group "
-                f"at most, not {dims.stride}, {dims.kernel[0]} and {dims.O // dims.groups}")
+    L = lanes(dtype.itemsize)
+    most = MOST if dims.output[1] >= FILLED * -(-dims.output[1] // L) * L else FEW
+    if dims.stride != (1, 1) or dims.kernel[0] < LEAST or dims.O > most * dims.groups:
+        return (f"its weight gradient takes a stride of 1, {LEAST} rows of taps or more, for rows of {dims.output[1]} {most} "
+                f"output channels of a group, not {dims.stride}, {dims.kernel[0]} and {dims.O // dims.groups}")
     return ""
 
 

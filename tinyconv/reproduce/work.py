@@ -133,7 +133,8 @@ def _voted(job: Job, out: Path, wanted: Config, data: Data) -> dict[str, Any]:
     folders = [Job(find(job.row.of), seed).folder(out) for seed in _members(job.row, job.seed)]
     parts = [read_result(folder / RESULT) for folder in folders]
     read = vote([predictions(folder, data) for folder in folders])
-    return _facts(job, wanted) | {
+    busy = next((part for part in parts if part["nice"] or part["threads"]), parts[0])  # its seconds are among the sum's
+    return _facts(job, wanted) | {key: busy[key] for key in ("threads", "nice", "load")} | {
         "accuracy": 100 * float(np.mean(read == data.test[1])), "members": [part["accuracy"] for part in parts],
         "seconds": [sum(part["seconds"][i] for part in parts) for i in range(wanted.epochs)]}
 

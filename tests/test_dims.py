@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import FrozenInstanceError
 
+import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -226,6 +227,7 @@ def test_dims_are_frozen_equal_and_hash_alike() -> None:
     with pytest.raises(FrozenInstanceError):
         one.N = 3  # type: ignore[misc]
     assert freeze([1, [2, (3, [4])], "same", None]) == (1, (2, (3, (4,))), "same", None)
+    assert freeze(np.array([[1, 2], [0, 1]])) == ((1, 2), (0, 1)) and freeze(np.int64(3)) == 3
 
 
 # errors: one clear sentence, with the numbers in it

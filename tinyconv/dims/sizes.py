@@ -42,10 +42,11 @@ def transposed_size(o: int, k: int, s: int = 1, lo: int = 0, hi: int = 0, d: int
 
 
 def freeze(value: Any) -> Any:
-    """Lists as tuples, all the way down, so that the dims of a call can be looked up."""
+    """Lists and arrays as tuples, all the way down, so that the dims of a call can be looked up."""
     try:
         hash(value)
     except TypeError:
+        value = value.tolist() if hasattr(value, "tolist") else value
         return tuple(map(freeze, value)) if isinstance(value, (list, tuple)) else value
     return value
 

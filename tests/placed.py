@@ -7,6 +7,7 @@ be the same.
 import ctypes
 import mmap
 from contextlib import contextmanager
+from functools import cache
 
 import numpy as np
 from numpy._core import multiarray
@@ -71,12 +72,13 @@ class Arena:
         self.live.pop(at, None)
 
 
-arena = Arena()
+the_arena = cache(Arena)
 
 
 @contextmanager
 def placed(pair=None):
     """New arrays lie far apart, or one of them right beside another, until the end of the block."""
+    arena = the_arena()
     api = ctypes.pythonapi
     api.PyCapsule_New.restype, api.PyCapsule_New.argtypes = ctypes.py_object, (PTR, ctypes.c_char_p, PTR)
     api.PyCapsule_GetPointer.restype, api.PyCapsule_GetPointer.argtypes = PTR, (ctypes.py_object, ctypes.c_char_p)
@@ -85,7 +87,7 @@ def placed(pair=None):
     arena.start(pair)
     before = set_handler(api.PyCapsule_New(ctypes.addressof(arena.handler), b"mem_handler", None))
     try:
-        yield
+        yield arena
     finally:
         set_handler(before)
 
@@ -100,7 +102,7 @@ def differing(function, *operands):
     function(*operands)
 
     def result(pair):
-        with placed(pair):
+        with placed(pair) as arena:
             bits = [np.asarray(a).tobytes() for a in function(*(a.copy() for a in operands))]
             return bits, [size for _, size in arena.made]
 

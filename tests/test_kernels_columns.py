@@ -13,15 +13,18 @@ import pytest
 
 import tinyconv as tc
 from tinyconv.dims import ConvDims, conv_dims, conv_transpose_dims
-from tinyconv.kernels.conv import columns, columns_weights, reference
+from tinyconv.kernels import host, scratch
+from tinyconv.kernels.conv import columns, columns_apart, columns_weights, direct, reference
 from tinyconv.kernels.emit import lanes
 from tinyconv.kernels.jit import config
+from tinyconv.registry import kernels
 
 pytestmark = pytest.mark.skipif(config.DISABLE_JIT, reason="its tiles exist only as machine code")
 
 F32 = np.dtype("float32")
 MAPS = {"conv": "xw", "conv_input_grad": "yw", "conv_weight_grad": "xy"}
-RUN = {"conv": columns.conv, "conv_input_grad": columns.conv_input_grad, "conv_weight_grad": columns_weights.conv_weight_grad}
+MODULES = {"conv": columns, "conv_input_grad": columns_apart, "conv_weight_grad": columns_weights}
+RUN = {op: getattr(module, op) for op, module in MODULES.items()}
 EDGES = {
     "depthwise": conv_dims((2, 5, 17, 20), (5, 1, 3, 3), padding=1, groups=5),
     "one_cell": conv_dims((1, 2, 1, 1), (2, 1, 3, 3), padding=1, groups=2),
@@ -65,10 +68,10 @@ def fits(op: str, dims: ConvDims) -> bool:
     return op == "conv" or dims.stride == (1, 1) or (op == "conv_input_grad" and dims.dilation == (1, 1))
 
 
-every_edge = pytest.mark.parametrize(("op", "name"), [(op, name) for op in MAPS for name in EDGES if fits(op, EDGES[name])])
+CASES = [(op, name) for op in MAPS for name in EDGES if fits(op, EDGES[name])]
 
 
-@every_edge
+@pytest.mark.parametrize(("op", "name"), CASES)
 def test_sums_of_integers_are_exact(op, name):
     dims = EDGES[name]
     for dtype in ("float32", "float64")[:1 + (dims.kernel[0] == 3)]:  # half as wide vectors, of the tiles that compile soonest
@@ -78,17 +81,16 @@ def test_sums_of_integers_are_exact(op, name):
         np.testing.assert_array_equal(got, getattr(reference, op)(*args, dims))
 
 
-@every_edge
+@pytest.mark.parametrize(("op", "name"), [case for case in CASES if case[0] != "conv_weight_grad"])
 def test_bias_and_relu_are_fused(op, name):
     dims = EDGES[name]
-    if op == "conv_weight_grad":
-        return  # no bias is added to it
     args = operands(op, dims)
     want = getattr(reference, op)(*args, dims)
     b = np.arange(-2, 2 * want.shape[1] - 2, dtype="float32")[::2]  # strided
     column = b.reshape(-1, 1, 1)
     run = RUN[op]
     np.testing.assert_array_equal(run(*args, dims, bias=b), want + column)
+    np.testing.assert_array_equal(run(*args, dims, bias=b.astype("float64")), want + column)
     np.testing.assert_array_equal(run(*args, dims, bias=b, relu=True), np.maximum(want + column, 0))
     np.testing.assert_array_equal(run(*args, dims, relu=True), np.maximum(want, 0))
 
@@ -130,20 +132,27 @@ def test_neighbours_of_a_row_do_not_leak_in():
 
 @pytest.mark.parametrize(("width", "kernel"), [(21, 3), (17, 7)])
 def test_what_a_tap_does_not_meet_does_not_touch_its_gradient(width, kernel):
-    """NaN in the last column of x, which only the last column of taps reaches."""
+    """NaN in the last or first column, or row, of x, which only the last or first taps reach; all of it as `direct` has it."""
     dims = conv_dims((2, 3, 16, width), (3, 1, kernel, kernel), groups=3)
     x, y = operands("conv_weight_grad", dims)
-    clean = columns_weights.conv_weight_grad(x, y, dims)
-    x[:, :, :, -1] = np.nan
-    dirty = columns_weights.conv_weight_grad(x, y, dims)
-    assert (dirty == clean)[..., :-1].all() and np.isnan(dirty[..., -1]).all()
+    clean, last = columns_weights.conv_weight_grad(x, y, dims), kernel - 1
+    for cells, taps in (((..., -1), (..., last)), ((..., 0), (..., 0)), ((..., -1, slice(None)), (..., last, slice(None))),
+                        ((..., 0, slice(None)), (..., 0, slice(None)))):
+        dirty, touched = x.copy(), np.zeros(clean.shape, bool)
+        dirty[cells], touched[taps] = np.nan, True
+        got = columns_weights.conv_weight_grad(dirty, y, dims)
+        assert (got == clean)[~touched].all() and np.isnan(got[touched]).all()
+        np.testing.assert_array_equal(got, direct.conv_weight_grad(dirty, y, dims))
 
 
-def test_nan_stays_nan_behind_relu():
-    dims = conv_dims((1, 2, 4, 4), (2, 1, 3, 3), padding=1, groups=2)
-    x, w = operands("conv", dims)
-    x[0, 0, 1, 1] = np.nan
-    assert np.isnan(columns.conv(x, w, dims, relu=True)[0, 0, :3, :3]).all()
+@pytest.mark.parametrize(("op", "stride"), [("conv", 1), ("conv", 2), ("conv_input_grad", 1), ("conv_input_grad", 2)])
+def test_nan_stays_nan_behind_relu(op, stride):
+    dims = conv_dims((1, 2, 9, 9), (2, 1, 3, 3), stride=stride, padding=1, groups=2)
+    a, w = operands(op, dims)
+    a[0, 0, 1, 1] = np.nan
+    touched = np.isnan(getattr(direct, op)(a, w, dims))
+    assert touched.any() and not touched.all()
+    assert (np.isnan(RUN[op](a, w, dims, relu=True)) == touched).all()
 
 
 def test_the_same_bits_on_any_number_of_threads():
@@ -154,13 +163,36 @@ def test_the_same_bits_on_any_number_of_threads():
     try:
         for threads in range(1, numba.config.NUMBA_NUM_THREADS + 1):
             numba.set_num_threads(threads)
-            found.append(b"".join(a.tobytes() for a in (
-                columns.conv(x, w, dims), columns.conv_input_grad(g, w, apart), columns_weights.conv_weight_grad(x, y, dims))))
+            results = (columns.conv(x, w, dims), columns_apart.conv_input_grad(g, w, apart),
+                       columns_weights.conv_weight_grad(x, y, dims))
+            found.append(b"".join(a.tobytes() for a in results))
     finally:
         numba.set_num_threads(before)
     assert len(set(found)) == 1
 
 
+def test_scratch_is_what_is_stated(monkeypatch):
+    """The sums of a block of taps, for each thread that has channels; 0 elsewhere."""
+    taken = []
+
+    def take(name, size, dtype):
+        taken.append(size)
+        return scratch.scratch(name, size, dtype)
+
+    monkeypatch.setattr(columns_weights, "scratch", take)
+    for name, dims in (("many", conv_dims((4, 64, 30, 30), (64, 1, 3, 3), groups=64)),
+                       ("a pair", conv_dims((64, 1, 60, 60), (1, 1, 5, 5))), ("little", EDGES["sevens"])):
+        columns_weights.conv_weight_grad(*operands("conv_weight_grad", dims), dims)
+        assert 4 * taken[-1] == columns_weights.scratch_bytes(dims, F32), name
+        K, B = columns_weights._sizes(dims)[1]
+        assert taken[-1] == (numba.get_num_threads() if name == "many" else 1) * K * B * lanes(4)
+    assert all(k.scratch(dims, F32) == 0 for op in ("conv", "conv_input_grad") for k in kernels(op) if k.algorithm == "columns")
+
+
+masked = pytest.mark.skipif(host.VECTOR_BYTES < 32, reason="vectors of 16 bytes have no masked loads")
+
+
+@masked
 def test_it_is_chosen_where_few_channels_are_filled():
     chosen = {name: tc.choose(op, conv_dims(*shapes, **options), F32).algorithm for name, (op, shapes, options) in {
         "depthwise": ("conv", ((8, 32, 28, 28), (32, 1, 3, 3)), {"groups": 32}),
@@ -178,33 +210,43 @@ def test_it_is_chosen_where_few_channels_are_filled():
                       "weights of seven": "simd"}
 
 
-@pytest.mark.parametrize(("shapes", "options", "why"), [
-    (((1, 2, 9), (2, 1, 3)), {"groups": 2}, "not 1 dimensions"),
-    (((1, 2, 9, 9), (2, 1, 3, 3)), {"groups": 2, "stride": 3}, "strides of (3, 3)"),
-    (((1, 2, 9, 9), (2, 1, 3, 3)), {"groups": 2, "stride": (1, 2)}, "strides of (1, 2)"),
-    (((1, 2, 9, 9), (2, 1, 1, 3)), {"groups": 2}, "not 1 at a dilation of 1"),
-    (((1, 2, 9, 9), (2, 1, 8, 3)), {"groups": 2}, "not 8 at a dilation of 1"),
-    (((1, 2, 9, 9), (2, 1, 3, 3)), {"groups": 2, "dilation": 2}, "not 3 at a dilation of 2"),
-    (((1, 2, 9, 9), (10, 1, 3, 3)), {"groups": 2}, "5 channels of a group: it takes 4 at most"),
+def few(*shapes, **options):
+    return conv_dims(*(shapes or ((1, 2, 9, 9), (2, 1, 3, 3))), **{"groups": 2, **options})
+
+
+ALL = ("conv", "conv_input_grad", "conv_weight_grad")
+
+
+@masked
+@pytest.mark.parametrize(("ops", "dims", "why"), [
+    (ALL, few((1, 2, 9), (2, 1, 3)), "not 1 dimensions"),
+    (ALL[:2], few(stride=3), "strides of 1 and 2, not 2 dimensions and (3, 3)"),
+    (ALL[2:], few(stride=2), "strides of 1, not 2 dimensions and (2, 2)"),
+    (ALL[:2], few(stride=(1, 2)), "(1, 2)"),
+    (ALL[:2], few((1, 2, 9, 9), (2, 1, 1, 3)), "2 to 7 rows of taps, side by side, not 1 at a dilation of 1"),
+    (ALL[2:], few((1, 2, 9, 9), (2, 1, 2, 3)), "3 to 7 rows of taps, side by side, not 2 at a dilation of 1"),
+    (ALL, few((1, 2, 9, 9), (2, 1, 8, 3)), "not 8 at a dilation of 1"),
+    (ALL, few(dilation=2), "not 3 at a dilation of 2"),
+    (ALL[:1], few((1, 2, 9, 9), (10, 1, 3, 3)), "fills 4 channels of a group at most, not 5"),
+    (ALL[1:2], conv_dims((1, 5, 9, 9), (2, 5, 3, 3)), "fills 4 channels of a group at most, not 5"),
+    (ALL[1:2], conv_dims((1, 3, 9, 9), (2, 3, 3, 3), stride=2), "fills 2 channels of a group at most, not 3"),
+    (ALL[1:2], few(stride=2, dilation=(1, 2)), "side by side, not at a dilation of 2"),
+    (ALL[2:], conv_dims((8, 1, 9, 2 * lanes(4) + 2), (7, 1, 3, 3)), "fills 6 channels of a group at most, not 7"),
+    (ALL[2:], conv_dims((8, 1, 9, lanes(4) + 3), (6, 1, 3, 3)), "fills 2 channels of a group at most, not 6"),
 ])
-def test_it_says_why_not(shapes, options, why):
-    assert why in columns.refuse(conv_dims(*shapes, **options), F32)
-    with pytest.raises(ValueError, match="columns"):
-        tc.choose("conv", conv_dims(*shapes, **options), F32, algorithm="columns")
+def test_it_says_why_not(ops, dims, why):
+    for op in ops:
+        assert why in MODULES[op].refuse(dims, F32)
+        with pytest.raises(ValueError, match="columns"):
+            tc.choose(op, dims, F32, algorithm="columns")
 
 
-def test_it_says_why_not_of_gradients_and_dtypes():
-    dims = conv_dims((1, 2, 9, 9), (2, 1, 3, 3), groups=2, stride=2)
-    assert columns.refuse(dims, F32) == columns.refuse_input_grad(dims, F32) == ""
-    few = conv_dims((1, 3, 9, 9), (2, 3, 3, 3), stride=2)
-    assert "fills 2 channels of a group at most, by taps side by side, not 3" in columns.refuse_input_grad(few, F32)
-    along = conv_dims((1, 2, 9, 9), (2, 1, 3, 3), groups=2, stride=2, dilation=(1, 2))
-    assert "not 1 at a dilation of 2" in columns.refuse_input_grad(along, F32) and columns.refuse(along, F32) == ""
-    assert "a stride of 1, 3 rows of taps or more" in columns_weights.refuse(dims, F32)
-    wide, narrow = (conv_dims((8, 1, 9, n + 2), (6, 1, 3, 3)) for n in (2 * lanes(4), lanes(4) + 1))
-    assert columns_weights.refuse(wide, F32) == ""
-    assert f"for rows of {lanes(4) + 1} 2 output channels" in columns_weights.refuse(narrow, F32)
-    assert "not float16" in columns.refuse(dims, np.dtype("float16"))
+@masked
+def test_other_dtypes_and_vectors_are_refused(monkeypatch):
+    assert all(module.refuse(few(), F32) == "" and "not float16" in module.refuse(few(), np.dtype("float16"))
+               for module in MODULES.values())
+    monkeypatch.setattr(host, "VECTOR_BYTES", 16)
+    assert "vectors of 16 bytes" in columns.refuse(few(), F32)
 
 
 GUARDED = """
@@ -213,7 +255,7 @@ from tinyconv.kernels.conv import columns
 sys.path.insert(0, sys.argv[1])
 import test_kernels_columns as t
 from guarded import Guarded, guarded, kept
-columns.np = columns.columns_apart.np = t.columns_weights.np = Guarded()
+columns.np = t.columns_apart.np = t.columns_weights.np = Guarded()
 t.columns_weights.scratch = lambda name, size, dtype: guarded(size, dtype, at_end)
 for at_end in (True, False):
     for dims in t.EDGES.values():
@@ -230,9 +272,9 @@ print("untouched")
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="guard pages are set by mprotect, which this system lacks")
-@pytest.mark.parametrize("width", [None, "32"])
+@pytest.mark.parametrize("width", [None, "32", "16"])
 def test_nothing_outside_an_array_is_touched(width):
-    """Operands, results and tables lie against pages that may not be read or written: a step outside is a crash."""
+    """Operands and results lie against pages that may not be read or written: a step outside is a crash."""
     if width and lanes(4) * 4 < int(width):
         pytest.skip(f"vectors are of {lanes(4) * 4} bytes here")
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([os.path.dirname(os.path.dirname(__file__)), *sys.path])}

@@ -76,6 +76,10 @@ class Emitter:
         return self.b.icmp_signed("<", counted, self.b.shuffle_vector(
             some, undefined, ir.Constant(ir.VectorType(I32, self.L), [0] * self.L)))
 
+    def within(self, at: Any, width: Any) -> Any:
+        """The mask of those of the numbers at, at + 1, ..., one a lane, that are 0 to width - 1."""
+        return self.b.and_(self.first(self.b.sub(width, at)), self.b.not_(self.first(self.b.neg(at))))
+
     def prefetch(self, pointer: Any, write: bool = False) -> None:
         """Ask for the line at `pointer`, which may be anywhere: a prefetch never faults."""
         ask = cgutils.get_or_insert_function(

@@ -18,6 +18,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic as numba_intrinsic
 
 from .emit import I64
+from .jit import njit
 
 intrinsic: Any = numba_intrinsic  # called from compiled code without its first argument
 POINTER = ir.IntType(8).as_pointer()
@@ -109,7 +110,11 @@ def _each(typingctx, count, body, args):
 
 
 def _uncounted(context, b, kind, value):
-    """An array without its count of references, which the caller holds: threads that keep it take turns at one cache line."""
+    """An array, or a tuple of some, without its count of references, which the caller holds: threads that keep it take turns at
+    one cache line."""
+    if isinstance(kind, types.Tuple | types.UniTuple):
+        parts = zip(kind.types, cgutils.unpack_tuple(b, value))
+        return context.make_tuple(b, kind, [_uncounted(context, b, k, v) for k, v in parts])
     if not isinstance(kind, types.Array):
         return value
     array = context.make_array(kind)(context, b, value)
@@ -125,3 +130,14 @@ def _one_by_one(count: int, body: Callable, args: tuple) -> None:
 # each(count, body, args), for compiled code to call: body(t, *args) for every t < count, neighbours by one thread. The body is
 # jitted (inner=True), returns nothing and raises nothing
 each: Any = _one_by_one if numba.config.DISABLE_JIT else _each  # type: ignore[attr-defined]
+
+
+@njit
+def share(run, T, *args):
+    """On all threads: the jitted function at the address `run`, of (t, T, *args) for every t < T."""
+    each(T, _share_of, (run, T, args))
+
+
+@njit(inner=True)
+def _share_of(t, run, T, args):
+    invoke(run, (t, T, *args))

@@ -23,8 +23,8 @@ from . import gpu
 from .emit import lanes
 from .geometry import floats_only
 from .gpu_graph import in_graph
-from .invoke import address
-from .linear_tiles import GRADIENT, add_up, depth, forward, images, input_grad, share, stretches, weight_grad, width
+from .invoke import address, share
+from .linear_tiles import GRADIENT, add_up, depth, forward, images, input_grad, stretches, weight_grad, width
 from .scratch import scratch
 
 MOST = 16  # images, from which BLAS's packing pays

@@ -6,7 +6,7 @@
 
 P is a literal: a tile is compiled for the batch that meets it, on first use. Beyond the last image or row comes the last one
 again, and is stored again. A driver does the share of one of so many threads, cut by what is owned: the order of a sum knows
-no thread. All have one signature, so that what calls them is compiled once.
+no thread. All have one signature, so that `share` is compiled once for them.
 Read next: emit.py, what tiles are written in.
 """
 
@@ -22,7 +22,6 @@ from numba.extending import intrinsic as numba_intrinsic
 
 from . import host
 from .emit import I64, Emitter, lanes
-from .invoke import each, invoke
 from .jit import njit
 
 intrinsic: Any = numba_intrinsic(prefer_literal=True)  # called from compiled code without its first argument
@@ -61,17 +60,6 @@ def depth(P: int, I: int, itemsize: int) -> int:
     L = lanes(itemsize)
     parts = -(-I * P * itemsize // NEAR)
     return -(-I // parts // L) * L
-
-
-@njit
-def share(run, workers, P, a, b, start, held, out, floor, N, I, O, step):
-    """The driver at the address `run`, in so many shares."""
-    each(workers, share_of, (run, workers, P, a, b, start, held, out, floor, N, I, O, step))
-
-
-@njit(inner=True)
-def share_of(k, run, workers, P, a, b, start, held, out, floor, N, I, O, step):
-    invoke(run, (k, workers, P, a, b, start, held, out, floor, N, I, O, step))
 
 
 @njit(inner=True)

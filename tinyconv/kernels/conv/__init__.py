@@ -5,6 +5,7 @@ from ..geometry import floats_only
 from . import (
     aot,
     columns,
+    columns_apart,
     columns_weights,
     cuda_depthwise,
     cuda_im2col,
@@ -63,7 +64,7 @@ LADDER = (
            fuses=BIAS_RELU),
     Kernel("conv_weight_grad", "simd", simd.conv_weight_grad, refuse=simd.refuse, scratch=simd.scratch_bytes(simd.weight_grad)),
     Kernel("conv", "columns", columns.conv, refuse=columns.refuse, fuses=BIAS_RELU),
-    Kernel("conv_input_grad", "columns", columns.conv_input_grad, refuse=columns.refuse_input_grad, fuses=BIAS_RELU),
+    Kernel("conv_input_grad", "columns", columns_apart.conv_input_grad, refuse=columns_apart.refuse, fuses=BIAS_RELU),
     Kernel("conv_weight_grad", "columns", columns_weights.conv_weight_grad, refuse=columns_weights.refuse,
            scratch=columns_weights.scratch_bytes),
     Kernel("conv", "winograd", winograd.conv, refuse=winograd.refuse(winograd.forward), exact=False, bound=winograd.BOUND,

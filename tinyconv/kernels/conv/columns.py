@@ -3,12 +3,13 @@
     y[n, o, i, j] = b[o] + sum over c, kh, kw  w[o, c, kh, kw] * x[n, c, i*s + kh - ph, j*s + kw*d - pw]
 
 A tile is R rows of a vector of neighbours. For a column of taps, kw, it reads R + KH - 1 rows (stride 1), each of which meets
-all the taps that reach it: of 3x3 taps three times fewer loads than multiply-adds, where a sum at a time has one for each.
+all the taps that reach it: 16 loads for the 42 multiply-adds of a column of 3, where a sum at a time has a load for each.
 simd.py reuses what it reads for many output channels instead. A depthwise convolution has one for each input channel, and a
 transposed convolution to an image few. The input gradient at stride 1 is the same sum over y, the taps turned over; at stride 2
 it is columns_apart.py, and the weight gradient is columns_weights.py.
 
-Nothing is padded: what lies beyond the ends of a row, above the first and below the last, a mask leaves out of the load.
+Nothing is copied: what lies beyond the ends of a row, above the first and below the last, a mask makes 0 as it is loaded. It is
+multiplied: an infinite weight makes NaN there.
 Sums run in an order that the shape alone decides: the same bits on any number of threads.
 """
 
@@ -23,13 +24,12 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic as numba_intrinsic
 
-from ...dims import ConvDims
+from ...dims import ConvDims, Ints
 from .. import host
 from ..emit import I64, Emitter, lanes, outlined, switch
 from ..geometry import floats_only, plain
-from ..invoke import address, each, invoke
+from ..invoke import address, share
 from ..jit import njit
-from . import columns_apart
 
 intrinsic: Any = numba_intrinsic(prefer_literal=True)  # called from compiled code without its first argument
 u = np.uintp
@@ -52,38 +52,30 @@ def conv(x: np.ndarray, w: np.ndarray, dims: ConvDims, bias: np.ndarray | None =
 
 def conv_input_grad(y: np.ndarray, w: np.ndarray, dims: ConvDims, bias: np.ndarray | None = None,
                     relu: bool = False) -> np.ndarray:
-    """Fill x: the same tiles over y, with the taps turned over."""
-    if dims.stride != (1, 1):
-        return columns_apart.conv_input_grad(y, w, dims, bias, relu)
+    """Fill x at a stride of 1: the same tiles over y, with the taps turned over."""
     return _fill(y, w, dims, True, bias, relu)
 
 
-def refuse(dims: ConvDims, dtype: np.dtype, most: int = FEW) -> str:
+def refuse(dims: ConvDims, dtype: np.dtype) -> str:
     """Images, few output channels in a group, and kernels of a few rows of taps."""
-    return _refuse(dims, dims.O, dtype, most)
+    return refuse_but(dims, dtype, dims.O, FEW)
 
 
-def refuse_input_grad(dims: ConvDims, dtype: np.dtype) -> str:
-    """Likewise, and at a stride of 2 fewer channels still, whose taps lie side by side."""
-    if why := _refuse(dims, dims.C, dtype, FEW):
-        return why
-    if dims.stride == (2, 2) and (dims.C > columns_apart.FEW * dims.groups or dims.dilation[1] > 1):
-        return (f"at a stride of 2 it fills {columns_apart.FEW} channels of a group at most, by taps side by side, not "
-                f"{dims.C // dims.groups} at a dilation of {dims.dilation[1]}")
-    return ""
-
-
-def _refuse(dims: ConvDims, channels: int, dtype: np.dtype, most: int) -> str:
+def refuse_but(dims: ConvDims, dtype: np.dtype, channels: int, most: int, strides: Ints = (1, 2), least: int = 2) -> str:
+    """What all three maps refuse, but for so many channels to fill, these strides, and rows of taps from `least` on."""
     if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
         return "its tiles exist only as machine code, and NUMBA_DISABLE_JIT is set"
+    if host.VECTOR_BYTES < 32:
+        return f"it loads by masks, which vectors of {host.VECTOR_BYTES} bytes do not have"
     if why := floats_only(dims, dtype):
         return why
-    if dims.rank != 2 or dims.stride not in ((1, 1), (2, 2)):
-        return f"it takes images and strides of 1 and 2, not {dims.rank} dimensions and strides of {dims.stride}"
-    if not 1 < dims.kernel[0] <= TALLEST or dims.dilation[0] > 1:
-        return f"it takes 2 to {TALLEST} rows of taps, side by side, not {dims.kernel[0]} at a dilation of {dims.dilation[0]}"
+    if dims.rank != 2 or dims.stride not in [(s, s) for s in strides]:
+        return f"it takes images and strides of {' and '.join(map(str, strides))}, not {dims.rank} dimensions and {dims.stride}"
+    if not least <= dims.kernel[0] <= TALLEST or dims.dilation[0] > 1:
+        return (f"it takes {least} to {TALLEST} rows of taps, side by side, not {dims.kernel[0]} at a dilation of "
+                f"{dims.dilation[0]}")
     if channels > most * dims.groups:
-        return f"simd reuses what it reads for {channels // dims.groups} channels of a group: it takes {most} at most"
+        return f"it fills {most} channels of a group at most, not {channels // dims.groups}: for more of them simd is as fast"
     return ""
 
 
@@ -91,20 +83,20 @@ _runs: dict[tuple[Any, ...], int] = {}  # addresses, found without making the li
 
 
 def _fill(src: np.ndarray, w: np.ndarray, dims: ConvDims, flipped: bool, bias: np.ndarray | None, relu: bool) -> np.ndarray:
-    sizes, shape, work = _sizes(dims, lanes(src.itemsize), flipped)
+    sizes, shape = _sizes(dims, lanes(src.itemsize), flipped)
     dst = np.empty(dims.x_shape if flipped else dims.y_shape, src.dtype)
-    b = np.zeros(dims.C if flipped else dims.O, src.dtype) if bias is None else plain(bias, (-1,))
+    b = np.zeros(dims.C if flipped else dims.O, src.dtype) if bias is None else plain(np.asarray(bias, src.dtype), (-1,))
     args = (plain(src, (-1,)), plain(w, (-1,)), b, dst.reshape(-1), src.dtype.type(0 if relu else -np.inf), sizes)
     run = _runs.get((src.dtype, shape))
     if run is None:
         run = _runs[src.dtype, shape] = address(some_planes, (src.dtype, shape), 0, 1, *map(types.literal, shape), *args)
-    share(run, min(TASKS, dst.size // (sizes[OH] * sizes[OW])) if work > ALONE else 1, *shape, *args)
+    share(run, min(TASKS, dst.size // (sizes[OH] * sizes[OW])) if dims.macs > ALONE else 1, *shape, *args)
     return dst
 
 
 @lru_cache(maxsize=KEPT)
-def _sizes(dims: ConvDims, L: int, flipped: bool) -> tuple[np.ndarray, tuple[int, int, int], int]:
-    """What tiles know of the geometry; rows of a tile, rows of the kernel and stride; multiply-adds."""
+def _sizes(dims: ConvDims, L: int, flipped: bool) -> tuple[np.ndarray, tuple[int, int, int]]:
+    """What tiles know of the geometry; rows of a tile, rows of the kernel, and stride."""
     (kh, kw), (ph, pw), d, s = dims.kernel, (lo for lo, _ in dims.padding), dims.dilation[1], dims.stride[0]
     C, O, taps = dims.C // dims.groups, dims.O // dims.groups, kh * kw
     if flipped:
@@ -113,17 +105,7 @@ def _sizes(dims: ConvDims, L: int, flipped: bool) -> tuple[np.ndarray, tuple[int
     else:
         sizes = *dims.input, *dims.output, kw, ph, pw, d, C, O, dims.C, dims.O, taps, 1, L
     rows = min(ROWS, key=lambda R: -(-sizes[OH] // R) * (R + ENTRY))
-    return np.array(sizes, np.int64), (rows, kh, s), dims.N * dims.O * C * taps * dims.output[0] * dims.output[1]
-
-
-@njit
-def share(run, T, R, K, S, src, w, bias, dst, floor, sizes):
-    each(T, share_of, (run, T, R, K, S, src, w, bias, dst, floor, sizes))
-
-
-@njit(inner=True)
-def share_of(t, run, T, R, K, S, src, w, bias, dst, floor, sizes):
-    invoke(run, (t, T, R, K, S, src, w, bias, dst, floor, sizes))
+    return np.array(sizes, np.int64), (rows, kh, s)
 
 
 @njit(inner=True)
@@ -206,7 +188,7 @@ class ColumnTile(Emitter):
         column = [self.broadcast(b.load(self.at(taps, b.mul(self.turn, b.add(b.mul(self.kw, I64(n)), k)))))
                   for n in range(self.K)]
         starts = [self.sum(self.left, b.mul(k, self.d), I64(v * self.L)) for v in range(self.S)]
-        masks = [b.and_(self.first(b.sub(self.w, at)), b.not_(self.first(b.sub(I64(0), at)))) for at in starts]
+        masks = [self.within(at, self.w) for at in starts]
         for row, (line, there) in enumerate(lines):
             if how == WHOLE:
                 parts = [self.load(self.at(line, at)) for at in starts]

@@ -20,32 +20,41 @@ from ...dims import ConvDims
 from .. import host
 from ..emit import I64, Emitter, lanes, outlined, switch
 from ..geometry import plain
-from ..invoke import address, each, invoke
+from ..invoke import address, share
 from ..jit import njit
+from . import columns
+from .columns import AHEAD, ALONE, KEPT, TASKS, refuse_but
 
 intrinsic: Any = numba_intrinsic(prefer_literal=True)  # called from compiled code without its first argument
 u = np.uintp
-KEPT = 64  # tables remembered
 FEW = 2  # channels to fill in a group: of more of them simd is as fast
 ROWS = 8 if host.REGISTERS >= 32 else 3  # of a tile, two sums each
-TASKS = 32  # at most
-ALONE = 1 << 18  # multiply-adds that one thread is done with before another has begun
-AHEAD = 1024  # numbers from what a tile reads, and writes, to what it asks the caches for
 H, W, OH, OW, KW, PH, PW, C, O, SOURCES, CHANNELS, L = range(12)  # places in `sizes`; C and O of a group
 
 
 def conv_input_grad(y: np.ndarray, w: np.ndarray, dims: ConvDims, bias: np.ndarray | None = None,
                     relu: bool = False) -> np.ndarray:
-    """Fill x: rows of y are read once for both kinds of columns, and all the taps of a column that reach a row."""
+    """Fill x: a row of y is read once for all the taps of a column that reach a row of x."""
+    if dims.stride == (1, 1):
+        return columns.conv_input_grad(y, w, dims, bias, relu)
     sizes = _sizes(dims, lanes(y.itemsize))
     x, K = np.empty(dims.x_shape, y.dtype), dims.kernel[0]
-    b = np.zeros(dims.C, y.dtype) if bias is None else plain(bias, (-1,))
+    b = np.zeros(dims.C, y.dtype) if bias is None else plain(np.asarray(bias, y.dtype), (-1,))
     args = plain(y, (-1,)), plain(w, (-1,)), b, x.reshape(-1), y.dtype.type(0 if relu else -np.inf), sizes
     run = _runs.get((y.dtype, K))
     if run is None:
         run = _runs[y.dtype, K] = address(some_planes, (y.dtype, K), 0, 1, types.literal(K), *args)
     share(run, min(TASKS, dims.N * dims.C) if dims.macs > ALONE else 1, K, *args)
     return x
+
+
+def refuse(dims: ConvDims, dtype: np.dtype) -> str:
+    """As forward, of the channels of x; at a stride of 2 there are fewer, and taps lie side by side."""
+    if why := refuse_but(dims, dtype, dims.C, columns.FEW if dims.stride == (1, 1) else FEW):
+        return why
+    if dims.stride == (2, 2) and dims.dilation[1] > 1:
+        return f"at a stride of 2 it takes taps side by side, not at a dilation of {dims.dilation[1]}"
+    return ""
 
 
 _runs: dict[tuple[Any, ...], int] = {}  # addresses, found without making the literal anew
@@ -57,16 +66,6 @@ def _sizes(dims: ConvDims, L: int) -> np.ndarray:
     per = dims.C // dims.groups, dims.O // dims.groups
     before = (lo for lo, _ in dims.padding)
     return np.array((*dims.input, *dims.output, dims.kernel[1], *before, *per, dims.O, dims.C, L), np.int64)
-
-
-@njit
-def share(run, T, K, y, w, bias, x, floor, sizes):
-    each(T, share_of, (run, T, K, y, w, bias, x, floor, sizes))
-
-
-@njit(inner=True)
-def share_of(t, run, T, K, y, w, bias, x, floor, sizes):
-    invoke(run, (t, T, K, y, w, bias, x, floor, sizes))
 
 
 @njit(inner=True)
@@ -124,14 +123,14 @@ class ApartTile(Emitter):
             return self.loop(b.srem(self.kw, I64(2)), acc, lambda none, acc: self.columns(
                 kh, lines, taps, 1, b.sdiv(self.kw, I64(2)), acc))  # the last, of an odd number
 
-        sums = self.loop(self.sources, [self.start] * (2 * ROWS), channel) if kh else [self.start] * (2 * ROWS)
+        sums = self.loop(self.sources, [self.start] * (2 * ROWS), channel)
         self.finish(kind, sums)
 
     def columns(self, kh: list[int], lines: list, taps: Any, kinds: int, e: Any, acc: list) -> list:
         """Columns 2e and 2e + 1 of the taps meet the lines of y, e to the left."""
         b, acc = self.b, list(acc)
         at = b.sub(self.j, e)
-        mask = b.and_(self.first(b.sub(self.ow, at)), b.not_(self.first(b.sub(I64(0), at))))
+        mask = self.within(at, self.ow)
         tap = [[self.broadcast(b.load(self.at(taps, b.add(b.mul(self.kw, I64(k)), b.add(b.mul(e, I64(2)), I64(n))))))
                 for n in range(kinds)] for k in kh]
         for row, (line, there) in enumerate(lines):
@@ -147,10 +146,7 @@ class ApartTile(Emitter):
         """Clip, weave the two kinds of columns, and store what lies in the plane."""
         b, double = self.b, I64(2)
         j = b.sub(b.mul(self.j, double), self.pw)
-        masks = []
-        for half in range(2):
-            at = b.add(j, I64(half * self.L))
-            masks.append(b.and_(self.first(b.sub(self.w, at)), b.not_(self.first(b.sub(I64(0), at)))))
+        masks = [self.within(b.add(j, I64(half * self.L)), self.w) for half in range(2)]
         for r in range(ROWS):
             i = b.sub(b.add(b.mul(b.add(self.i, I64(r)), double), I64(kind)), self.ph)
             there, line = b.icmp_unsigned("<", i, self.h), self.at(self.x, b.add(b.mul(i, self.w), j))

@@ -4,7 +4,7 @@
 
 Down a column of vectors, each step loads a row of y, and a row of x at B neighbouring taps kw. This row meets the last KH rows
 of y, one for each kh: KH*B vectors of sums from B + 1 loads. Their lanes are added up when all images have passed.
-A task is a pair of channels: the same bits on any number of threads.
+A task is a pair of channels: the same bits on any number of threads. Padding of x is multiplied: an infinite y makes NaN there.
 """
 
 from __future__ import annotations
@@ -22,11 +22,10 @@ from ...dims import ConvDims
 from .. import host
 from ..emit import I64, Emitter, lanes, outlined
 from ..geometry import plain
-from ..invoke import address, each, invoke
+from ..invoke import address, share
 from ..jit import njit
 from ..scratch import scratch
-from .columns import ALONE, KEPT
-from .columns import refuse as refuse_forward
+from .columns import ALONE, KEPT, refuse_but
 
 intrinsic: Any = numba_intrinsic(prefer_literal=True)  # called from compiled code without its first argument
 u = np.uintp
@@ -40,7 +39,7 @@ def conv_weight_grad(x: np.ndarray, y: np.ndarray, dims: ConvDims) -> np.ndarray
     """Fill w: a row of x at some taps meets the rows of y that reach it."""
     dtype, (sizes, shape) = x.dtype, _sizes(dims)
     w = np.empty(dims.w_shape, dtype)
-    threads = numba.get_num_threads() if dims.macs > ALONE else 1
+    threads = _threads(dims)
     sums = scratch("sums", size := threads * shape[0] * shape[1] * lanes(x.itemsize), dtype)[:size]
     args = plain(x, (-1,)), plain(y, (-1,)), w.reshape(-1), sums, sizes
     run = _runs.get((dtype, shape))
@@ -56,20 +55,19 @@ _runs: dict[tuple[Any, ...], int] = {}  # addresses, found without making the li
 def scratch_bytes(dims: ConvDims, dtype: np.dtype) -> int:
     """The sums of a block of taps for each thread."""
     K, B = _sizes(dims)[1]
-    return (numba.get_num_threads() if dims.macs > ALONE else 1) * K * B * lanes(dtype.itemsize) * dtype.itemsize
+    return _threads(dims) * K * B * lanes(dtype.itemsize) * dtype.itemsize
 
 
 def refuse(dims: ConvDims, dtype: np.dtype) -> str:
-    """As forward, at a stride of 1, from 3 rows of taps on; and simd is as fast for more channels, for fewer where vectors are
-    not filled."""
-    if why := refuse_forward(dims, dtype, MOST):
-        return why
-    L = lanes(dtype.itemsize)
-    most = MOST if dims.output[1] >= FILLED * -(-dims.output[1] // L) * L else FEW
-    if dims.stride != (1, 1) or dims.kernel[0] < LEAST or dims.O > most * dims.groups:
-        return (f"its weight gradient takes a stride of 1, {LEAST} rows of taps or more, for rows of {dims.output[1]} {most} "
-                f"output channels of a group, not {dims.stride}, {dims.kernel[0]} and {dims.O // dims.groups}")
-    return ""
+    """As forward, at a stride of 1 and from 3 rows of taps on; fewer channels where rows do not fill their vectors."""
+    L = lanes(np.dtype(dtype).itemsize)
+    filled = dims.output[-1] >= FILLED * -(-dims.output[-1] // L) * L
+    return refuse_but(dims, dtype, dims.O, MOST if filled else FEW, (1,), LEAST)
+
+
+def _threads(dims: ConvDims) -> int:
+    """That have pairs of channels, and begin before one is done."""
+    return min(numba.get_num_threads(), dims.O * dims.C // dims.groups) if dims.macs > ALONE else 1
 
 
 @lru_cache(maxsize=KEPT)
@@ -80,16 +78,6 @@ def _sizes(dims: ConvDims) -> tuple[np.ndarray, tuple[int, int]]:
     per = dims.C // dims.groups, dims.O // dims.groups
     sizes = *dims.input, *dims.output, kw, ph, pw, dims.dilation[1], *per, dims.O * per[0], dims.N
     return np.array(sizes, np.int64), (kh, -(-kw // parts))
-
-
-@njit
-def share(run, T, K, B, x, y, w, sums, sizes):
-    each(T, share_of, (run, T, K, B, x, y, w, sums, sizes))
-
-
-@njit(inner=True)
-def share_of(t, run, T, K, B, x, y, w, sums, sizes):
-    invoke(run, (t, T, K, B, x, y, w, sums, sizes))
 
 
 @njit(inner=True)
@@ -138,9 +126,14 @@ def passing_tile(typingctx, K, B, x, x0, x_next, y, y0, y_next, k, sums, s0, siz
         table, none = e.pointer(sizes, sizev, I64(0)), ir.Constant(e.mask, [0] * e.L)
         h, wide, oh, ow, ph, pw, d = (b.load(e.at(table, n)) for n in (H, W, OH, OW, PH, PW, D))
         xp, yp, sp = (e.pointer(a, v, at) for a, v, at in ((x, xv, x0v), (y, yv, y0v), (sums, sumv, s0v)))
-        start = b.select(b.icmp_signed(">", ph, I64(0)), ph, I64(0))  # of the rows of y: x rows 0, 1, ... or what padding crops
-        ends = [b.add(h, ph), b.add(oh, I64(nk - 1))]
-        steps = b.sub(b.select(b.icmp_signed("<", *ends), *ends), start)
+
+        def least(p, q, than="<"):
+            return b.select(b.icmp_signed(than, p, q), p, q)
+
+        # new rows of y: all that meet a row of x, and from `low` to `high` those that do with all their taps
+        start, end = least(ph, I64(0), ">"), least(b.add(h, ph), b.add(oh, I64(nk - 1)))
+        low = least(start, least(I64(nk - 1), end), ">")
+        high = least(low, least(oh, end), ">")
 
         def row_of_y(t, j, mask):
             return e.masked_load(e.at(yp, b.add(b.mul(t, ow), j)), b.select(b.icmp_unsigned("<", t, oh), mask, none))
@@ -149,26 +142,29 @@ def passing_tile(typingctx, K, B, x, x0, x_next, y, y0, y_next, k, sums, s0, siz
             j = b.mul(v, I64(e.L))
             there = e.first(b.sub(ow, j))
             at = [b.sub(b.add(j, b.mul(b.add(kv, I64(n)), d)), pw) for n in range(nb)]
-            masks = [b.and_(there, b.and_(e.first(b.sub(wide, a)), b.not_(e.first(b.sub(I64(0), a))))) for a in at]
+            masks = [b.and_(there, e.within(a, wide)) for a in at]
             whole = b.and_(b.icmp_signed(">=", at[0], I64(0)), b.icmp_signed("<=", b.add(at[-1], I64(e.L)), wide))
             whole = b.and_(whole, b.icmp_signed("<=", b.add(j, I64(e.L)), ow))
 
-            def step(first, load, t, carried):
+            def step(first, load, sure, t, carried):
                 t = b.add(t, first)
                 rows, acc = [row_of_y(t, j, there), *carried[:nk - 1]], list(carried[nk - 1:])
+                met = [b.icmp_unsigned("<", b.sub(t, I64(m)), oh) for m in range(nk)]
                 line = e.at(xp, b.mul(b.sub(t, ph), wide))
                 for n in range(nb):
                     v = load(e.at(line, at[n]), masks[n])
                     for m in range(nk):
-                        acc[m * nb + n] = e.fma(rows[m], v, acc[m * nb + n])
+                        total = e.fma(rows[m], v, acc[m * nb + n])
+                        acc[m * nb + n] = total if sure else b.select(met[m], total, acc[m * nb + n])  # 0 times NaN is NaN
                 e.prefetch(e.at(line, b.add(j, x_nextv)))
                 e.prefetch(e.at(yp, b.add(b.add(b.mul(t, ow), j), y_nextv)))
                 return [*rows[:nk - 1], *acc]
 
-            before = [row_of_y(b.sub(start, I64(m)), j, there) for m in range(1, nk)]
-            plain_steps = b.select(whole, steps, I64(0))
-            carried = e.loop(plain_steps, [*before, *acc], partial(step, start, lambda p, mask: e.load(p)))
-            carried = e.loop(b.sub(steps, plain_steps), carried, partial(step, start, e.masked_load))
+            carried = [*(row_of_y(b.sub(start, I64(m)), j, there) for m in range(1, nk)), *acc]
+            first, last = (b.select(whole, n, end) for n in (low, high))
+            carried = e.loop(b.sub(first, start), carried, partial(step, start, e.masked_load, False))
+            carried = e.loop(b.sub(last, first), carried, partial(step, first, lambda p, mask: e.load(p), True))
+            carried = e.loop(b.sub(end, last), carried, partial(step, last, e.masked_load, False))
             return carried[nk - 1:]
 
         places = [e.at(sp, n * e.L) for n in range(nk * nb)]

@@ -176,7 +176,7 @@ def _run_sums(g, x, w, parts, block, s, m, r, N, S, K, L, P):
     return gh, ghx
 
 
-@njit(inner=True, fastmath={"contract", "nsz"}, error_model="numpy")  # as in a vector: else a number alone rounds otherwise
+@njit(inner=True, fastmath={"contract", "nsz"}, error_model="numpy")  # reassoc rounds a vector unlike a number
 def _fill_dx(g, x, w, dx, s, m, r, gh, ghx, N, S, K, L, P):
     """dx = r (g w - gh - xhat ghx), with xhat = (x - m) r."""
     one = x.dtype.type

@@ -78,7 +78,7 @@ def test_a_quick_bench_has_a_taste_of_each_suite():
     assert {task.op for task in few["conv"]} == set(SLOTS)
     case = conv_case(few["ladder"][0].case)
     assert not [k.algorithm for k in kernels("conv") if k.device == "cpu" and k.refuse(case, np.dtype("float32"))
-                and k.algorithm != "aot"]  # aot needs a compiler
+                and k.algorithm not in ("aot", "columns")]  # aot needs a compiler, columns few channels, winograd many
     for suite, found in few.items():
         assert suite in ("ladder", "growth") or {t.case for t in found} <= {t.case for t in suites.tasks(suite)}
 

@@ -13,7 +13,7 @@ from .contest import OURS, Contestant
 from .nets import BATCHES
 from .task import LAYERS, POOLING, POOLS, SLOTS, Task, conv_case
 
-LADDER = ("lenet.c1:N=1", "lenet.c3:N=8", "mnist.c2:N=10", "vgg.128:N=1")
+LADDER = ("lenet.c1:N=1", "lenet.c3:N=8", "mnist.c2:N=10", "vgg.128:N=1", "depthwise:N=1")
 GROWTH = (  # how time grows: one size of a layer at a time
     ("mnist.c2", "N", (1, 4, 16, 64, 256)), ("vgg.64", "C", (8, 16, 32, 64, 128)), ("vgg.64", "H", (7, 14, 28, 56, 112)),
     ("vgg.64", "k", (1, 3, 5, 7)),
@@ -28,7 +28,7 @@ SUITES = {  # what people come for first: --quick leaves out what it does not re
     "growth": "how time grows with samples, channels, size and kernel",
 }
 QUICK = {  # the same as a taste, within a minute though everything is compiled in it: operations and cases
-    "ladder": (("conv",), ("vgg.64:N=1,H=14",)),  # a layer that no algorithm refuses
+    "ladder": (("conv",), ("vgg.64:N=1,H=14",)),  # a layer that only columns refuses, which fills few channels
     "conv": (SLOTS, ("vgg.128",)),
     "pool": (("max_pool", "pool_scatter"), ("56.2s2",)),  # a maximum and its gradient
     "steps": (("step",), ("mnist@10",)),

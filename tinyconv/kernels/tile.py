@@ -27,18 +27,19 @@ from .emit import I64, Emitter, outlined, switch
 intrinsic: Any = numba_intrinsic  # called from compiled code without its first argument
 
 # The sizes of the tiles. All sums of a tile, the vectors it has read and one scalar must fit the registers, and there
-# must be 8 sums or more, or each multiply-add waits for the one before it (4 cycles, two of them a cycle).
+# must be 8 sums or more, or each multiply-add waits for the one before it (4 cycles, two of them a cycle). Pointers must fit
+# the 16 integer registers: with ten of x, or nine of x and y, some lie on the stack, for a third of the time.
 if host.REGISTERS >= 32:
     ROW_TILES: tuple[tuple[int, int], ...] = (  # (R, K)
         (8, 1), (8, 2), (6, 3), (6, 4), (4, 5), (4, 6), (3, 7), (3, 8), (2, 10), (2, 12), (1, 16), (1, 20))
-    CHANNEL_GROUPS: tuple[int, ...] = (10, 6, 4, 3, 2, 2, 2)  # P for G = 1, 2, ...
+    CHANNEL_GROUPS: tuple[int, ...] = (9, 6, 4, 3, 2, 2, 2)  # P for G = 1, 2, ...
     WHOLE_ROWS: tuple[int, ...] = (13,)  # G with P = 1, for rows that groups of 7 would cover with an overlap
-    DOT_TILES: tuple[tuple[int, int], ...] = ((1, 9), (2, 8), (3, 7), (4, 5), (5, 4), (6, 3))  # (K, P)
+    DOT_TILES: tuple[tuple[int, int], ...] = ((1, 7), (2, 6), (3, 5), (4, 4), (5, 3), (6, 2))  # (K, P)
 else:
     ROW_TILES = ((6, 1), (5, 2), (3, 3), (3, 4), (2, 5), (2, 6), (1, 8), (1, 10))
     CHANNEL_GROUPS = (6, 3, 2, 1, 1, 1, 1)
     WHOLE_ROWS = ()
-    DOT_TILES = ((1, 9), (2, 5), (3, 3), (3, 4), (4, 3), (6, 2))
+    DOT_TILES = ((1, 7), (2, 5), (3, 3), (3, 4), (4, 3), (6, 2))
 AHEAD = 48  # numbers from what a channel tile reads to what it asks the caches for, some tiles later
 CHANNEL_TILES = (*((r, p, g + 1) for r in (1, 2) for g, p in enumerate(CHANNEL_GROUPS)),  # (R, P, G)
                  *((r, 1, g) for r in (1, 2) for g in WHOLE_ROWS))  # these last: taps have no use for them

@@ -12,7 +12,7 @@ from functools import cache
 import numpy as np
 from numpy._core import multiarray
 
-SIZE, APART = 1 << 36, 1 << 22  # the stretch, of which only what is touched becomes memory; and from array to array in it
+SIZE, APART = 1 << 33, 1 << 22  # the stretch, of which only what is touched becomes memory; and from array to array in it
 NO_RESERVE = 0x4000  # Linux's MAP_NORESERVE
 NEAR = 1024  # bytes that a loop does in one go, at most: an array as long as that keeps its neighbours apart
 SET_HANDLER = 304  # where PyDataMem_SetHandler stands in NumPy's table of functions, since version 1.22

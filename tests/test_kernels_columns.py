@@ -159,12 +159,16 @@ def test_the_same_bits_on_any_number_of_threads():
     dims, apart = (conv_dims((3, 33, 30, 30), (33, 1, 3, 3), stride=s, padding=1, groups=33) for s in (1, 2))
     rng = np.random.default_rng(0)
     x, w, y, g = (rng.standard_normal(s).astype("float32") for s in (dims.x_shape, dims.w_shape, dims.y_shape, apart.y_shape))
+    plane = conv_dims((1, 1, 200, 190), (1, 1, 3, 3), padding=1)
+    spread = conv_transpose_dims((1, 1, 200, 190), (1, 1, 3, 3), stride=2)
+    image = rng.standard_normal(plane.x_shape).astype("float32")  # of one plane, whose bands are shared
     before, found = numba.get_num_threads(), []
     try:
         for threads in range(1, numba.config.NUMBA_NUM_THREADS + 1):
             numba.set_num_threads(threads)
             results = (columns.conv(x, w, dims), columns_apart.conv_input_grad(g, w, apart),
-                       columns_weights.conv_weight_grad(x, y, dims))
+                       columns_weights.conv_weight_grad(x, y, dims), columns.conv(image, w[:1], plane),
+                       columns_apart.conv_input_grad(image, w[:1], spread))
             found.append(b"".join(a.tobytes() for a in results))
     finally:
         numba.set_num_threads(before)

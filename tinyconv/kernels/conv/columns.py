@@ -38,7 +38,7 @@ ROWS = (14, 7) if host.REGISTERS >= 32 else (7,)  # of a tile, a sum each: with 
 TALLEST = 7  # taps of a column
 FEW = 4  # channels to fill in a group: of more of them simd is as fast
 ENTRY = 6  # what a tile costs beside its rows, counted in rows
-TASKS = 32  # at most
+TASKS = 32  # of some bands each, or none
 ALONE = 1 << 18  # multiply-adds that one thread is done with before another has begun
 AHEAD = 1024  # numbers from what a tile reads, and writes, to what it asks the caches for
 WHOLE, BETWEEN, ANY = range(3)  # a tile that reads in the plane; whose rows do, but for the first and last taps; another
@@ -89,8 +89,8 @@ def _fill(src: np.ndarray, w: np.ndarray, dims: ConvDims, flipped: bool, bias: n
     args = (plain(src, (-1,)), plain(w, (-1,)), b, dst.reshape(-1), src.dtype.type(0 if relu else -np.inf), sizes)
     run = _runs.get((src.dtype, shape))
     if run is None:
-        run = _runs[src.dtype, shape] = address(some_planes, (src.dtype, shape), 0, 1, *map(types.literal, shape), *args)
-    share(run, min(TASKS, dst.size // (sizes[OH] * sizes[OW])) if dims.macs > ALONE else 1, *shape, *args)
+        run = _runs[src.dtype, shape] = address(some_bands, (src.dtype, shape), 0, 1, *map(types.literal, shape), *args)
+    share(run, TASKS if dims.macs > ALONE else 1, *shape, *args)
     return dst
 
 
@@ -109,18 +109,19 @@ def _sizes(dims: ConvDims, L: int, flipped: bool) -> tuple[np.ndarray, tuple[int
 
 
 @njit(inner=True)
-def some_planes(t, T, R, K, S, src, w, bias, dst, floor, sizes):
-    """Planes of dst in bands of R rows: at their right and lower ends tiles overlap, so that none is cut short."""
+def some_bands(t, T, R, K, S, src, w, bias, dst, floor, sizes):
+    """Bands of R rows of the planes of dst: at their right and lower ends tiles overlap, so that none is cut short."""
     size, taps, per = sizes[OH] * sizes[OW], K * sizes[KW], sizes[PER]
-    planes, right, low = dst.size // size, max(sizes[OW] - sizes[L], 0), max(sizes[OH] - R, 0)
-    for plane in range(planes * t // T, planes * (t + 1) // T):
+    bands, right, low = (sizes[OH] + R - 1) // R, max(sizes[OW] - sizes[L], 0), max(sizes[OH] - R, 0)
+    count = dst.size // size * bands
+    for unit in range(count * t // T, count * (t + 1) // T):
+        plane, band = divmod(unit, bands)
         n, o = divmod(plane, sizes[CHANNELS])
         group, c = divmod(o, per)
         x0 = (n * sizes[SOURCES] + group * sizes[Q]) * sizes[H] * sizes[W]
         w0 = (group * sizes[Q] * per + c) * taps if sizes[TURN] < 0 else o * sizes[Q] * taps
-        for i in range(0, sizes[OH], R):
-            for j in range(0, sizes[OW], sizes[L]):
-                column_tile(R, K, S, src, x0, w, w0, dst, plane * size, min(i, low), min(j, right), bias[u(o)], floor, sizes)
+        for j in range(0, sizes[OW], sizes[L]):
+            column_tile(R, K, S, src, x0, w, w0, dst, plane * size, min(band * R, low), min(j, right), bias[u(o)], floor, sizes)
 
 
 class ColumnTile(Emitter):

@@ -43,8 +43,8 @@ def conv_input_grad(y: np.ndarray, w: np.ndarray, dims: ConvDims, bias: np.ndarr
     args = plain(y, (-1,)), plain(w, (-1,)), b, x.reshape(-1), y.dtype.type(0 if relu else -np.inf), sizes
     run = _runs.get((y.dtype, K))
     if run is None:
-        run = _runs[y.dtype, K] = address(some_planes, (y.dtype, K), 0, 1, types.literal(K), *args)
-    share(run, min(TASKS, dims.N * dims.C) if dims.macs > ALONE else 1, K, *args)
+        run = _runs[y.dtype, K] = address(some_bands, (y.dtype, K), 0, 1, types.literal(K), *args)
+    share(run, TASKS if dims.macs > ALONE else 1, K, *args)
     return x
 
 
@@ -69,21 +69,22 @@ def _sizes(dims: ConvDims, L: int) -> np.ndarray:
 
 
 @njit(inner=True)
-def some_planes(t, T, K, y, w, bias, x, floor, sizes):
-    """Planes of x in bands of R rows of each kind. Tiles overlap at the lower end; i and j are in pairs of cells: the first
-    pair begins with padding where that is odd."""
-    size, taps = sizes[H] * sizes[W], K * sizes[KW]
-    planes, y_plane = x.size // size, sizes[OH] * sizes[OW]
-    for plane in range(planes * t // T, planes * (t + 1) // T):
+def some_bands(t, T, K, y, w, bias, x, floor, sizes):
+    """Bands of R rows of each kind, of the planes of x. i and j are in pairs of cells: the first pair begins with padding where
+    that is odd."""
+    size, taps, y_plane = sizes[H] * sizes[W], K * sizes[KW], sizes[OH] * sizes[OW]
+    top, left = sizes[PH] // 2, sizes[PW] // 2
+    bands = ((sizes[H] + sizes[PH] + 1) // 2 - top + ROWS - 1) // ROWS
+    count = x.size // size * bands
+    for unit in range(count * t // T, count * (t + 1) // T):
+        plane, band = divmod(unit, bands)
         n, c = divmod(plane, sizes[CHANNELS])
         group, within = divmod(c, sizes[C])
         y0 = (n * sizes[SOURCES] + group * sizes[O]) * y_plane
         w0 = (group * sizes[O] * sizes[C] + within) * taps
-        top, left = sizes[PH] // 2, sizes[PW] // 2
-        for i in range(top, (sizes[H] + sizes[PH] + 1) // 2, ROWS):
-            for kind in range(2):
-                for j in range(left, (sizes[W] + sizes[PW] + 1) // 2, sizes[L]):
-                    apart_tile(K, y, y0, w, w0, x, plane * size, kind, i, j, bias[u(c)], floor, sizes)
+        for kind in range(2):
+            for j in range(left, (sizes[W] + sizes[PW] + 1) // 2, sizes[L]):
+                apart_tile(K, y, y0, w, w0, x, plane * size, kind, top + band * ROWS, j, bias[u(c)], floor, sizes)
 
 
 class ApartTile(Emitter):

@@ -10,6 +10,7 @@ from itertools import product
 import numba
 import numpy as np
 import pytest
+from threaded import on_threads
 
 import tinyconv as tc
 from tinyconv.dims import ConvDims, conv_dims, conv_transpose_dims
@@ -162,17 +163,14 @@ def test_the_same_bits_on_any_number_of_threads():
     plane = conv_dims((1, 1, 200, 190), (1, 1, 3, 3), padding=1)
     spread = conv_transpose_dims((1, 1, 200, 190), (1, 1, 3, 3), stride=2)
     image = rng.standard_normal(plane.x_shape).astype("float32")  # of one plane, whose bands are shared
-    before, found = numba.get_num_threads(), []
-    try:
-        for threads in range(1, numba.config.NUMBA_NUM_THREADS + 1):
-            numba.set_num_threads(threads)
+    found = set()
+    for threads in range(1, numba.config.NUMBA_NUM_THREADS + 1):
+        with on_threads(threads):
             results = (columns.conv(x, w, dims), columns_apart.conv_input_grad(g, w, apart),
                        columns_weights.conv_weight_grad(x, y, dims), columns.conv(image, w[:1], plane),
                        columns_apart.conv_input_grad(image, w[:1], spread))
-            found.append(b"".join(a.tobytes() for a in results))
-    finally:
-        numba.set_num_threads(before)
-    assert len(set(found)) == 1
+            found.add(b"".join(a.tobytes() for a in results))
+    assert len(found) == 1
 
 
 def test_scratch_is_what_is_stated(monkeypatch):

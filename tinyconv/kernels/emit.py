@@ -126,6 +126,10 @@ class Emitter:
     def fma(self, a: Any, b: Any, c: Any) -> Any:
         return self.b.call(self._fma, [a, b, c])
 
+    def raised(self, v: Any, floor: Any) -> Any:
+        """v, or `floor` where v is less; NaN stays NaN."""
+        return self.b.select(self.b.fcmp_ordered("<", v, floor), floor, v)
+
     def loop(self, count: Any, start: list, body: Any) -> list:
         """Carry `start` through `body(t, values) -> values` for t in 0..count-1; none at all where count is 0."""
         b = self.b

@@ -132,12 +132,23 @@ def _one_by_one(count: int, body: Callable, args: tuple) -> None:
 each: Any = _one_by_one if numba.config.DISABLE_JIT else _each  # type: ignore[attr-defined]
 
 
+def share(function: Any, T: int, literals: tuple[int, ...], a: Any, *args: Any) -> None:
+    """On all threads: function(t, T, *literals, a, *args) for every t < T.
+
+    It is jitted (inner=True), and compiled for these literals and the dtype of the array `a`, which decides the other types.
+    """
+    key = a.dtype, literals
+    where = _known.get((function, key))  # without making the literals anew
+    if where is None:
+        where = address(function, key, 0, 1, *map(types.literal, literals), a, *args)
+    _share(where, T, *literals, a, *args)
+
+
 @njit
-def share(run, T, *args):
-    """On all threads: the jitted function at the address `run`, of (t, T, *args) for every t < T."""
-    each(T, _share_of, (run, T, args))
+def _share(where, T, *args):
+    each(T, _share_of, (where, T, args))
 
 
 @njit(inner=True)
-def _share_of(t, run, T, args):
-    invoke(run, (t, T, *args))
+def _share_of(t, where, T, args):
+    invoke(where, (t, T, *args))

@@ -14,7 +14,6 @@ from typing import Any
 
 import numba
 import numpy as np
-from numba import types
 
 from ..blas import matmul
 from ..dims import ConvDims, conv_dims
@@ -23,7 +22,7 @@ from . import gpu
 from .emit import lanes
 from .geometry import floats_only
 from .gpu_graph import in_graph
-from .invoke import address, share
+from .invoke import share
 from .linear_tiles import GRADIENT, add_up, depth, forward, images, input_grad, stretches, weight_grad, width
 from .scratch import scratch
 
@@ -134,18 +133,11 @@ def _workers(dims: tuple[int, int, int]) -> int:
     return numba.get_num_threads() if N * I * O >= ALONE else 1
 
 
-_runs: dict[tuple[Any, np.dtype, int], int] = {}  # addresses, found without making the literal anew
-
-
 def _share(run: Any, workers: int, P: int, a: np.ndarray, b: np.ndarray, start: np.ndarray, held: np.ndarray, out: np.ndarray,
            floor: float, dims: tuple[int, int, int], step: int) -> None:
     """A driver of linear_tiles.py, compiled for tiles of P images."""
     a, b, start = (v if v.flags.carray else v.copy() for v in (a, b, start))
-    args = a.reshape(-1), b.reshape(-1), start, held, out.reshape(-1), out.dtype.type(floor), *dims, step
-    where = _runs.get((run, out.dtype, P))
-    if where is None:
-        where = _runs[run, out.dtype, P] = address(run, (out.dtype, P), 0, 1, types.literal(P), *args)
-    share(where, workers, P, *args)
+    share(run, workers, (P,), a.reshape(-1), b.reshape(-1), start, held, out.reshape(-1), out.dtype.type(floor), *dims, step)
 
 
 def refuse_thick(dims: tuple[int, int, int], dtype: np.dtype) -> str:

@@ -182,7 +182,7 @@ def forward_tile(typingctx, P, x, x0, w, w0, rows, I, depth, some, start, s0, ss
             for n in range(j // nr, min((j + e.L) // nr, np_)):
                 lanes = [(n * nr - j + i) % e.L for i in range(e.L)]
                 total = b.fadd(e.shuffle(v, v, lanes), first[n])
-                e.masked_store(b.select(b.fcmp_ordered("<", total, low), low, total), e.at(yp, b.mul(there[n], Ov)), valid)
+                e.masked_store(e.raised(total, low), e.at(yp, b.mul(there[n], Ov)), valid)
         return context.get_dummy_value()
 
     i = types.int64

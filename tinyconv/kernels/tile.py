@@ -82,7 +82,7 @@ def row_tile(typingctx, size, x, bases, offs, wi, o0, T, w, w0, s0, out, at, ste
             sums = e.loop(tv, start, body)
             to = [e.at(yp, b.load(e.at(at_, r))) for r in range(nr)]
             for i, v in enumerate(sums):
-                clipped = b.select(b.fcmp_ordered("<", v, floor), floor, v)
+                clipped = e.raised(v, floor)
                 e.store(clipped, e.at(to[i % nr], b.mul(stepv, ir.Constant(I64, i // nr))))
 
         switch(b, number, [partial(emit, *shape) for shape in ROW_TILES])
@@ -144,7 +144,7 @@ def channel_tile(typingctx, size, x, bases, offs, o0, T, w, w0, out, at, step, v
             start = e.at(wp, b.mul(tv, ir.Constant(I64, nr * e.L)))
             first = [e.load(e.at(start, r * e.L)) for r in range(nr)]
             sums = ChannelTile(e, (nr, np_, ng), *ends).run(first * (np_ * ng), AHEAD)
-            sums = [b.select(b.fcmp_ordered("<", v, floor), floor, v) for v in sums]
+            sums = [e.raised(v, floor) for v in sums]
             to = [e.at(yp, b.load(e.at(at_, p))) for p in range(np_)]
             rows = 1 << (ng - 1).bit_length()  # a power of two, of which ng are meant
             stop = b.append_basic_block("turned")

@@ -28,7 +28,7 @@ from ...dims import ConvDims, Ints
 from .. import host
 from ..emit import I64, Emitter, lanes, outlined, switch
 from ..geometry import floats_only, plain
-from ..invoke import address, share
+from ..invoke import share
 from ..jit import njit
 
 intrinsic: Any = numba_intrinsic(prefer_literal=True)  # called from compiled code without its first argument
@@ -79,18 +79,12 @@ def refuse_but(dims: ConvDims, dtype: np.dtype, channels: int, most: int, stride
     return ""
 
 
-_runs: dict[tuple[Any, ...], int] = {}  # addresses, found without making the literals anew
-
-
 def _fill(src: np.ndarray, w: np.ndarray, dims: ConvDims, flipped: bool, bias: np.ndarray | None, relu: bool) -> np.ndarray:
     sizes, shape = _sizes(dims, lanes(src.itemsize), flipped)
     dst = np.empty(dims.x_shape if flipped else dims.y_shape, src.dtype)
     b = np.zeros(dims.C if flipped else dims.O, src.dtype) if bias is None else plain(np.asarray(bias, src.dtype), (-1,))
     args = (plain(src, (-1,)), plain(w, (-1,)), b, dst.reshape(-1), src.dtype.type(0 if relu else -np.inf), sizes)
-    run = _runs.get((src.dtype, shape))
-    if run is None:
-        run = _runs[src.dtype, shape] = address(some_bands, (src.dtype, shape), 0, 1, *map(types.literal, shape), *args)
-    share(run, TASKS if dims.macs > ALONE else 1, *shape, *args)
+    share(some_bands, TASKS if dims.macs > ALONE else 1, shape, *args)
     return dst
 
 
@@ -110,7 +104,8 @@ def _sizes(dims: ConvDims, L: int, flipped: bool) -> tuple[np.ndarray, tuple[int
 
 @njit(inner=True)
 def some_bands(t, T, R, K, S, src, w, bias, dst, floor, sizes):
-    """Bands of R rows of the planes of dst: at their right and lower ends tiles overlap, so that none is cut short."""
+    """Bands of R rows of the planes of dst: at their right and lower ends tiles overlap, so that none is cut short:
+    the same sum is then written twice."""
     size, taps, per = sizes[OH] * sizes[OW], K * sizes[KW], sizes[PER]
     bands, right, low = (sizes[OH] + R - 1) // R, max(sizes[OW] - sizes[L], 0), max(sizes[OH] - R, 0)
     count = dst.size // size * bands
@@ -122,6 +117,14 @@ def some_bands(t, T, R, K, S, src, w, bias, dst, floor, sizes):
         w0 = (group * sizes[Q] * per + c) * taps if sizes[TURN] < 0 else o * sizes[Q] * taps
         for j in range(0, sizes[OW], sizes[L]):
             column_tile(R, K, S, src, x0, w, w0, dst, plane * size, min(band * R, low), min(j, right), bias[u(o)], floor, sizes)
+
+
+def ask(e: Emitter, plane: Any, row: Any, width: Any, column: Any, lines: int, write: bool = False) -> None:
+    """For so many lines further on as a tile at this row and column uses: planes lie behind each other, but the rows of a tile
+    apart, and a processor that waits for each of them is four times as slow."""
+    gone = e.b.add(e.b.mul(row, width), e.b.mul(column, I64(lines)))
+    for n in range(lines):
+        e.prefetch(e.at(plane, e.b.add(gone, I64(AHEAD + n * e.L))), write)
 
 
 class ColumnTile(Emitter):
@@ -144,22 +147,14 @@ class ColumnTile(Emitter):
         last = b.sub(b.mul(self.kw, I64(self.K)), I64(1))  # taps that are turned over begin at the last
         self.taps = self.pointer(w, wv, b.add(w0, b.select(b.icmp_signed("<", turn, I64(0)), last, I64(0))))
         self.start, self.floor = self.broadcast(start), self.broadcast(floor)
-        self.ask(self.x, self.w, self.S)
-        self.ask(self.pointer(y, yv, y0), self.ow, 1, write=True)
+        ask(self, self.x, b.mul(self.i, I64(self.S)), self.w, self.j, self.R)
+        ask(self, self.pointer(y, yv, y0), self.i, self.ow, self.j, self.R, write=True)
 
     def sum(self, *numbers: Any) -> Any:
         total, *rest = numbers
         for n in rest:
             total = self.b.add(total, n)
         return total
-
-    def ask(self, plane: Any, width: Any, stride: int, write: bool = False) -> None:
-        """For lines further on, as many as a tile uses: planes lie behind each other, but the rows of a tile apart, and a
-        processor that waits for each of them is four times as slow."""
-        b = self.b
-        gone = b.add(b.mul(b.mul(self.i, I64(stride)), width), b.mul(self.j, I64(self.R)))
-        for n in range(self.R):
-            self.prefetch(self.at(plane, b.add(gone, I64(AHEAD + n * self.L))), write)
 
     def how(self) -> Any:
         """WHOLE, BETWEEN or ANY."""
@@ -207,7 +202,7 @@ class ColumnTile(Emitter):
     def finish(self, sums: list) -> None:
         """Clip, and store what lies in the plane."""
         b = self.b
-        clipped = [b.select(b.fcmp_ordered("<", v, self.floor), self.floor, v) for v in sums]
+        clipped = [self.raised(v, self.floor) for v in sums]
         to = [self.at(self.y, b.mul(self.ow, I64(r))) for r in range(self.R)]
         rows, columns = b.sub(self.oh, self.i), b.sub(self.ow, self.j)
         filled = b.and_(b.icmp_signed(">=", rows, I64(self.R)), b.icmp_signed(">=", columns, I64(self.L)))

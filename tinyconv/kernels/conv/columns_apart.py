@@ -20,10 +20,10 @@ from ...dims import ConvDims
 from .. import host
 from ..emit import I64, Emitter, lanes, outlined, switch
 from ..geometry import plain
-from ..invoke import address, share
+from ..invoke import share
 from ..jit import njit
 from . import columns
-from .columns import AHEAD, ALONE, KEPT, TASKS, refuse_but
+from .columns import ALONE, KEPT, TASKS, ask, refuse_but
 
 intrinsic: Any = numba_intrinsic(prefer_literal=True)  # called from compiled code without its first argument
 u = np.uintp
@@ -38,13 +38,10 @@ def conv_input_grad(y: np.ndarray, w: np.ndarray, dims: ConvDims, bias: np.ndarr
     if dims.stride == (1, 1):
         return columns.conv_input_grad(y, w, dims, bias, relu)
     sizes = _sizes(dims, lanes(y.itemsize))
-    x, K = np.empty(dims.x_shape, y.dtype), dims.kernel[0]
+    x = np.empty(dims.x_shape, y.dtype)
     b = np.zeros(dims.C, y.dtype) if bias is None else plain(np.asarray(bias, y.dtype), (-1,))
     args = plain(y, (-1,)), plain(w, (-1,)), b, x.reshape(-1), y.dtype.type(0 if relu else -np.inf), sizes
-    run = _runs.get((y.dtype, K))
-    if run is None:
-        run = _runs[y.dtype, K] = address(some_bands, (y.dtype, K), 0, 1, types.literal(K), *args)
-    share(run, TASKS if dims.macs > ALONE else 1, K, *args)
+    share(some_bands, TASKS if dims.macs > ALONE else 1, dims.kernel[:1], *args)
     return x
 
 
@@ -55,9 +52,6 @@ def refuse(dims: ConvDims, dtype: np.dtype) -> str:
     if dims.stride == (2, 2) and dims.dilation[1] > 1:
         return f"at a stride of 2 it takes taps side by side, not at a dilation of {dims.dilation[1]}"
     return ""
-
-
-_runs: dict[tuple[Any, ...], int] = {}  # addresses, found without making the literal anew
 
 
 @lru_cache(maxsize=KEPT)
@@ -102,13 +96,8 @@ class ApartTile(Emitter):
         self.y, self.x, self.taps = (self.pointer(a, v, at) for a, v, at in ((y, yv, y0), (x, xv, x0), (w, wv, w0)))
         self.start, self.floor = self.broadcast(start), self.broadcast(floor)
         self.none = ir.Constant(self.mask, [0] * self.L)
-        # lines further on, as many as a tile uses, in the order of memory
-        ahead = b.add(b.mul(b.add(b.mul(i, I64(2)), b.mul(self.kind, I64(ROWS))), self.w), b.mul(j, I64(2 * ROWS)))
-        for n in range(2 * ROWS):
-            self.prefetch(self.at(self.x, b.add(ahead, I64(AHEAD + n * self.L))), write=True)
-        ahead = b.add(b.mul(i, self.ow), b.mul(j, I64(ROWS)))
-        for n in range(ROWS):
-            self.prefetch(self.at(self.y, b.add(ahead, I64(AHEAD + n * self.L))))
+        ask(self, self.x, b.add(b.mul(i, I64(2)), b.mul(self.kind, I64(ROWS))), self.w, j, 2 * ROWS, write=True)
+        ask(self, self.y, i, self.ow, j, ROWS)
 
     def emit(self, kind: int) -> None:
         """Rows of one kind: the sums, and what becomes of them."""
@@ -151,7 +140,7 @@ class ApartTile(Emitter):
         for r in range(ROWS):
             i = b.sub(b.add(b.mul(b.add(self.i, I64(r)), double), I64(kind)), self.ph)
             there, line = b.icmp_unsigned("<", i, self.h), self.at(self.x, b.add(b.mul(i, self.w), j))
-            pair = [b.select(b.fcmp_ordered("<", v, self.floor), self.floor, v) for v in sums[2 * r:2 * r + 2]]
+            pair = [self.raised(v, self.floor) for v in sums[2 * r:2 * r + 2]]
             for half, v in enumerate(self.weave(pair)):
                 self.masked_store(v, self.at(line, half * self.L), b.select(there, masks[half], self.none))
 

@@ -22,7 +22,7 @@ from ...dims import ConvDims
 from .. import host
 from ..emit import I64, Emitter, lanes, outlined
 from ..geometry import plain
-from ..invoke import address, share
+from ..invoke import share
 from ..jit import njit
 from ..scratch import scratch
 from .columns import ALONE, KEPT, refuse_but
@@ -42,14 +42,8 @@ def conv_weight_grad(x: np.ndarray, y: np.ndarray, dims: ConvDims) -> np.ndarray
     threads = _threads(dims)
     sums = scratch("sums", size := threads * shape[0] * shape[1] * lanes(x.itemsize), dtype)[:size]
     args = plain(x, (-1,)), plain(y, (-1,)), w.reshape(-1), sums, sizes
-    run = _runs.get((dtype, shape))
-    if run is None:
-        run = _runs[dtype, shape] = address(some_pairs, (dtype, shape), 0, 1, *map(types.literal, shape), *args)
-    share(run, threads, *shape, *args)
+    share(some_pairs, threads, shape, *args)
     return w
-
-
-_runs: dict[tuple[Any, ...], int] = {}  # addresses, found without making the literals anew
 
 
 def scratch_bytes(dims: ConvDims, dtype: np.dtype) -> int:

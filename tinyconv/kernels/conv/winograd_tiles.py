@@ -221,7 +221,7 @@ def result_transform(typingctx, size, src, s0, apart, bias, b0, relu, dst, d0, r
                 with b.if_then(b.icmp_signed("<", ir.Constant(I64, j), columnv)):
                     for i in range(m):
                         v = b.fadd(square[i][j], plus)
-                        v = b.select(b.fcmp_ordered("<", v, floor), floor, v)
+                        v = e.raised(v, floor)
                         to = b.add(b.mul(rowv, ir.Constant(I64, i)), b.mul(stepv, ir.Constant(I64, j)))
                         e.store(v, e.at(dp, to))
 

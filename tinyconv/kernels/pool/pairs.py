@@ -227,7 +227,7 @@ def _max_tile(typingctx, x, plane, y, at, to, v, corners, spans, sizes, floor):
                 carried = e.larger(carried, *e.larger([left, first], right, b.add(first, e.spread(I64(1)))))
             top, where = carried
             least = e.broadcast(floorv)
-            e.masked_store(b.select(b.fcmp_ordered("<", top, least), least, top), e.pointer(y, yv, to), e.mine)
+            e.masked_store(e.raised(top, least), e.pointer(y, yv, to), e.mine)
             e.masked_store(e.wide(where), e.pointer(at, atv, to), e.mine)
 
         e.either(emit)

@@ -54,7 +54,7 @@ def max_tile(typingctx, x, x0, depths, rows, row, taps, width, kind, cells, o, m
             top, where = e.loop(nd, [e.lowest, b.add(begin, e.spread(rowv))], plane)
             mine = b.icmp_signed("<", e.count, e.spread(manyv))
             least = e.broadcast(floorv)
-            e.masked_store(b.select(b.fcmp_ordered("<", top, least), least, top), e.pointer(y, yv, tov), mine)
+            e.masked_store(e.raised(top, least), e.pointer(y, yv, tov), mine)
             e.masked_store(e.wide(where), e.pointer(at, atv, tov), mine)
 
         def beside(stride):

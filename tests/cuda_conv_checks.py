@@ -27,6 +27,7 @@ EDGES = {
     "depthwise_tall": conv_dims((2, 2, 7, 3), (4, 1, 3, 2), padding=(1, 0), groups=2),
     "phases_without_taps": conv_dims((2, 2, 7, 6), (3, 2, 2, 1), stride=(3, 2), dilation=(3, 1)),
     "a_batch_of_dots": conv_dims((13, 5, 1, 1), (3, 5, 1, 1)),
+    "many_shifts": conv_dims((2, 2, 9), (2, 1, 33), padding=16, groups=2),  # over the edge: more than a word has bits
     "depthwise_parts": conv_dims((3, 2, 7, 7), (2, 1, 1, 2), groups=2),
 }
 CASES = {**cases.small, **EDGES}
@@ -129,6 +130,7 @@ def test_the_cases_have_edges_in_every_tile():
         assert len(tiles) >= 2
         assert any(rows for _, rows, _ in chosen) and any(columns for _, _, columns in chosen)
         assert parts == {True, False}
+        assert {cuda_plan.forward(dims).words for dims in CASES.values()} == set(cuda_plan.WORDS)
     else:
         assert chosen
 
@@ -139,6 +141,10 @@ def test_what_does_not_fit_is_refused():
     assert "32-bit" in kernel.refuse(far, np.dtype("float32"))
     many = conv_dims((1, 40000, 4, 4), (40000, 1, 2, 2), stride=2, groups=40000)
     assert "65535" in kernel.refuse(many, np.dtype("float32"))
+    wide = conv_dims((1, 1, 200), (1, 1, 96), padding=48)
+    assert "96 shifts over an edge" in kernel.refuse(wide, np.dtype("float32"))
+    assert registry.choose("conv", wide, np.dtype("float32"), "cuda").algorithm == "cuda_im2col"
+    assert not kernel.refuse(conv_dims((1, 1, 200), (1, 1, 95), padding=47), np.dtype("float32"))
     assert "not int64" in kernel.refuse(CASES["hand"], np.dtype("int64"))
     with pytest.raises(TypeError, match="runs on the device"):
         cuda_tiled.sum_parts.__globals__["_add"]("float32")(1)

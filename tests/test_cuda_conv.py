@@ -72,30 +72,26 @@ def test_importing_the_kernels_loads_no_cuda():
 # the tables, on the host
 
 def product_over_tables(plan, a, w, shape):
-    """out[p, j] = sum over k of a[at(p) + off(k)] * w[j, k] for every phase, as the kernels are told to do it."""
-    N, G, _, Cb, A0, A1, A2, S0, S1, S2, *steps = map(int, plan.geometry)
-    in_step, out_step, (j_step, g_step) = steps[:3], steps[3:6], steps[6:]
-    out, w = np.full((N, G, Cb, S0 * S1 * S2), np.nan), w.ravel()
+    """out[p, j] = sum over k of a[place(p) + term(k)] * w[j, k] for every phase, as the kernels are told to do it."""
+    N, G, _, Cb, size_a, size, j_step, g_step = map(int, plan.geometry)
+    out, w = np.full((N, G, Cb, size), np.nan), w.ravel()
     planes = a.reshape(N, G, prod(a.shape[1:]) // G)
-    for P0, P1, P2, first, K, start, P, _ in plan.phases:
-        assert P == P0 * P1 * P2 and N * P <= plan.positions and K <= plan.terms
-        p = np.indices((P0, P1, P2)).reshape(3, -1)
-        i = p * np.array(in_step)[:, None]
-        to = p * np.array(out_step)[:, None]
-        cell = (to[0] * S1 + to[1]) * S2 + to[2] + start
+    assert planes.shape[2] % size_a == 0
+    for P, K, first_place, first in plan.phases:
+        assert N * P <= plan.positions and K <= plan.length
+        places = plan.places[first_place:first_place + P]
         total = np.zeros((N, G, Cb, P))
-        taps = plan.taps[first:first + K]
-        for (off, _, _, w_off), (t0, t1, t2) in zip(taps, cuda_plan.shifts(taps)):
-            at = (i[0] * A1 + i[1]) * A2 + i[2] + off
-            c = i + np.array([[t0], [t1], [t2]])
-            ok = ((c >= 0) & (c < np.array([[A0], [A1], [A2]]))).all(0)
-            assert ok.all() or plan.checked >= 2
-            if plan.checked < 3:
-                assert ((c[0] >= 0) & (c[0] < A0)).all()
+        for term, w_at in zip(plan.terms[first:first + K], plan.w_at[first:first + K]):
+            at, ok = places[:, 0] + term[0], ~(places[:, 2:] & term[1:]).any(1)
+            assert ((at >= 0) & (at < planes.shape[2]))[ok].all(), "a term that is met lies outside of the array"
             values = np.where(ok, planes[:, :, np.where(ok, at, 0)], 0)
-            weights = w[np.arange(G)[:, None] * g_step + np.arange(Cb) * j_step + w_off]
+            weights = w[np.arange(G)[:, None] * g_step + np.arange(Cb) * j_step + w_at]
             total += values[:, :, None] * weights[None, :, :, None]
-        out[..., cell] = total
+        out[..., places[:, 1]] = total
+        behind = slice(first + K, first + K + -K % cuda_plan.SLICE + cuda_plan.SLICE)  # as far as a kernel fetches ahead
+        assert len(plan.terms[behind]) >= cuda_plan.SLICE and (plan.w_at[behind] == -1).all()
+        assert (places[:, None, 2:] & plan.terms[behind, 1:]).any(2).all(), "a term behind the last one that is met"
+    assert ((plan.terms[plan.w_at >= 0, 1:] & -1).any(1)).all(), "a term that would be met where there is no position"
     assert not np.isnan(out).any(), "a cell that no phase fills"
     return out.reshape(shape)
 
@@ -132,8 +128,8 @@ def test_plans_of_known_layers_multiply_nothing_for_nothing(layer):
     """Over all phases the input gradient has as many terms as the forward pass has taps: no inserted zero among them."""
     dims = cases.layers[layer]
     plan = cuda_plan.input_grad(dims)
-    assert len(plan.taps) == dims.O // dims.groups * prod(dims.kernel)
-    assert sum(int(p[6]) for p in plan.phases) == prod(dims.input) and len(plan.phases) == prod(lift(dims).stride)
+    assert (plan.w_at >= 0).sum() == sum(int(p[1]) for p in plan.phases) == dims.O // dims.groups * prod(dims.kernel)
+    assert sum(int(p[0]) for p in plan.phases) == prod(dims.input) and len(plan.phases) == prod(lift(dims).stride)
     tile, parts, span = cuda_tiled.weight_parts(cuda_plan.forward(dims))
     assert (parts - 1) * span < dims.N * prod(dims.output) <= parts * span and span % tile.BK == 0
     for p in (plan, cuda_plan.forward(dims)):

@@ -13,6 +13,7 @@ from numba import types
 from tinyconv.kernels import gpu
 from tinyconv.kernels.conv import cuda_depthwise, cuda_im2col, cuda_naive, cuda_shared, cuda_tiled
 from tinyconv.kernels.conv.cuda_depthwise import Window
+from tinyconv.kernels.conv.cuda_plan import WORDS
 from tinyconv.kernels.conv.cuda_tiled_loops import correlate
 from tinyconv.kernels.conv.cuda_tiled_weights import _add, correlate_weights
 
@@ -21,7 +22,7 @@ pytestmark = [
     pytest.mark.skipif(gpu.simulated(), reason="the simulator compiles nothing"),
 ]
 CCS = ((7, 5), (8, 0), (9, 0))
-REALS, TABLES = ("out", "a", "w", "x", "y", "bias", "each", "cols"), ("phases", "taps", "g", "where")
+REALS, TABLES = ("out", "a", "w", "x", "y", "bias", "each", "cols"), ("phases", "places", "terms", "w_at", "g")
 REGISTERS, SHARED, MOST = 65536, 48 << 10, 255  # of a multiprocessor, of a block, of a thread
 WINDOWS = [Window((1, k, k), (1, s, s), (1, d, d), rows) for k, s, d, rows in
            ((3, 1, 1, 4), (3, 2, 1, 4), (3, 1, 2, 4), (5, 1, 1, 1), (7, 1, 1, 1))]
@@ -44,25 +45,24 @@ def kernels(dtype):
         yield f"depthwise.{label}.spread", cuda_depthwise._spread(w, dtype), common
         yield f"depthwise.{label}.weights", cuda_depthwise._weights(w, cuda_depthwise.BLOCK, dtype), common
     for i, tile in enumerate(cuda_tiled.TILES):
-        for checked in (0, 2, 3):
-            label = f"tiled.{tile.BM}x{tile.BN}.checked{checked}"
+        for words in WORDS:
+            label = f"tiled.{tile.BM}x{tile.BN}.words{words}"
             for V in (tile.V, 1):
-                yield f"{label}.V{V}", correlate(tile._replace(V=V), checked, checked != 2, dtype), i == 0 and checked == 3
-            yield f"{label}.weights", correlate_weights(tile, checked, dtype), i < 2 and checked == 3
+                yield f"{label}.V{V}", correlate(tile._replace(V=V), words, dtype), i == 0 or words == 1 == V
+            yield f"{label}.weights", correlate_weights(tile, words, dtype), i < 2
 
 
 def grid():
     for dtype in ("float32", "float64"):
         for name, kernel, common in kernels(dtype):
             for cc in CCS:
-                quick = common and dtype == "float32" and (cc == CCS[-1] or name == "tiled.128x128.checked3.V4")
+                quick = common and dtype == "float32" and (cc == CCS[-1] or name == "tiled.128x128.words1.V4")
                 label = f"{name}-{dtype}-sm{cc[0]}{cc[1]}"
                 yield pytest.param(kernel, dtype, cc, id=label, marks=() if quick else pytest.mark.sweep)
 
 
 def signature(kernel, dtype):
-    kinds = {**dict.fromkeys(REALS, types.CPointer(gpu.real(dtype))), **dict.fromkeys(TABLES, types.CPointer(types.int32)),
-             "pairs": types.CPointer(types.int64)}
+    kinds = {**dict.fromkeys(REALS, types.CPointer(gpu.real(dtype))), **dict.fromkeys(TABLES, types.CPointer(types.int32))}
     return tuple(kinds.get(name, types.int32) for name in inspect.signature(kernel.fn).parameters)
 
 
@@ -79,20 +79,21 @@ def test_compiles_and_spills_nothing(kernel, dtype, cc, record_property):
     assert not re.search(r"\b(atom|red)\.", made.ptx), "atomics make the order of sums a matter of luck"
 
 
+@pytest.mark.parametrize("make", [correlate, correlate_weights])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_the_inner_loop_is_what_it_is_drawn_to_be(dtype):
+def test_the_inner_loop_is_what_it_is_drawn_to_be(dtype, make):
     """The largest tile: 8x8 outer products, one for each term of a slice, all unrolled, from fetches of 16 bytes."""
     tile = next(iter(cuda_tiled.TILES))
-    ptx = gpu.build(correlate(tile, 2, True, dtype), signature(correlate(tile, 2, True, dtype), dtype), (9, 0)).ptx
+    ptx = gpu.build(make(tile, 1, dtype), signature(make(tile, 1, dtype), dtype), (9, 0)).ptx
     kind, width = {"float32": ("f32", "v4"), "float64": ("f64", "v2")}[dtype]
     assert ptx.count(f"fma.rn.{kind}") == tile.BK * tile.TM * tile.TN
     fetches = tile.BK * (tile.TM + tile.TN) // int(width[1])
     assert ptx.count(f"ld.shared.{width}.{kind}") == fetches and f"ld.shared.{kind}" not in ptx
-    assert ".local" not in ptx
+    assert ".local" not in ptx and ptx.count("bar.sync") == 2  # behind the first slice, and one for each
 
 
 def test_a_spill_is_seen():
     """More sums than a thread has registers: the assembler says so, and the test above would fail."""
     fat = cuda_tiled.Tile(256, 256, 8, 16, 16, 4)
-    kernel = correlate(fat, 2, True, "float32")
+    kernel = correlate(fat, 1, "float32")
     assert gpu.build(kernel, signature(kernel, "float32"), (9, 0)).spilled > 0

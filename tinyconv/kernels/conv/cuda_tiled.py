@@ -1,12 +1,13 @@
 """The fast rung on a GPU: an implicit product of matrices, in register tiles, from double-buffered shared memory.
 
-    out[p, j] = sum over k  a[at(p) + off(k)] * w[j, k]          p a position of a sample, j a channel, k = (channel, tap)
+    out[p, j] = sum over k  a[place(p) + term(k)] * w[j, k]          p a position of a sample, j a channel, k = (channel, tap)
 
     a block   BM positions x BN channels        shared memory holds slices of BK terms, a (BK, BM) and w (BK, BN), twice
     a thread  TM x TN of them, in registers     for each k: TM + TN numbers from shared memory, TM*TN multiply-adds
 
 cuda_shared.py fetches two numbers from shared memory for every multiply-add, and waits for memory in every slice. Here an
-8x8 tile fetches 16 for 64, four at a time, while the next slice is on its way. The patch matrix is never written.
+8x8 tile fetches 16 for 64, four at a time, while the next slice is on its way. The patch matrix is never written. Of the
+instructions in the loop of the largest tile four in five are multiply-adds.
 Sums run in an order that the shape alone decides; padding is zeros that are multiplied, so that an infinite weight makes NaN.
 Read next: cuda_tiled_loops.py, the kernel.
 """
@@ -24,10 +25,10 @@ from .cuda_plan import Plan, tables
 from .cuda_tiled_loops import Tile, correlate
 from .cuda_tiled_weights import correlate_weights, sum_parts
 
-# tiles, and the share of the peak that one is guessed to reach: a small one fetches more for each multiply-add
+# tiles, and how many of the instructions in their loop are multiply-adds (compute capability 9.0), against the largest tile's
 TILES = {
-    Tile(128, 128, 8, 8, 8, 4): 1.0, Tile(128, 64, 8, 8, 8, 4): 0.95, Tile(64, 64, 8, 8, 4, 4): 0.75,
-    Tile(128, 32, 8, 8, 4, 4): 0.75, Tile(64, 32, 8, 4, 4, 4): 0.6, Tile(128, 16, 8, 4, 4, 4): 0.55,
+    Tile(128, 128, 8, 8, 8, 4): 1.0, Tile(128, 64, 8, 8, 8, 4): 0.95, Tile(64, 64, 8, 8, 4, 4): 0.88,
+    Tile(128, 32, 8, 8, 4, 4): 0.82, Tile(64, 32, 8, 4, 4, 4): 0.75, Tile(128, 16, 8, 4, 4, 4): 0.66,
 }
 SIMULATED = {Tile(4, 4, 2, 2, 2, 2): 1.0, Tile(4, 2, 2, 2, 1, 1): 0.7, Tile(2, 4, 2, 1, 2, 1): 0.6}  # of 4 threads each
 UNITS = 132  # multiprocessors of an H200; the same number everywhere, so that the order of sums is, too
@@ -51,9 +52,9 @@ def conv_weight_grad(x: Any, y: Any, dims: ConvDims) -> Any:
     plan = cuda_plan.forward(dims)
     tile, parts, span = weight_parts(plan)
     each, t = gpu.xp().empty((parts, *dims.w_shape), x.dtype), tables(plan)
-    grid = (gpu.cells(plan.terms, tile.BM), gpu.cells(plan.channels, tile.BN), plan.groups * parts)
-    gpu.launch(correlate_weights(tile, plan.checked, x.dtype.name), grid, tile.threads,
-               each, gpu.flat(x), gpu.flat(y), cuda_plan.where(dims), t.taps, t.geometry, parts, span)
+    grid = (gpu.cells(plan.length, tile.BM), gpu.cells(plan.channels, tile.BN), plan.groups * parts)
+    gpu.launch(correlate_weights(tile, plan.words, x.dtype.name), grid, tile.threads,
+               each, gpu.flat(x), gpu.flat(y), t.places, t.terms, t.geometry, plan.length, parts, span)
     return sum_parts(each)
 
 
@@ -65,13 +66,12 @@ def scratch(dims: ConvDims, dtype: np.dtype) -> int:
 def _correlate(plan: Plan, a: Any, w: Any, shape: tuple[int, ...], bias: Any) -> Any:
     out = gpu.xp().empty(shape, a.dtype)
     tile, t = choose_tile(plan.positions, plan.channels, plan.groups * len(plan.phases)), tables(plan)
-    if plan.terms <= SHORT:
+    if plan.length <= SHORT:
         tile = tile._replace(V=1)
     grid = (gpu.cells(plan.positions, tile.BM), gpu.cells(plan.channels, tile.BN), plan.groups * len(plan.phases))
     w = gpu.flat(w)
-    kernel = correlate(tile, plan.checked, plan.linear, a.dtype.name)
-    gpu.launch(kernel, grid, tile.threads, out, gpu.flat(a), w, t.phases, t.pairs, t.geometry,
-               w if bias is None else gpu.flat(bias), int(bias is not None))
+    gpu.launch(correlate(tile, plan.words, a.dtype.name), grid, tile.threads, out, gpu.flat(a), w, t.phases, t.places, t.terms,
+               t.w_at, t.geometry, w if bias is None else gpu.flat(bias), int(bias is not None))
     return out
 
 
@@ -90,9 +90,9 @@ def weight_parts(plan: Plan) -> tuple[Tile, int, int]:
     """The tile of a weight gradient, how many parts its sum is cut into, and the positions of a part."""
     units, least = (2, 4) if gpu.simulated() else (UNITS, LEAST)
     tiles = SIMULATED if gpu.simulated() else TILES
-    padded = {t: gpu.cells(plan.terms, t.BM) * t.BM * gpu.cells(plan.channels, t.BN) * t.BN / s for t, s in tiles.items()}
+    padded = {t: gpu.cells(plan.length, t.BM) * t.BM * gpu.cells(plan.channels, t.BN) * t.BN / s for t, s in tiles.items()}
     tile = min(padded, key=padded.__getitem__)  # whatever its size, parts make blocks enough
-    blocks = gpu.cells(plan.terms, tile.BM) * gpu.cells(plan.channels, tile.BN) * plan.groups
+    blocks = gpu.cells(plan.length, tile.BM) * gpu.cells(plan.channels, tile.BN) * plan.groups
     positions = plan.positions
     parts = max(1, min(units * RESIDENT // blocks, positions // least))
     span = max(1, gpu.cells(gpu.cells(positions, parts), tile.BK)) * tile.BK

@@ -15,13 +15,13 @@ from typing import Any
 
 from .. import gpu
 from ..gpu import cuda, int32, uint32
-from .cuda_plan import BIAS, LOW, TAP, WHERE
-from .cuda_tiled_loops import PAD, Tile, lanes, multiply
+from .cuda_plan import PLACE, TERM
+from .cuda_tiled_loops import PAD, Tile, blocks, gather, lanes, multiplications
 
 
 @cache
-def correlate_weights(tile: Tile, checked: int, dtype: str) -> gpu.Function:
-    """The kernel for this tile, BM of j by BN of o; `checked` of the last dimensions are tested against the edges of x."""
+def correlate_weights(tile: Tile, words: int, dtype: str) -> gpu.Function:
+    """The kernel for this tile, BM of j by BN of o, and for so many words of bits in its tables."""
     real = gpu.real(dtype)
     BM, BN, BK, TM, TN, V = tile
     TX, TY, VN = BM // TM, BN // TN, min(4, TN)
@@ -29,32 +29,44 @@ def correlate_weights(tile: Tile, checked: int, dtype: str) -> gpu.Function:
     COLS = THREADS // BK  # channels that all threads fetch at once
     FETCH_X, FETCH_Y = BM // COLS, BN // COLS
     WIDE_X, WIDE_Y, CELLS = BM + PAD, BN + PAD, TM * TN
-    SLICE_X, SLICE_Y = BK * WIDE_X, BK * WIDE_Y
-    SHARED_X, SHARED_Y = 2 * SLICE_X, 2 * SLICE_Y
+    SLICE_X = BK * WIDE_X
+    SLICE = SLICE_X + BK * WIDE_Y  # x's, then y's
+    SHARED, BITS = 2 * SLICE, FETCH_X * words
+    WIDE_PLACE, WIDE_TERM = PLACE + words, TERM + words
     LX, LY = lanes(tile)
-    add_products = multiply(tile, WIDE_X, WIDE_Y)
-    fits = dtype == "float32" and (THREADS, checked) in {(256, 0), (256, 2), (128, 0), (128, 2), (128, 3)}
-    BLOCKS = {256: 2, 128: 3}[THREADS] if fits else 1  # fewer registers a thread, more threads to wait in turns
+    first_term, other_terms = multiplications(tile, WIDE_X, WIDE_Y)
+    fetch_x = gather(FETCH_X, words, dtype)
+    BLOCKS = blocks(tile, words, dtype)
+
+    @gpu.helper
+    def fetch_y(next_y, y, base, rows_y, live):
+        for i in range(uint32(FETCH_Y)):
+            next_y[i] = y[int32(base + rows_y[i])] if live else real(0)
+
+    @gpu.helper
+    def store(shared, next_x, next_y, at_x, at_y):
+        for i in range(uint32(FETCH_X)):
+            shared[at_x + i * uint32(COLS)] = next_x[i]
+        for i in range(uint32(FETCH_Y)):
+            shared[at_y + i * uint32(COLS)] = next_y[i]
 
     @gpu.jit(threads=THREADS, blocks=BLOCKS)
-    def kernel(out, x, y, where, taps, g, parts, span):
-        slices_x = cuda.shared.array(SHARED_X, real, alignment=16)
-        slices_y = cuda.shared.array(SHARED_Y, real, alignment=16)
+    def kernel(out, x, y, places, terms, g, K, parts, span):
+        shared = cuda.shared.array(SHARED, real, alignment=16)
         acc = cuda.local.array(CELLS, real)
         next_x = cuda.local.array(FETCH_X, real)
         next_y = cuda.local.array(FETCH_Y, real)
         at_x = cuda.local.array(TM, real)
         at_y = cuda.local.array(TN, real)
         offs = cuda.local.array(FETCH_X, int32)
-        shifts = cuda.local.array(FETCH_X, int32)
-        t0 = cuda.local.array(FETCH_X, int32)
+        bits = cuda.local.array(BITS, int32)
+        beyond = cuda.local.array(words, int32)
         rows_y = cuda.local.array(FETCH_Y, int32)
         t = uint32(cuda.threadIdx.x)
         tx = uint32(t % uint32(LX) + t // uint32(LX * LY) % uint32(TX // LX) * uint32(LX))
         ty = uint32(t // uint32(LX) % uint32(LY) + t // uint32(TX * LY) * uint32(LY))
         group, part = int32(int32(cuda.blockIdx.z) // parts), int32(int32(cuda.blockIdx.z) % parts)
-        K, channels, P = int32(g[16]), int32(g[3]), int32(g[7] * g[8] * g[9])
-        A0, A1, A2 = uint32(g[4]), uint32(g[5]), uint32(g[6])
+        channels, P = int32(g[3]), int32(g[5])
         start = int32(part * span)
         M = int32(g[0] * P)
         stop = int32(M if part == parts - 1 else start + span)
@@ -65,47 +77,49 @@ def correlate_weights(tile: Tile, checked: int, dtype: str) -> gpu.Function:
         km, own = int32(t % uint32(BK)), int32(t // uint32(BK))
         jx, oy = int32(j0 + own), int32(o0 + own)
         for i in range(uint32(FETCH_X)):
-            r = int32(min(jx + int32(i) * int32(COLS), K - 1) * int32(TAP))
-            offs[i], shifts[i], t0[i] = taps[r], taps[r + 1], taps[r + 2]
-        n = int32((start + km) // P)
-        p = int32(start + km - n * P)
-        sample_x, sample_y = int32(g[1] * g[2] * g[4] * g[5] * g[6]), int32(g[1] * channels * P)
-        base_x = int32(n * sample_x + group * g[2] * g[4] * g[5] * g[6])
-        base_y = int32(n * sample_y)
+            row = int32(min(int32(jx + int32(i) * int32(COLS)), int32(K - 1)) * int32(WIDE_TERM))
+            offs[i] = int32(group * g[2] * g[4] + terms[row])
+            for b in range(uint32(words)):
+                bits[i * uint32(words) + b] = terms[int32(row + int32(TERM)) + b]
         for i in range(uint32(FETCH_Y)):
             rows_y[i] = int32((group * channels + min(int32(oy + int32(i) * int32(COLS)), int32(channels - 1))) * P)
+        n = int32((start + km) // P)
+        p = int32(start + km - n * P)
+        sample_x, sample_y = int32(g[1] * g[2] * g[4]), int32(g[1] * channels * P)
+        samples = int32(int32(BK) // P)  # from a slice to the next, and so many positions more
+        further = int32(int32(BK) - samples * P)
 
         for e in range(uint32(CELLS)):
             acc[e] = real(0)
-        for m0 in range(int32(start - int32(BK)), stop, int32(BK)):  # the first round only fetches
-            ahead = int32(m0 + int32(BK))
-            half = uint32(uint32((ahead - start) // int32(BK)) % uint32(2))  # of shared memory, that the slice ahead goes to
-            if ahead < stop:
-                live = int32(ahead + km) < stop
-                while p >= P:
-                    p = int32(p - P)
-                    base_x, base_y = int32(base_x + sample_x), int32(base_y + sample_y)
-                r = int32(p * int32(WHERE))
-                at, i0, i1, i2 = int32(base_x + where[r]), where[r + 1], where[r + 2], int32(where[r + 3] - BIAS)
-                for i in range(uint32(FETCH_X)):
-                    ok = live
-                    if checked:
-                        ok = live & (uint32(i1 + (shifts[i] >> int32(16))) < A1) & (uint32(i2 + (shifts[i] & int32(LOW))) < A2)
-                    if checked == 3:
-                        ok = ok & (uint32(i0 + t0[i]) < A0)
-                    next_x[i] = x[int32(at + offs[i])] if ok else real(0)
-                for i in range(uint32(FETCH_Y)):
-                    next_y[i] = y[int32(base_y + p + rows_y[i])] if live else real(0)
-                p = int32(p + int32(BK))
-            if m0 >= start:
-                other = uint32(1) - half
-                add_products(acc, at_x, at_y, slices_x, slices_y, other * uint32(SLICE_X), other * uint32(SLICE_Y), tx, ty)
-            if ahead < stop:
-                column = t // uint32(BK)
-                for i in range(uint32(FETCH_X)):
-                    slices_x[half * uint32(SLICE_X) + t % uint32(BK) * uint32(WIDE_X) + column + i * uint32(COLS)] = next_x[i]
-                for i in range(uint32(FETCH_Y)):
-                    slices_y[half * uint32(SLICE_Y) + t % uint32(BK) * uint32(WIDE_Y) + column + i * uint32(COLS)] = next_y[i]
+        row = int32(p * int32(WIDE_PLACE))
+        live = int32(start + km) < stop
+        for b in range(uint32(words)):
+            beyond[b] = places[int32(row + int32(PLACE)) + b] if live else int32(-1)
+        store_x = t % uint32(BK) * uint32(WIDE_X) + t // uint32(BK)
+        store_y = uint32(SLICE_X) + t % uint32(BK) * uint32(WIDE_Y) + t // uint32(BK)
+        fetch_y(next_y, y, int32(n * sample_y + p), rows_y, live)
+        fetch_x(next_x, x, int32(n * sample_x + places[row]), offs, bits, beyond)
+        store(shared, next_x, next_y, store_x, store_y)
+        cuda.syncthreads()
+        at = uint32(0)  # where the slice stands that is multiplied
+        for ahead in range(int32(start + int32(BK)), int32(stop + int32(BK)), int32(BK)):
+            live = int32(ahead + km) < stop
+            p = int32(p + further)
+            wraps = p >= P
+            n = int32(n + samples + int32(wraps))
+            p = int32(p - P) if wraps else p
+            row = int32(p * int32(WIDE_PLACE))
+            off = places[row]
+            for b in range(uint32(words)):
+                beyond[b] = places[int32(row + int32(PLACE)) + b]
+                beyond[b] = beyond[b] if live else int32(-1)
+            row_x, row_y = at + tx * uint32(V), at + uint32(SLICE_X) + ty * uint32(VN)
+            first_term(acc, at_x, at_y, shared, row_x, row_y)
+            fetch_y(next_y, y, int32(n * sample_y + p), rows_y, live)
+            fetch_x(next_x, x, int32(n * sample_x + off), offs, bits, beyond)
+            other_terms(acc, at_x, at_y, shared, row_x, row_y)
+            at = uint32(uint32(SLICE) - at)
+            store(shared, next_x, next_y, at + store_x, at + store_y)
             cuda.syncthreads()
 
         size = int32(channels * K)

@@ -71,7 +71,7 @@ def error(kernel, got, a, b, dims, plus=0.0):
 @pytest.mark.parametrize("dtype", [np.dtype("float32"), np.dtype("float64")], ids=str)
 def test_is_within_its_bound_of_the_definition(kernel, case, dtype):
     dims = CASES[case]
-    assert kernel.refuse(dims, dtype) == "" and kernel.bound == 64
+    assert kernel.refuse(dims, dtype) == ""
     a, b = normal(kernel.op, dims, dtype)
     there = [gpu.to_device(v) for v in (a, b)]
     assert error(kernel, on_device(kernel, *there, dims), a, b, dims) <= kernel.bound
@@ -95,13 +95,13 @@ def test_the_cases_reach_every_tile_and_their_edges():
 
 
 @every_map
-def test_long_sums_stay_within_half_the_bound(kernel):
-    """Sums of 128 channels, at every frequency; or, where positions are summed, of 60 tiles."""
+def test_the_bound_has_room_for_long_sums(kernel):
+    """A quarter of the bound is enough for sums of 128 channels, or of 60 tiles for a weight gradient, of normal numbers."""
     dims = {"conv": conv_dims((1, 128, 4, 4), (2, 128, 3, 3), padding=1),
             "conv_input_grad": conv_dims((1, 2, 4, 4), (128, 2, 3, 3), padding=1),
             "conv_weight_grad": conv_dims((20, 2, 4, 12), (2, 2, 3, 3), padding=1)}[kernel.op]
     a, b = normal(kernel.op, dims, seed=3)
-    assert error(kernel, on_device(kernel, a, b, dims), a, b, dims) <= kernel.bound / 2
+    assert error(kernel, on_device(kernel, a, b, dims), a, b, dims) <= kernel.bound / 4
 
 
 @every_map

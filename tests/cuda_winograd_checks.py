@@ -170,6 +170,22 @@ def test_blocks_bound_the_memory_and_cover_the_tiles(monkeypatch):
     assert p.bytes(F32) <= cuda_winograd.LIMIT + 36 * 128 * 32 * 4
 
 
+@every_map
+def test_blocks_change_no_bit_of_a_map(kernel, monkeypatch):
+    """A block for every few tiles, or one for all; a weight gradient adds the blocks up, and rounds anew."""
+    dims, got = conv_dims((10, 1, 8, 6), (1, 1, 3, 3), padding=1), []
+    a, b = normal(kernel.op, dims)
+    for name in ("forward", "input_grad"):  # plans that are not remembered
+        monkeypatch.setattr(cuda_winograd, name, getattr(cuda_winograd, name).__wrapped__)
+    for limit, blocks in ((1, gpu.cells(40, 2 if gpu.simulated() else 32)), (1 << 29, 1)):
+        monkeypatch.setattr(cuda_winograd, "SIMULATED" if gpu.simulated() else "LIMIT", limit)
+        assert len(PLANS[kernel.op].__wrapped__(dims, F32).blocks) == blocks
+        got.append(on_device(kernel, a, b, dims))
+    assert error(kernel, got[0], a, b, dims) <= kernel.bound
+    if kernel.op != "conv_weight_grad":
+        assert got[0].tobytes() == got[1].tobytes()
+
+
 @pytest.mark.skipif(not gpu.simulated(), reason="CuPy's pool is not asked what is in use")
 @every_map
 @pytest.mark.parametrize("case", ["a_tile", "ragged", "grouped", "fives_in_twos"])

@@ -1,16 +1,14 @@
 """Winograd's minimal filtering on a GPU: 3x3 and 5x5 kernels at stride 1 by fewer multiplications, in three passes.
 
-    y tile (m, m) = A' [ sum over c  (G g G') * (B' d B) ] A      d: (n, n) of x, n = m + k - 1, overlapping by k-1; m = 2 or 4
+    y tile (m, m) = A' [ sum over c  (G g G') * (B' d B) ] A         d: (n, n) of x, n = m + k - 1, overlapping; m = 2 or 4
+    dg            = G' [ sum over tiles  (A dy A') * (B' d B) ] G    dx: y with g turned, channels exchanged, k-1 - p for p
 
 cuda_tiled.py takes k*k multiply-adds for each output and pair of channels; here they are n*n/(m*m), for 3x3 kernels 2.25 where
-m = 4. The price is memory: V = B' d B is n*n/(m*m) times x, the sums M are as many times y, each written once and read once.
-That pays where a group has many channels. Frequency by frequency M = U V is a product of matrices, n*n products for each
-group: a pointwise convolution with n*n*g groups, which cuda_tiled.py has. Tiles are taken in blocks, so that V and M fill at
-most LIMIT bytes. Only the plan knows edges: no map is padded, and any padding will do.
-The input gradient is the same over y with the kernel turned, channels exchanged, and k-1 - p for padding; the weight gradient
-dg = G' [ sum over tiles  (A dy A') * (B' d B) ] G is the weight gradient of the same pointwise convolution, between transforms.
-Not exact: see BOUND. What is not finite spoils its tile. Source: Lavin and Gray, "Fast algorithms for convolutional
-neural networks" (2016). Read next: cuda_winograd_loops.py, the transforms.
+m = 4. The price is memory: V = B' d B is n*n/(m*m) times x, and the sums M as many times y, each written once and read once,
+so it is for many channels. At each frequency M = U V is a product of matrices, all of them the pointwise convolution of n*n*g
+groups that cuda_tiled.py has. Tiles are taken in blocks, so that V and M fill some LIMIT bytes; any padding is zeros by test.
+Not exact: see BOUND. What is not finite spoils its tile. Read next: cuda_winograd_loops.py, the transforms.
+Source: Lavin and Gray, "Fast algorithms for convolutional neural networks" (2016).
 """
 
 from __future__ import annotations

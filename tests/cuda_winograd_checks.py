@@ -116,6 +116,7 @@ def test_two_runs_are_the_same_bits_whatever_the_layout(kernel, case):
     assert on_device(kernel, *backwards, dims).tobytes() == one.tobytes()
 
 
+@pytest.mark.filterwarnings("ignore:invalid value encountered")  # infinity less infinity, in the simulator
 @every_map
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_what_is_not_finite_spoils_its_tiles_and_no_others(kernel, bad):

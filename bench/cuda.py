@@ -1,8 +1,9 @@
 """The CUDA kernels on a GPU, beside cuDNN: `python -m bench.cuda`. One command, at most 8 minutes, a table last.
 
-Every answer is judged before it is timed: on small whole numbers, ours must equal a product over patches in float64. Times are
-those of device events around a call from a cold L2; shown are medians. PyTorch runs without TF32, and cuDNN picks its fastest
-algorithm (benchmark = True). The card's peak of multiply-adds and its bandwidth are measured first.
+Every answer is judged before it is timed: on small whole numbers, ours must equal a product over patches in float64 (Winograd's
+tiles, and cuDNN, come near it). Times are those of device events around a call from a cold L2; shown are medians. PyTorch runs
+without TF32, and cuDNN picks its fastest algorithm (benchmark = True). The card's peak of multiply-adds and its bandwidth are
+measured first.
 A job is a layer or a network at a batch, what matters most first. Jobs run in a process of their own (cuda_work.py): one that
 crashes, hangs or loses the GPU is a row that failed, and the next job gets another process. Each row is saved as it comes, to
 bench/results/CARD/cuda.json. When the time is up the table is of what there is. Without a GPU it says what is missing, and
@@ -35,7 +36,7 @@ BATCHES = (64, 256)
 NETS = ("mnist", "lenet5")
 SECONDS, PATIENCE = 480.0, 90.0  # for everything, and for one job, whose kernels may have to be compiled first
 UNHURRIED = 600.0  # for one job of a rehearsal, which compiles the kernels of the CPU
-TINY = ("hand", "depthwise_twice")
+TINY = ("hand", "half", "depthwise_twice")
 
 
 def plan(layers: list[str], batches: list[int]) -> list[str]:

@@ -8,6 +8,7 @@ from math import exp, log
 from tinyconv.bench.task import SLOTS
 
 GOAL = 0.7  # of cuDNN's rate, on the geometric mean
+TILES = "tinyconv.cuda_winograd"
 
 
 def lines(rec: dict) -> Iterator[str]:
@@ -15,6 +16,7 @@ def lines(rec: dict) -> Iterator[str]:
     yield f"{rec['machine'].get('card', 'an unknown card')}, {rec['when']}: {_measured(rec)}"
     yield from rec["machine"].get("notes", ())
     yield "times in us; TF/s and TB/s with their share of what was measured; x: how many times as long the other takes"
+    yield "winograd, where it fits, has a line of its own; its TF/s are those of the direct sum that it stands for"
     found: dict[tuple[str, str], dict[str, dict]] = {}
     for row in rec["rows"]:
         found.setdefault((row["op"], row["case"]), {})[f"{row['library']}.{row['algorithm']}"] = row
@@ -49,21 +51,20 @@ def _map_lines(op: str, rows: dict[str, dict[str, dict]], rec: dict) -> Iterator
     yield f"{op:<18}{'kernel':<11}{'us':>9}{'TF/s':>6}{'peak':>6}{'TB/s':>6}{'mem':>6}" + "".join(
         f"{name:>9}" for name in ("x cudnn", "x im2col", "(memory)", "x shared", "x naive"))
     for case, by in rows.items():
-        if not (ours := _ours(by)):
-            continue
-        t = ours["median"]
-        flops, moved = ours["flops"] / t, ours["bytes"] / t
-        times = [f"{by[other]['median'] / t:.2f}" if other in by else "-" for other in
-                 ("torch.cudnn", "tinyconv.cuda_im2col", "tinyconv.cuda_shared", "tinyconv.cuda_naive")]
-        least = by.get("tinyconv.cuda_im2col", {}).get("scratch") or 0
-        times.insert(2, f"{ours['scratch'] / least:.2f}" if least else "-")
-        shares = [f"{flops / peak:.0%}" if peak else "-", f"{moved / memory:.0%}" if memory else "-"]
-        yield (f"{case:<18}{ours['algorithm'][5:]:<11}{1e6 * t:>9.1f}{flops / 1e12:>6.1f}{shares[0]:>6}{moved / 1e12:>6.2f}"
-               f"{shares[1]:>6}" + "".join(f"{cell:>9}" for cell in times))
+        for row in filter(None, (_ours(by), by.get(TILES))):
+            t = row["median"]
+            flops, moved = row["flops"] / t, row["bytes"] / t
+            times = [f"{by[other]['median'] / t:.2f}" if other in by else "-" for other in
+                     ("torch.cudnn", "tinyconv.cuda_im2col", "tinyconv.cuda_shared", "tinyconv.cuda_naive")]
+            least = by.get("tinyconv.cuda_im2col", {}).get("scratch") or 0
+            times.insert(2, f"{row['scratch'] / least:.2f}" if least else "-")
+            shares = [f"{flops / peak:.0%}" if peak else "-", f"{moved / memory:.0%}" if memory else "-"]
+            yield (f"{case:<18}{row['algorithm'][5:]:<11}{1e6 * t:>9.1f}{flops / 1e12:>6.1f}{shares[0]:>6}{moved / 1e12:>6.2f}"
+                   f"{shares[1]:>6}" + "".join(f"{cell:>9}" for cell in times))
 
 
 def _mean_lines(op: str, rows: list[dict[str, dict]]) -> Iterator[str]:
-    for other, goal in (("torch.cudnn", f" (goal {GOAL})"), ("tinyconv.cuda_im2col", "")):
+    for other, goal in (("torch.cudnn", f" (goal {GOAL})"), ("tinyconv.cuda_im2col", ""), (TILES, "")):
         gains = [by[other]["median"] / ours["median"] for by in rows if (ours := _ours(by)) and other in by]
         if gains:
             mean = exp(sum(map(log, gains)) / len(gains))

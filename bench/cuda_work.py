@@ -1,7 +1,7 @@
 """What measures for bench/cuda.py, in a process of its own: `python -m bench.cuda_work` takes a job a line, answers in JSON.
 
     card                  {"machine": ..., "peaks": ..., "bandwidth": ...}
-    layer NAME@BATCH      {"row": ...} for each contestant of each map: the chosen kernel, im2col, cuDNN
+    layer NAME@BATCH      {"row": ...} for each contestant of each map: the chosen kernel, im2col, Winograd's tiles, cuDNN
     slow NAME@BATCH       the same for the rungs that are there to be read
     step NET@BATCH        {"row": ...} for each way of running a training step
 
@@ -30,8 +30,8 @@ from tinyconv.kernels import gpu
 from tinyconv.kernels.gpu import cuda, int32
 from tinyconv.registry import Kernel, choose, kernels
 
-SLOW = ("cuda_shared", "cuda_naive")
-NEAR = 1e-3  # how far cuDNN may be off, of the largest answer: Winograd in float32 rounds by some 1e-5
+SLOW, TILES = ("cuda_shared", "cuda_naive"), "cuda_winograd"
+NEAR = 1e-3  # how far off cuDNN and our inexact kernels may be, of the largest answer: Winograd in float32 rounds by some 1e-5
 CHAINS, ROUNDS = 8, 4096  # independent sums of a thread, and steps of each, that measure the peak
 NO_TORCH = "nothing to compare with: "
 
@@ -190,13 +190,14 @@ def drawn(dims: ConvDims) -> dict[str, Any]:
 
 
 def contestants(op: str, dims: ConvDims, slow: bool) -> Iterator[tuple[str, Kernel | None]]:
-    """The chosen kernel, the tiled one, the baseline and cuDNN; or the slow rungs."""
+    """The chosen kernel, the tiled one, the baseline, Winograd's tiles where they fit, and cuDNN; or the slow rungs."""
     ladder = {k.algorithm: k for k in kernels(op) if k.device == "cuda"}
     if slow:
         yield from ((name, ladder[name]) for name in SLOW)
         return
     chosen = choose(op, dims, np.dtype("float32"), "cuda").algorithm
-    for name in dict.fromkeys((chosen, "cuda_tiled", "cuda_im2col")):
+    tiles = [TILES] if not ladder[TILES].refuse(dims, np.dtype("float32")) else []
+    for name in dict.fromkeys((chosen, "cuda_tiled", "cuda_im2col", *tiles)):
         yield name, ladder[name]
     if pytorch()[0]:
         yield "cudnn", None
@@ -224,7 +225,7 @@ def conv_rows(clock: Clock, case: str, slow: bool) -> Iterator[dict]:
                 if want is None:
                     want = expected(op, a, b, dims)
                 fn = partial(kernel.fn, a, b, dims) if kernel else cudnn(op, a, b, dims)
-                judge(fn(), want, exact=kernel is not None)
+                judge(fn(), want, exact=kernel is not None and kernel.exact)
                 times = clock.times(fn, 0.02, 2) if slow else clock.times(fn, 0.05)
             except Exception as error:  # a row that fails is shown, and the others go on
                 yield {"failure": {**about, "why": why(error)}}

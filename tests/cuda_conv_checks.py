@@ -1,4 +1,4 @@
-"""Every convolution kernel on CUDA against the definition: run by test_cuda_conv.py, in the simulator and on a GPU.
+"""Every exact convolution kernel on CUDA against the definition: run by test_cuda_conv.py, in the simulator and on a GPU.
 
 In the simulator a block is 4 threads and a tile 2 to 4 cells wide, so that small cases have many blocks, and edges.
 """
@@ -17,7 +17,7 @@ from tinyconv.kernels.conv import cuda_plan, cuda_tiled, reference
 from tinyconv.kernels.gpu import cuda
 
 MAPS = {"conv": ("x", "w", "y"), "conv_input_grad": ("y", "w", "x"), "conv_weight_grad": ("x", "y", "w")}
-KERNELS = [k for op in MAPS for k in registry.kernels(op) if k.device == "cuda"]
+KERNELS = [k for op in MAPS for k in registry.kernels(op) if k.device == "cuda" and k.exact]
 QUICK = 2400  # multiply-adds: the simulator takes some 20 us for each
 DOUBLE = ("stride_over_kernel", "depthwise_twice", "line")  # also tried in float64 by default
 # each adds an edge that the quick ones of cases.py lack

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import cuda_conv_checks
 import cuda_pool_checks
+import cuda_winograd_checks
 import numpy as np
 import pytest
 from pooled import OPS, calls
@@ -40,6 +41,12 @@ def test_convolutions(kernel, name):
     a, b = cuda_conv_checks.operands(kernel.op, dims, draw)
     bias = {"bias": gpu.to_device(draw((dims.O,)))} if "bias" in kernel.fuses else {}
     cuda_conv_checks.on_device(kernel, a, b, dims, **bias)
+
+
+@pytest.mark.parametrize("name", ["in_twos", "ragged", "fives_in_twos"])
+@pytest.mark.parametrize("kernel", cuda_winograd_checks.KERNELS, ids=lambda k: f"{k.algorithm}-{k.op}")
+def test_convolutions_by_tiles(kernel, name):
+    cuda_winograd_checks.test_is_within_its_bound_of_the_definition(kernel, name, np.dtype("float32"))
 
 
 @pytest.mark.parametrize("name", sorted({*POOLS}))

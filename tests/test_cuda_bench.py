@@ -55,11 +55,14 @@ def test_it_can_be_rehearsed(tmp_path):
     assert bool(rec["machine"]["notes"]) != torch and all(note in table for note in rec["machine"]["notes"])
     assert sum(line.startswith("step of ") for line in table) == (6 if torch else 4)  # by calls, as a graph, by PyTorch
     for op in SLOTS:
-        assert any(line.startswith(f"{op}: ") and "geometric mean of 2" in line for line in table)
+        assert any(line.startswith(f"{op}: ") and "geometric mean of 3" in line for line in table)
+        assert sum(line.startswith(f"{op}: ") and "x cuda_winograd on the geometric mean of 1" in line for line in table) == 1
         found = {(row["case"], row["algorithm"]) for row in rec["rows"] if row["op"] == op}
         assert found >= {("hand@2", f"cuda_{name}") for name in ("tiled", "im2col", "shared", "naive")}
+        assert {case for case, name in found if name == "cuda_winograd"} == {"half@2"}
         assert ("depthwise_twice@2", "cuda_depthwise") in found and (("hand@2", "cudnn") in found) == torch
-    assert sum(line.startswith("hand@2") for line in table) == len(SLOTS)
+    assert [sum(line.startswith(case) for line in table) for case in ("hand@2", "half@2")] == [len(SLOTS), 2 * len(SLOTS)]
+    assert sum(line.startswith("half@2            winograd ") for line in table) == len(SLOTS)
 
 
 # what can go wrong: a process that stands for the worker

@@ -1,4 +1,5 @@
-"""Convolution on CUDA: in Numba's simulator anywhere, and on the GPU where there is one. The checks: cuda_conv_checks.py.
+"""Convolution on CUDA: in Numba's simulator anywhere, and on the GPU where there is one. The checks: cuda_conv_checks.py,
+cuda_winograd_checks.py.
 
 The tables that the kernels walk are checked here, on the host: a product over them is the definition.
 """
@@ -30,8 +31,12 @@ def run_checks(simulated, *options, checks="cuda_conv_checks.py"):
     assert " passed" in done.stdout
 
 
-def test_the_simulator_agrees_with_the_definition():
-    run_checks(True)
+CHECKS = ("cuda_conv_checks.py", "cuda_winograd_checks.py")
+
+
+@pytest.mark.parametrize("checks", CHECKS)
+def test_the_simulator_agrees_with_the_definition(checks):
+    run_checks(True, checks=checks)
 
 
 @pytest.mark.sweep
@@ -40,8 +45,9 @@ def test_the_simulator_agrees_on_every_case():
 
 
 @pytest.mark.skipif(bool(gpu.missing()) or gpu.simulated(), reason=f"no GPU to run on: {gpu.missing() or 'simulated'}")
-def test_the_gpu_agrees_with_the_definition():
-    run_checks(False)
+@pytest.mark.parametrize("checks", CHECKS)
+def test_the_gpu_agrees_with_the_definition(checks):
+    run_checks(False, checks=checks)
 
 
 @pytest.mark.skipif(not gpu.missing(), reason="CUDA can be used here")
@@ -52,7 +58,8 @@ def test_without_a_gpu_each_kernel_says_what_is_missing(op):
     why = gpu.missing()
     assert any(part in why for part in ("numba-cuda", "CuPy", "driver", "GPU")) and len(why.split()) > 5
     rungs = [k for k in registry.kernels(op) if k.device == "cuda"]
-    assert [k.algorithm for k in rungs] == ["cuda_naive", "cuda_shared", "cuda_im2col", "cuda_tiled", "cuda_depthwise"]
+    assert [k.algorithm for k in rungs] == ["cuda_naive", "cuda_shared", "cuda_im2col", "cuda_tiled", "cuda_winograd",
+                                             "cuda_depthwise"]
     assert {k.refuse(dims, dtype) for k in rungs} == {why}
     with pytest.raises(ValueError, match="cuda_tiled: ") as caught:
         registry.choose(op, dims, dtype, device="cuda")

@@ -23,7 +23,7 @@ def test_no_kernel_races_in_the_simulator():
 @pytest.mark.skipif(bool(gpu.missing()) or gpu.simulated(), reason=f"no GPU to run on: {gpu.missing() or 'simulated'}")
 @pytest.mark.skipif(TOOL is None, reason="compute-sanitizer is not on the PATH: it comes with the CUDA toolkit")
 @pytest.mark.parametrize("tool", ["memcheck", "racecheck", "synccheck"])
-@pytest.mark.parametrize("checks", ["cuda_conv_checks.py", "cuda_pool_checks.py"])
+@pytest.mark.parametrize("checks", ["cuda_conv_checks.py", "cuda_pool_checks.py", "cuda_winograd_checks.py"])
 def test_the_sanitizer_finds_nothing(checks, tool):
     """CuPy's pool hides the ends of arrays from it: with the pool off, each array is an allocation of its own."""
     code = ("import cupy, pytest, sys; cupy.cuda.set_allocator(None);"

@@ -11,18 +11,19 @@ import pytest
 from numba import types
 
 from tinyconv.kernels import gpu
-from tinyconv.kernels.conv import cuda_depthwise, cuda_im2col, cuda_naive, cuda_shared, cuda_tiled
+from tinyconv.kernels.conv import cuda_depthwise, cuda_im2col, cuda_naive, cuda_shared, cuda_tiled, cuda_winograd_loops
 from tinyconv.kernels.conv.cuda_depthwise import Window
 from tinyconv.kernels.conv.cuda_plan import WORDS
 from tinyconv.kernels.conv.cuda_tiled_loops import correlate
 from tinyconv.kernels.conv.cuda_tiled_weights import _add, correlate_weights
+from tinyconv.kernels.conv.winograd_tiles import SIZES
 
 pytestmark = [
     pytest.mark.skipif(find_spec("numba_cuda") is None, reason="numba-cuda is not installed: pip install 'tinyconv[cuda]'"),
     pytest.mark.skipif(gpu.simulated(), reason="the simulator compiles nothing"),
 ]
 CCS = ((7, 5), (8, 0), (9, 0))
-REALS, TABLES = ("out", "a", "w", "x", "y", "bias", "each", "cols"), ("phases", "places", "terms", "w_at", "g")
+REALS, TABLES = ("out", "a", "w", "x", "y", "bias", "each", "cols", "u"), ("phases", "places", "terms", "w_at", "g")
 REGISTERS, SHARED, MOST = 65536, 48 << 10, 255  # of a multiprocessor, of a block, of a thread
 WINDOWS = [Window((1, k, k), (1, s, s), (1, d, d), rows) for k, s, d, rows in
            ((3, 1, 1, 4), (3, 2, 1, 4), (3, 1, 2, 4), (5, 1, 1, 1), (7, 1, 1, 1))]
@@ -44,12 +45,15 @@ def kernels(dtype):
             yield f"depthwise.{label}.forward.flipped{flipped:d}", cuda_depthwise._forward(w, flipped, dtype), common
         yield f"depthwise.{label}.spread", cuda_depthwise._spread(w, dtype), common
         yield f"depthwise.{label}.weights", cuda_depthwise._weights(w, cuda_depthwise.BLOCK, dtype), common
+    for m, k in SIZES:
+        for name, kernel in cuda_winograd_loops.kernels(m, k, dtype)._asdict().items():
+            yield f"winograd.{m}x{k}.{name}", kernel, (m, k) == (4, 3)
     for i, tile in enumerate(cuda_tiled.TILES):
         for words in WORDS:
             label = f"tiled.{tile.BM}x{tile.BN}.words{words}"
             for V in (tile.V, 1):
-                yield f"{label}.V{V}", correlate(tile._replace(V=V), words, dtype), i == 0 or words == 1 == V
-            yield f"{label}.weights", correlate_weights(tile, words, dtype), i < 2
+                yield f"{label}.V{V}", correlate(tile._replace(V=V), words, dtype), i == 0 and words == 1
+            yield f"{label}.weights", correlate_weights(tile, words, dtype), i == 0 and words == 1
 
 
 def grid():

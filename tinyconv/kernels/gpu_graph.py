@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from . import gpu
+from . import gpu, gpu_simulator
 
 
 class Graph:
@@ -71,10 +71,11 @@ _graph = ""  # what the innermost Graph is doing, if one is at work
 def _inside(doing: str) -> Iterator[None]:
     global _graph
     before, _graph = _graph, doing
+    gpu_simulator.recording = gpu.simulated() and doing == "recording"
     try:
         yield
     finally:
-        _graph = before
+        _graph, gpu_simulator.recording = before, False
 
 
 def in_graph() -> bool:

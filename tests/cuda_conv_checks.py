@@ -155,7 +155,8 @@ def test_choose_takes_the_fastest_that_fits():
 @pytest.mark.skipif(not gpu.simulated(), reason="CuPy refuses it in words of its own")
 @pytest.mark.parametrize("call", [
     lambda a: np.add(a, a, where=a > 1), lambda a: np.maximum.reduce(a), lambda a: np.add.at(a, 0, 1),
-    lambda a: a.sum(initial=1), lambda a: np.max(a, initial=0), lambda a: np.divmod(a, a, out=(a.copy(), a.copy())), lambda a: np.add(a, a, order="C"),
+    lambda a: a.sum(initial=1), lambda a: np.max(a, initial=0),
+    lambda a: np.divmod(a, a, out=(a.copy(), a.copy())), lambda a: np.add(a, a, order="C"),
     lambda a: np.apply_along_axis(sum, 0, a), lambda a: a * np.array(2.0), lambda a: gpu.flat(np.ones(3)),
     lambda a: np.concatenate([a, np.ones((2, 3))]),
 ], ids=["where", "reduce", "at", "initial", "initial of max", "two outs", "order", "unseen", "host scalar", "flat", "host"])

@@ -17,7 +17,8 @@ from . import gpu, gpu_simulator
 class Graph:
     """What a function launches, as a CUDA graph.
 
-    The function must do the same to the same memory each time, copy nothing from the host and wait for nothing. It runs WARM
+    The function must do the same to the same memory each time, copy nothing from the host, wait for nothing and, but for
+    linear layers, multiply no matrices: CuPy raises NotImplementedError for cuBLAS, RuntimeError for the copy. It runs WARM
     times as it is, in memory of the graph's own, which nothing else is given afterwards; the next call records it. In the
     simulator, which has no graphs, each call runs the function.
     """

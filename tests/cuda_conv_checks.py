@@ -158,6 +158,20 @@ def test_choose_takes_the_fastest_that_fits():
     assert names == {"half": "cuda_tiled", "depthwise": "cuda_depthwise", "depthwise_tall": "cuda_depthwise"}
 
 
+@pytest.mark.skipif(not gpu.simulated(), reason="CuPy refuses it in words of its own")
+@pytest.mark.parametrize("call", [
+    lambda a: np.add(a, a, where=a > 1), lambda a: np.maximum.reduce(a), lambda a: np.add.at(a, 0, 1),
+    lambda a: a.sum(initial=1), lambda a: np.max(a, initial=0),
+    lambda a: np.divmod(a, a, out=(a.copy(), a.copy())), lambda a: np.add(a, a, order="C"),
+    lambda a: np.apply_along_axis(sum, 0, a), lambda a: a * np.array(2.0), lambda a: gpu.flat(np.ones(3)),
+    lambda a: np.concatenate([a, np.ones((2, 3))]),
+], ids=["where", "reduce", "at", "initial", "initial of max", "two outs", "order", "unseen", "host scalar", "flat", "host"])
+def test_the_simulator_refuses_what_cupy_refuses(call):
+    """Arrays of CuPy 14.2 raised for each; add.at and apply_along_axis it has, and no kernel or test has used them on it."""
+    with pytest.raises(TypeError, match=r"CuPy refuses it|on the host and on the device"):
+        call(gpu.to_device(np.arange(6, dtype=np.float32).reshape(2, 3)))
+
+
 @pytest.mark.skipif(not gpu.simulated(), reason="CuPy's own arrays need no proof")
 def test_arrays_of_the_simulator_know_where_they_are():
     a = gpu.to_device(np.arange(6, dtype=np.float32).reshape(2, 3))

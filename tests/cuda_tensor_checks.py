@@ -217,3 +217,40 @@ def test_indices_beyond_a_plane_reach_no_other_memory():
     assert x.cpu().tolist() == [[[0.0, 0.0, 2.0, 0.0, 0.0, 0.0]]]
     x.sum().backward()
     np.testing.assert_array_equal(y.grad.cpu().numpy(), [[[np.nan, 1.0, np.nan]]])
+
+
+@pytest.mark.parametrize("call", [
+    lambda a, b: tc.where(b > 0, a, a), lambda a, b: F.batch_norm(b, a[0], a[0], training=True),
+    lambda a, b: F.max_unpool1d(b.reshape(1, 3, 3), a.long().reshape(1, 3, 3), 2, duplicates="add"),
+    lambda a, b: F.max_unpool1d(a.reshape(1, 3, 3), b.long().reshape(1, 3, 3), 2, duplicates="add"),
+    lambda a, b: tc.einsum("ij,ij->ij", b, a),
+], ids=["where", "running statistics", "indices on the host", "values on the host", "einsum"])
+def test_what_cupy_would_bring_along_or_refuse_in_its_own_words_is_refused_too(call):
+    with pytest.raises(RuntimeError, match=r"operands on (cuda:0 and cpu|cpu and cuda:0): they must be on one device"):
+        call(tc.ones(3, 3), tc.ones(3, 3, device="cuda"))
+
+
+@pytest.mark.parametrize("cell", ["RNNCell", "LSTMCell", "GRUCell", "ReNet"])
+def test_a_recurrent_layer_starts_where_its_input_lives(cell):
+    tc.manual_seed(4)
+    layer = getattr(tc.nn, cell)(2, 3).to("float64")
+    x = RNG.standard_normal((1, 2, 2, 4) if cell == "ReNet" else (2, 2))
+    found = []
+    for on in ("cpu", "cuda"):
+        got = layer.to(on)(tc.tensor(x, device=on))
+        found.append([t.cpu().detach().numpy() for t in (got if isinstance(got, tuple) else (got,))])
+    for want, got in zip(*found):
+        np.testing.assert_allclose(got, want, rtol=0, atol=1e-14)  # float64: a few sums of at most 8 terms, below 1
+
+
+def test_gradients_are_checked_on_the_device():
+    a = tc.tensor(A, device="cuda", requires_grad=True)
+    assert tc.autograd.gradcheck(lambda x: x * x.exp(), a) and tc.autograd.gradgradcheck(lambda x: x * x.exp(), a)
+    with pytest.raises(tc.autograd.GradcheckError, match="the tape gives"):
+        tc.autograd.gradcheck(lambda x: x * x.detach(), a)
+
+
+def test_class_weights_may_be_an_array_on_the_device():
+    w = gpu.to_device(B[0, 0, :3])
+    x = tc.tensor(LOGITS, device="cuda")
+    assert F.cross_entropy(x, aim(x), w).item() == F.cross_entropy(x, aim(x), tc.tensor(w)).item()

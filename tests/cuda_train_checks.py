@@ -198,3 +198,43 @@ def test_linear_layers_in_a_graph_do_without_cublas():
                 graph()
         for got in (found[-1], fn(a, b, dims)):
             np.testing.assert_array_equal(gpu.to_host(got), answer)
+
+
+@pytest.mark.parametrize("step", [
+    lambda x: x.max(1).values, lambda x: x.min(2).values, lambda x: tc.pad(x, (1, 1), "reflect"),
+    lambda x: tc.pad(x, (2, 1), "circular"),
+    lambda x: F.interpolate(x, (5, 7), mode="bilinear"), lambda x: F.interpolate(x, scale_factor=2),
+    lambda x: x.gather(2, at(x)), lambda x: F.unpool(x, 2, mode="bed_of_nails"), lambda x: F.nll_loss(x, at(x)[:, 0]),
+], ids=["max", "min", "reflect", "circular", "bilinear", "nearest", "gather", "bed_of_nails", "nll"])
+def test_what_a_step_needs_from_the_host_was_copied_before_it_is_recorded(step):
+    """CuPy refuses a copy from the host while a graph is recorded, and the simulator does."""
+    x = tc.tensor(np.random.default_rng(3).standard_normal((2, 3, 3, 4)), device="cuda", requires_grad=True)
+
+    def run():
+        (step(x) ** 2).sum().backward()
+
+    graph = Graph(run)
+    for _ in range(Graph.WARM + 1):
+        x.grad = None
+        graph()
+    assert x.grad.is_cuda
+
+
+def at(x):
+    return tc.zeros(2, 3, 3, 4, dtype="int64", device=x.device)
+
+
+@pytest.mark.skipif(not gpu.simulated(), reason="CuPy refuses it in words of its own")
+@pytest.mark.parametrize("step, what", [
+    (lambda x: x @ x, "matmul, which is cuBLAS's,"), (lambda x: tc.einsum("ij,jk->ik", x, x), "einsum, which is cuBLAS's,"),
+    (lambda x: x[[0, 2]], "an index on the host"), (lambda x: x + tc.tensor(np.ones(3), device="cuda"), "a copy from the host"),
+    (lambda x: x.cpu(), "a copy to the host"),
+], ids=["matmul", "einsum", "list", "array", "cpu"])
+def test_what_cupy_does_not_record_the_simulator_does_not_either(step, what):
+    x = tc.ones(3, 3, dtype="float64", device="cuda")
+    graph = Graph(lambda: step(x))
+    for _ in range(Graph.WARM):
+        graph()
+    with pytest.raises(RuntimeError, match=what):
+        graph()
+    step(x)  # outside of it, it is as before

@@ -76,7 +76,7 @@ def gradcheck(fn: Callable[..., Any], inputs: Tensor | Sequence[Tensor], *, eps:
     rng = np.random.default_rng(seed)
     with enable_grad():
         outs = _tuple(fn(*ins))
-        cotangents = [Tensor(rng.standard_normal(o.shape), dtype=o.dtype) for o in outs]
+        cotangents = [Tensor(rng.standard_normal(o.shape), dtype=o.dtype, device=o.device) for o in outs]
         live = [(o, c) for o, c in zip(outs, cotangents) if o.requires_grad]
         if not live:
             raise GradcheckError("no output of the function requires a gradient: it is cut off from its inputs")
@@ -96,7 +96,7 @@ def gradcheck(fn: Callable[..., Any], inputs: Tensor | Sequence[Tensor], *, eps:
             raise GradcheckError(f"input {i} has shape {ins[i].shape} and dtype {ins[i].dtype}, its gradient {g.shape} "
                                  f"and {g.dtype}")
         for _ in range(directions):
-            v = rng.standard_normal(ins[i].shape)
+            v = Tensor(rng.standard_normal(ins[i].shape), device=ins[i].device).data
             _compare(i, 0.0 if g is None else float((g.data * v).sum()), value, v, eps, atol, rtol)
     return True
 
@@ -121,8 +121,8 @@ def gradgradcheck(fn: Callable[..., Any], inputs: Tensor | Sequence[Tensor], *, 
     ins = [inputs] if isinstance(inputs, Tensor) else list(inputs)
     rng = np.random.default_rng(seed + 1)
     with enable_grad():
-        shapes = [o.shape for o in _tuple(fn(*ins)) if o.requires_grad]
-    cotangents = [Tensor(rng.standard_normal(s), requires_grad=True) for s in shapes]
+        outs = [(o.shape, o.device) for o in _tuple(fn(*ins)) if o.requires_grad]
+    cotangents = [Tensor(rng.standard_normal(shape), requires_grad=True, device=device) for shape, device in outs]
 
     def first(*args: Tensor) -> list[Tensor]:
         with enable_grad():  # the difference quotient runs under no_grad, and this function is a gradient

@@ -67,6 +67,18 @@ def like(x: Any, a: Any) -> Any:
     return a if type(x) is np.ndarray and type(a) is np.ndarray else put(a, kind(x))
 
 
+def constant(x: Any, a: np.ndarray) -> Any:
+    """The array `a`, made on the host, where x lives: copied there once for all that equal it, so to be read and not written.
+
+    A step that is recorded as a CUDA graph may copy nothing from the host, and what its first runs copied is there.
+    """
+    if kind(x) == "cpu":
+        return a
+    from .kernels import gpu
+
+    return gpu.constant(a)
+
+
 def to_host(a: Any) -> np.ndarray:
     """`a` as an array of NumPy's; of one on the GPU it waits for a copy."""
     return a if type(a) is np.ndarray else np.asarray(put(a, "cpu"))

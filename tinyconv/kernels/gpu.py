@@ -137,7 +137,7 @@ def to_host(a: Any) -> np.ndarray:
     """A copy on the host, once the device has worked it out; `a` itself where it is there already."""
     if not is_device(a):
         return a
-    return np.array(a) if isinstance(a, DeviceArray) else a.get()
+    return a.get()
 
 
 def flat(a: Any) -> Any:
@@ -149,6 +149,16 @@ def flat(a: Any) -> Any:
 def table(numbers: tuple[int, ...]) -> Any:
     """Numbers as an int32 array on the device, copied there once: a geometry that a kernel reads."""
     return xp().array(numbers, dtype=np.int32)
+
+
+def constant(a: np.ndarray) -> Any:
+    """An array of the host on the device, copied there once for all that equal it: to be read and not written."""
+    return _constant(a.tobytes(), a.dtype.str, a.shape)
+
+
+@lru_cache(maxsize=1024)
+def _constant(data: bytes, dtype: str, shape: tuple[int, ...]) -> Any:
+    return xp().array(np.frombuffer(data, dtype).reshape(shape))
 
 
 # kernels

@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from . import gpu
+from . import gpu, gpu_simulator
 
 
 class Graph:
     """What a function launches, as a CUDA graph.
 
-    The function must do the same to the same memory each time, copy nothing from the host and wait for nothing. It runs WARM
+    The function must do the same to the same memory each time, copy nothing from the host, wait for nothing and, but for
+    linear layers, multiply no matrices: CuPy raises NotImplementedError for cuBLAS, RuntimeError for the copy. It runs WARM
     times as it is, in memory of the graph's own, which nothing else is given afterwards; the next call records it. In the
     simulator, which has no graphs, each call runs the function.
     """
@@ -71,10 +72,11 @@ _graph = ""  # what the innermost Graph is doing, if one is at work
 def _inside(doing: str) -> Iterator[None]:
     global _graph
     before, _graph = _graph, doing
+    gpu_simulator.recording = gpu.simulated() and doing == "recording"
     try:
         yield
     finally:
-        _graph = before
+        _graph, gpu_simulator.recording = before, False
 
 
 def in_graph() -> bool:

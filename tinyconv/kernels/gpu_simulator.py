@@ -1,7 +1,9 @@
 """What stands for a GPU where there is none: arrays of their own kind, and CuPy's namespace on top of NumPy's.
 
-A DeviceArray is a NumPy array that knows it is not the host's: results of NumPy's functions on it are DeviceArrays again,
-and mixing it with a host array is refused, as CuPy refuses it. Reductions give arrays of no dimensions, as CuPy's do.
+A DeviceArray is a NumPy array that knows it is not the host's: results of NumPy's functions on it are DeviceArrays again.
+What CuPy refuses is refused, so that it is found without a GPU: mixing with a host array, keywords that CuPy lacks, in a CUDA
+graph a copy from the host and cuBLAS, and what nobody has yet seen CuPy do. Reductions give arrays of no dimensions, as
+CuPy's do. Source: CuPy 14.2, cupy/_core/core.pyx and _kernel.pyx, cupy/cuda/memory.pyx.
 """
 
 from __future__ import annotations
@@ -19,19 +21,47 @@ CREATORS = frozenset({
     "array", "asarray", "ascontiguousarray", "empty", "zeros", "ones", "full", "arange", "linspace", "eye", "empty_like",
     "zeros_like", "ones_like", "full_like",
 })
+UPLOADS = frozenset({"array", "asarray"})
+# NumPy's functions that CuPy was seen to take over, with the keywords that are used here; `where` and `initial` it never has
+SEEN = frozenset({
+    "argmax", "argmin", "argsort", "broadcast_to", "clip", "concatenate", "dot", "einsum", "flip", "full_like", "max", "min",
+    "ndim", "ones_like", "repeat", "where", "zeros_like",
+})
+BLAS = frozenset({"matmul", "dot", "einsum"})
+recording = False  # whether a CUDA graph is being recorded: see gpu_graph.py
+
+
+def _refuse(what: str) -> None:
+    raise TypeError(f"{what}: CuPy refuses it, or was not yet seen to do it")
+
+
+def _refuse_recording(what: str) -> None:
+    if recording:
+        raise RuntimeError(f"{what} cannot be recorded in a CUDA graph")
+
+
+def _refuse_keywords(name: str, kwargs: dict[str, Any], allowed: frozenset[str] | None = None) -> None:
+    """What CuPy's ufuncs take is `allowed`; its other functions take most, but not these two."""
+    for keyword in kwargs:
+        if keyword in ("where", "initial") if allowed is None else keyword not in allowed:
+            _refuse(f"{name}({keyword}=)")
 
 
 class DeviceArray(np.ndarray):
     """A NumPy array that plays one on the device."""
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: Any = None, **kwargs: Any) -> Any:
-        for a in (*inputs, *(out or ()), kwargs.get("where")):
-            if isinstance(a, np.ndarray) and not isinstance(a, DeviceArray) and a.ndim:
-                raise TypeError(f"{ufunc.__name__} was given arrays on the host and on the device")
+        if any(map(_on_host, (*inputs, *(out or ())))):
+            raise TypeError(f"{ufunc.__name__} was given arrays on the host and on the device")
+        if method != "__call__":
+            _refuse(f"{ufunc.__name__}.{method}")
+        _refuse_keywords(ufunc.__name__, kwargs, frozenset({"dtype", "casting"}))
+        if ufunc.__name__ in BLAS:
+            _refuse_recording(f"{ufunc.__name__}, which is cuBLAS's,")
         if out:
+            if len(out) != 1:
+                _refuse(f"{ufunc.__name__} with {len(out)} arrays in out=")
             kwargs["out"] = tuple(a if a is None else a.view(np.ndarray) for a in out)
-        if isinstance(kwargs.get("where"), DeviceArray):
-            kwargs["where"] = kwargs["where"].view(np.ndarray)
         plain = [a.view(np.ndarray) if isinstance(a, DeviceArray) else a for a in inputs]
         result = getattr(ufunc, method)(*plain, **kwargs)
         if isinstance(result, tuple):
@@ -41,25 +71,50 @@ class DeviceArray(np.ndarray):
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         if np.ndarray in types:
             raise TypeError(f"{func.__name__} was given arrays on the host and on the device")
+        if func.__name__ not in SEEN:
+            _refuse(f"numpy.{func.__name__}")
+        _refuse_keywords(func.__name__, kwargs)
+        if func.__name__ in BLAS:
+            _refuse_recording(f"{func.__name__}, which is cuBLAS's,")
         return _kept(func(*_plain(args), **_plain(kwargs)))
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        if isinstance(value, np.ndarray) and not isinstance(value, DeviceArray) and value.ndim:
+        if _on_host(value) and value.ndim:
             raise TypeError("an array on the host was written into one on the device")
+        _check_key(key)
         super().__setitem__(key, value)
 
     def __getitem__(self, key: Any) -> Any:
+        _check_key(key)
         return _kept(super().__getitem__(key))
-
-    def argmax(self, *args: Any, **kwargs: Any) -> Any:
-        return _kept(super().argmax(*args, **kwargs))
-
-    def argmin(self, *args: Any, **kwargs: Any) -> Any:
-        return _kept(super().argmin(*args, **kwargs))
 
     def get(self) -> np.ndarray:
         """A copy on the host, as CuPy's arrays give it."""
+        _refuse_recording("a copy to the host")
         return np.array(self)
+
+
+def _method(name: str) -> Any:
+    """A method of NumPy's arrays that goes round its ufuncs, whose keywords CuPy's do not have."""
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        _refuse_keywords(name, kwargs)
+        return _kept(getattr(self.view(np.ndarray), name)(*map(_plain, args), **kwargs))
+
+    return method
+
+
+for _name in ("sum", "prod", "mean", "var", "std", "max", "min", "any", "all", "argmax", "argmin"):
+    setattr(DeviceArray, _name, _method(_name))
+
+
+def _on_host(a: Any) -> bool:
+    return isinstance(a, np.ndarray) and not isinstance(a, DeviceArray)
+
+
+def _check_key(key: Any) -> None:
+    """An index on the host is copied to the device."""
+    if any(isinstance(k, list) or _on_host(k) for k in (key if isinstance(key, tuple) else (key,))):
+        _refuse_recording("an index on the host, which is copied,")
 
 
 def on_device(a: Any) -> DeviceArray:
@@ -92,7 +147,15 @@ class Namespace:
         found = getattr(np, name)
         if name not in CREATORS:
             return found
-        return lambda *args, **kwargs: on_device(found(*args, **kwargs))
+
+        def make(*args: Any, **kwargs: Any) -> DeviceArray:
+            if args and _on_host(args[0]) and name == "ascontiguousarray":
+                _refuse(f"{name} of an array on the host")
+            if args and name in UPLOADS and not isinstance(args[0], DeviceArray) and np.ndim(args[0]):
+                _refuse_recording("a copy from the host")
+            return on_device(found(*args, **kwargs))
+
+        return make
 
     @staticmethod
     def asnumpy(a: Any) -> np.ndarray:

@@ -47,9 +47,9 @@ class _Cell(Module):
         for p in self.parameters():
             init.uniform_(p, -bound, bound, generator)
 
-    def start(self, N: int, dtype: Any) -> Any:
-        """The state before the first step: zeros."""
-        return Tensor.wrap(np.zeros((N, self.hidden_size), dtype))
+    def start(self, N: int, x: Tensor) -> Any:
+        """The state before the first step: zeros of x's dtype, on its device."""
+        return Tensor.wrap(np.zeros_like(x.data, shape=(N, self.hidden_size)))
 
     def project(self, x: Tensor) -> Tensor:
         """What the input adds to the gates, a: x (..., input_size) -> (..., gates * hidden_size)."""
@@ -62,7 +62,7 @@ class _Cell(Module):
     def forward(self, input: Tensor, hx: Any = None) -> Any:
         if input.ndim != 2 or input.shape[1] != self.input_size:
             raise ValueError(f"{type(self).__name__} wants an input (N, {self.input_size}), got shape {input.shape}")
-        state = self.start(len(input), input.dtype) if hx is None else hx
+        state = self.start(len(input), input) if hx is None else hx
         for h in state if isinstance(state, tuple) else (state,):
             if h.shape != (len(input), self.hidden_size):
                 raise ValueError(f"{type(self).__name__} wants a state ({len(input)}, {self.hidden_size}), got shape {h.shape}")
@@ -89,8 +89,8 @@ class LSTMCell(_Cell):
 
     gates = 4
 
-    def start(self, N: int, dtype: Any) -> Any:
-        return super().start(N, dtype), super().start(N, dtype)
+    def start(self, N: int, x: Tensor) -> Any:
+        return super().start(N, x), super().start(N, x)
 
     def step(self, a: Tensor, state: Any) -> tuple[Tensor, Tensor]:
         h, c = state
@@ -158,7 +158,7 @@ def _both(there: _Cell, back: _Cell, x: Tensor) -> Tensor:
 
 def _sweep(cell: _Cell, x: Tensor, order: range) -> Tensor:
     """The states of a cell that reads x (T, B, K) in this order: (T, B, hidden_size)."""
-    gates, state, found = cell.project(x), cell.start(x.shape[1], x.dtype), {}
+    gates, state, found = cell.project(x), cell.start(x.shape[1], x), {}
     for t in order:
         state = cell.step(gates[t], state)
         found[t] = state[0] if isinstance(state, tuple) else state

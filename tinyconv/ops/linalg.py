@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from .. import blas
-from ..device import kind
+from ..device import kind, same_device
 from ..forms import trilinear
 from ..op import Op
 from ..registry import choose
@@ -130,6 +130,7 @@ def einsum(equation: str, *operands: Tensor) -> Tensor:
                          f"{[x.shape for x in operands]}")
     if set(target) - set(left) or len(set(target)) < len(target):
         raise ValueError(f"einsum {equation!r}: the result's labels must be labels of the operands, once each")
+    same_device("einsum", *(x.data for x in operands))  # CuPy's own would bring along what lies on the host
     term, x = terms[0], operands[0]
     for i in range(1, len(terms)):
         after = set(target).union(*terms[i + 1:])

@@ -9,12 +9,11 @@ Read next: norm.py, the other operations with a kernel of their own.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..device import kind, like, namespace, same_device
+from ..device import kind, like, same_device
 from ..forms import fused
 from ..op import Op
 from ..registry import choose
@@ -23,7 +22,7 @@ from . import pointwise
 from .pointwise import as_tensor, softplus, where
 from .reduce import log_softmax, mean
 from .reduce import sum as sum_over
-from .shape import reshape, take_op
+from .shape import grid, reshape, take_op
 
 REDUCTIONS = ("mean", "sum", "none")
 
@@ -250,13 +249,8 @@ def _all_classes(t: Any, C: int, ignore_index: int) -> bool:
 
 def _places(t: Any) -> tuple:
     """Where in the logits the class of each position stands."""
-    n, *rest = _grid(t.shape, kind(t))
+    n, *rest = grid(t.shape, kind(t))
     return (n, t, *rest)
-
-
-@lru_cache(maxsize=64)
-def _grid(shape: tuple[int, ...], where: str) -> tuple:
-    return tuple(namespace(where).arange(n).reshape(-1, *(1,) * (len(shape) - i - 1)) for i, n in enumerate(shape))
 
 
 def _along_classes(w: Any, ndim: int) -> Any:
@@ -264,7 +258,7 @@ def _along_classes(w: Any, ndim: int) -> Any:
 
 
 def _class_weights(weight: Any, x: Tensor) -> Any:
-    w = weight.data if isinstance(weight, Tensor) else np.asarray(weight)
+    w = weight.data if isinstance(weight, Tensor) else weight if hasattr(weight, "dtype") else np.asarray(weight)
     same_device("a loss with class weights", x.data, w)
     w = w.astype(x.dtype, copy=False)
     if w.shape != (x.shape[1],):

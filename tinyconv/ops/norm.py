@@ -261,4 +261,5 @@ def _as(x: Tensor, *stats: Tensor) -> Stats:
 
 def _track(running: Tensor | None, value: Any, momentum: float) -> None:
     if running is not None:
+        same_device("a layer with running statistics", value, running.data)
         running.copy_((1 - momentum) * running.data + momentum * value)

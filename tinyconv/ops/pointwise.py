@@ -192,6 +192,8 @@ minimum_op = Op("minimum", np.minimum, [lambda g, y, a, b: g * _share(b.data, a.
 def where(condition: Any, a: Operand, b: Operand) -> Tensor:
     """a where the condition holds, b elsewhere, all three broadcast; what is not chosen has gradient 0, even at NaN."""
     a, b = align(a, b)
+    if isinstance(condition, Tensor) and condition.is_cuda:
+        same_device("where", condition.data, a.data)
     keep = condition.data if isinstance(condition, Tensor) else condition
     keep = keep.astype(bool) if isinstance(keep, type(a.data)) else like(a.data, np.array(keep, bool))
     shape = np.broadcast_shapes(keep.shape, a.shape)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..device import kind, like
+from ..device import constant, kind
 from ..dims import freeze, per_axis
 from ..forms import adjoint_pair
 from ..registry import choose
@@ -53,12 +53,12 @@ def _resize_adjoint(y: Any, taps: tuple[Taps, ...]) -> Any:
 
 
 def _along(x: Any, t: Taps) -> Any:
-    first = x.take(like(x, t.lo), t.axis)
+    first = x.take(constant(x, t.lo), t.axis)
     if not t.w.any():
         return first
     w = _column(t.w, x, t.axis)
-    second = x.take(like(x, t.hi), t.axis)
-    second[_at(like(x, np.flatnonzero(t.w == 0)), t.axis)] = 0  # what has no weight adds nothing, not even if it is infinite
+    second = x.take(constant(x, t.hi), t.axis)
+    second[_at(constant(x, np.flatnonzero(t.w == 0)), t.axis)] = 0  # what has no weight adds nothing, not even an infinity
     second *= w
     first *= 1 - w
     first += second
@@ -71,7 +71,7 @@ def _along_adjoint(y: Any, t: Taps) -> Any:
     _add(x, y if not t.w.any() else y * (1 - w), t.lo, t.axis)
     if t.w.any():
         some = np.flatnonzero(t.w)
-        _add(x, y[_at(like(y, some), t.axis)] * w[like(y, some)], t.hi[some], t.axis)
+        _add(x, y[_at(constant(y, some), t.axis)] * w[constant(y, some)], t.hi[some], t.axis)
     return x
 
 
@@ -79,7 +79,7 @@ def _add(x: Any, y: Any, cells: np.ndarray, axis: int) -> None:
     """x[cells[o]] += y[o] along the axis: equal cells stand side by side, so each is the sum of one run of y."""
     where, starts = np.unique(cells, return_index=True)
     if where.size:
-        x[_at(like(x, where), axis)] += choose("sum_runs", y.shape, y.dtype, kind(y)).fn(y, starts, axis)
+        x[_at(constant(x, where), axis)] += choose("sum_runs", y.shape, y.dtype, kind(y)).fn(y, starts, axis)
 
 
 def _at(key: np.ndarray, axis: int) -> tuple:
@@ -87,7 +87,7 @@ def _at(key: np.ndarray, axis: int) -> tuple:
 
 
 def _column(w: np.ndarray, x: Any, axis: int) -> Any:
-    return like(x, w.astype(x.dtype)).reshape(-1, *(1,) * (x.ndim - axis - 1))
+    return constant(x, w.astype(x.dtype)).reshape(-1, *(1,) * (x.ndim - axis - 1))
 
 
 resize_op, resize_adjoint_op = adjoint_pair("resize", _resize, "resize_adjoint", _resize_adjoint)

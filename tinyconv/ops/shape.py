@@ -8,13 +8,14 @@ Read next: pointwise.py.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from math import prod
 from operator import index
 from typing import Any
 
 import numpy as np
 
-from ..device import kind, like
+from ..device import constant, kind, namespace
 from ..forms import adjoint_pair
 from ..op import Op
 from ..registry import choose
@@ -45,8 +46,14 @@ def _put_along(y: Any, indices: Any, axis: int, shape: tuple[int, ...]) -> Any:
 
 
 def _along(indices: Any, axis: int) -> tuple:
-    grid = [like(indices, a) for a in np.ogrid[tuple(slice(n) for n in indices.shape)]]
-    return (*grid[:axis], indices, *grid[axis + 1:])
+    places = grid(indices.shape, kind(indices))
+    return (*places[:axis], indices, *places[axis + 1:])
+
+
+@lru_cache(maxsize=64)
+def grid(shape: tuple[int, ...], where: str) -> tuple:
+    """For each dimension the numbers of its elements, lying along it (np.ogrid), on "cpu" or "cuda"; not to be written to."""
+    return tuple(namespace(where).arange(n).reshape(-1, *(1,) * (len(shape) - i - 1)) for i, n in enumerate(shape))
 
 
 reshape_op, _ = adjoint_pair("reshape", lambda x, a, b: x.reshape(b), "reshape", lambda y, a, b: y.reshape(a), view=True)
@@ -270,7 +277,7 @@ def pad(x: Tensor, pad: Sequence[int], mode: str = "constant", value: float = 0.
         return pad_op(x, widths=grow, value=value)
     for axis, (lo, hi) in enumerate(widths):
         if (lo, hi) != (0, 0):
-            picks = _border(mode, x.shape[axis], lo, hi)
+            picks = constant(x.data, _border(mode, x.shape[axis], lo, hi))
             x = take_op(x, key=(slice(None),) * axis + (picks,), shape=x.shape)
     return x
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ..device import like
+from ..device import constant, same_device
 from ..dims import AnyPool, Padding, PoolDims, adaptive_dims, freeze, per_axis, resolve_padding, transposed_size
 from ..tensor import Tensor
 from .create import ones_like
@@ -47,6 +47,7 @@ def max_unpool(y: Tensor, indices: Tensor, kernel_size: Any, stride: Any = None,
     if indices.shape != _shape(y):
         raise ValueError(f"max_unpool wants an index for each value: the values have shape {y.shape}, the indices "
                          f"{indices.shape}")
+    same_device("max_unpool", y.data, indices.data)
     dims = _unpool_dims("max_unpool", y, kernel_size, stride, padding, dilation, output_size)
     at = indices.data.astype(np.int64)  # a copy: the gradient comes from where it pointed, whatever is written to it later
     cells = prod(dims.input)
@@ -90,7 +91,7 @@ def unpool(y: Tensor, kernel_size: Any, stride: Any = None, padding: Padding = 0
     dims = _unpool_dims("unpool", y, kernel_size, stride, padding, 1, output_size)
     _check_windows(dims)
     if mode == "bed_of_nails":
-        return scatter_op(y, indices=like(y.data, _first_cells(dims)), dims=dims, algorithm=algorithm)
+        return scatter_op(y, indices=constant(y.data, _first_cells(dims)), dims=dims, algorithm=algorithm)
     sums = {"dims": dims, "algorithm": algorithm, "count_include_pad": True}
     if mode == "average":
         return avg_pool_adjoint_op(y, divisor_override=None, **sums)
@@ -172,4 +173,4 @@ def _named(at: np.ndarray, cells: int) -> np.ndarray:
 
 def _divisor(counts: np.ndarray, x: Tensor) -> Tensor:
     """Counts as divisors of x, 1 where nothing was put."""
-    return Tensor.wrap(like(x.data, np.maximum(counts, 1).astype(x.dtype)))
+    return Tensor.wrap(constant(x.data, np.maximum(counts, 1).astype(x.dtype)))

@@ -73,6 +73,14 @@ def test_runs_compares_them_in_a_table(folder):
     assert "digits mlp: batch_size=100, seed=10, threads=0" in " ".join(text.split())
 
 
+def test_the_time_of_an_epoch_is_that_of_most_not_of_the_first_which_compiled(folder, tmp_path):
+    run, told = Run.create(configure(**TOLD), tmp_path / "run"), outcome(folder / "digits-1")
+    for epochs, shown in (([9.0, 0.03, 0.04], "0.04"), ([9.0, 0.05, 0.03, 0.04, 0.06], "0.05"), ([9.0], "9.00")):
+        told["epochs"] = [{**told["epochs"][0], "seconds": seconds} for seconds in epochs]
+        (run.path / "metrics.json").write_text(json.dumps(told))
+        assert said("runs", tmp_path).splitlines()[1].split()[-2] == shown
+
+
 def test_runs_leaves_out_what_is_damaged_and_says_so(folder, tmp_path):
     for name, metrics in (("whole", None), ("torn", '{"epochs": ['), ("other", '{"epochs": [{}]}'), ("list", "[]")):
         Run.create(configure(), tmp_path / name)

@@ -66,7 +66,7 @@ def test_shape(args, says):
     (("shape", "conv-transpose", "--input", "3", "--kernel", "3", "--stride", "2", "--output-size", "99"), "sizes 7 to 8"),
     (("shape", "conv", "--input", "5", "--kernel", "3", "--rank", "0"), "--rank"),
     (("shape", "model", "lenet"), "did you mean 'lenet5'"),
-    (("shape", "model", "lenet5", "--image", "32"), "--image '32' should be 3 as in 3x3x3, of at least 1"),
+    (("shape", "model", "lenet5", "--image", "32"), "--image '32' should be 3 numbers as in 3x3x3, of at least 1"),
     (("draw", "convolution"), "there is no picture of 'convolution'"),
     (("draw", "conv", "--out", "a.jpg"), "'a.jpg' is none of them"),
     (("draw", "conv", "--steps", "1,99"), "steps 1 to 9"),

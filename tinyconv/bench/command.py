@@ -45,8 +45,8 @@ def bench(
     """Time every algorithm and library on the same problems, in turns, after judging every answer.
 
     Without a suite, filters choose among conv, pool and steps. A whole suite is
-    recorded under its name, any part of one (filters, --quick, --kernel) as "last";
-    where an answer was wrong, nothing is.
+    recorded under its name, any part of one (filters, --quick, --kernel) as
+    "last"; where an answer was wrong, nothing is.
 
     \b
     tinyconv bench --quick

@@ -74,8 +74,8 @@ def sizes(text: str, count: int, flag: str, least: int = 0, *, alike: bool = Tru
     parts = _parts(text)
     counts = {count, 1} if alike else {count}
     if not all(p.isascii() and p.isdigit() and int(p) >= least for p in parts) or len(parts) not in counts:
-        many = f"{count} as in {'x'.join(['3'] * count)},"
-        what = "a number" if count == 1 else f"a number, or {many}" if alike else many
+        many = f"as in {'x'.join(['3'] * count)},"
+        what = "a number" if count == 1 else f"a number, or {count} {many}" if alike else f"{count} numbers {many}"
         raise typer.BadParameter(f"{flag} {text!r} should be {what} of at least {least}")
     return tuple(int(p) for p in parts) * (count if len(parts) == 1 else 1)
 

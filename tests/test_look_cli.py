@@ -163,6 +163,12 @@ def test_of_given_images_layers_and_saliency_are_drawn(folder, tmp_path):
     assert "weights.safetensors" in refused("pictures", folder / "deep" / "begun")
 
 
+def test_a_picture_that_cannot_be_written_is_not_named_as_one_that_was(folder, tmp_path):
+    (tmp_path / "mistakes.png").mkdir()
+    done = CliRunner().invoke(app, ["pictures", str(folder / "digits-1"), "--out", str(tmp_path)])
+    assert "mistakes.png" in (reason(done.exception) or "") and done.stdout.split() == [str(tmp_path / "confusion.png")]
+
+
 # -- tinyconv lr-range ---------------------------------------------------------------------------------------------
 
 

@@ -13,8 +13,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from tinyconv.cli import app, reason
+from tinyconv.cli.look import told
 from tinyconv.data import digits
-from tinyconv.train import PROBLEMS, Run, Training, configure, fit, load, new_model, predict
+from tinyconv.train import PROBLEMS, Run, Score, Training, configure, fit, load, new_model, predict
 from tinyconv.train import evaluate as measure
 
 TOLD = {"model": "mlp", "epochs": 2, "batch_size": 100}
@@ -112,6 +113,11 @@ def test_a_run_that_stopped_early_says_so(tmp_path):
 
 
 # -- a vote --------------------------------------------------------------------------------------------------------
+
+
+def test_thousands_are_set_apart():
+    score = Score(loss=0.5, count=10_000, wrong=np.arange(1131))
+    assert told(score) == ("accuracy", "88.69 %", "1,131 of 10,000 misread")
 
 
 def test_evaluate_counts_the_votes_of_several_runs(folder):

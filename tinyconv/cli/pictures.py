@@ -111,7 +111,7 @@ def _mistakes(name: str, p: np.ndarray, images: np.ndarray, labels: np.ndarray, 
     counts = confusion(labels, p.argmax(1), len(classes))
     wrong = len(labels) - int(np.trace(counts))
     with _told(folder / "confusion.png") as path:
-        plot.confusion_matrix(counts, classes, path, f"{name}: {wrong} of {len(labels):,} held-out images misread")
+        plot.confusion_matrix(counts, classes, path, f"{name}: {wrong:,} of {len(labels):,} held-out images misread")
     chosen = worst(p, labels, MISTAKES)
     if len(chosen) == 0:
         console().print("mistakes.png is not drawn: there is no mistake")

@@ -110,12 +110,35 @@ def test_a_kernel_that_is_wrong_on_a_large_case_alone_is_not_recorded(tmp_path):
      "conv by 'mine' refuses every small case: not today"),
     (KERNEL.format(wrong="").replace('"mine"', '"mine", refuse=lambda dims: ""'),
      "conv by 'mine' cannot be asked what it refuses: TypeError"),
+    (KERNEL.format(wrong="").replace('"mine"', '"mine", refuse=lambda dims, dtype: dims.groups > 1'),
+     "cannot be asked what it refuses: TypeError: it returned False on one_pixel, not \"\" or a sentence that says why not"),
 ])
 def test_a_file_without_a_kernel_to_check_gets_one_clear_error(tmp_path, text, says):
     (tmp_path / "mine.py").write_text(text)
     done = run("--kernel", tmp_path / "mine.py", "--library", "none", "--threads", 1, "--out", tmp_path)
     assert done.exit_code == 2 and says in " ".join(done.output.split()), done.output
     assert not list(tmp_path.glob("*/last.json"))
+
+
+@compiled
+def test_a_file_beside_it_hides_no_module_of_python(tmp_path, monkeypatch):
+    """A folder may hold random.py; a kernel may still import what lies beside it."""
+    (tmp_path / "random.py").write_text("import tinyconv.nonsense\n")
+    (tmp_path / "neighbour.py").write_text("zero = 0\n")
+    (tmp_path / "mine.py").write_text("from neighbour import zero\n" + KERNEL.format(wrong="y += zero"))
+    monkeypatch.chdir(tmp_path)
+    done = run("--kernel", "mine.py", "--case", "small.half", "--library", "none", "--threads", 1, "--rounds", 1,
+               "--out", "made")
+    assert done.exit_code == 0 and "conv by 'mine' is right on" in done.output, done.output
+
+
+@compiled
+def test_a_folder_that_cannot_be_recorded_in_is_refused_before_anything_is_timed(tmp_path):
+    (tmp_path / "file").write_text("")
+    done = run("conv", "--case", "small.half", "--library", "none", "--out", tmp_path / "file" / "deeper")
+    said = " ".join(done.output.split())
+    assert done.exit_code == 2 and said.startswith("tinyconv: cannot record in") and "name another folder with --out" in said
+    assert "GFLOP/s" not in said
 
 
 @pytest.mark.skipif(not config.DISABLE_JIT, reason="the compiler is on")

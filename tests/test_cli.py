@@ -84,6 +84,8 @@ def test_info_names_the_machine_and_the_kernels():
     (["train", "--model", "lenet5"], "the model lenet5 takes images of 32x32, or of 28x28 which it pads; these are 8x8"),
     (["train", "--data", "mnits"], "there is no data set 'mnits'; did you mean 'mnist'?"),
     (["train", "--optimizer", "adamm"], "there is no optimizer 'adamm'; did you mean"),
+    (["train", "--optimizer", "adamm", "--momentum", "0.5"], "there is no optimizer 'adamm'; did you mean"),
+    (["train", "--momentum", "0.5"], "--momentum is read by sgd and rmsprop; the optimizer is adamw"),
     (["train", "--schedule", "cos"], "there is no schedule 'cos'"),
     (["train", "--augment", "blur"], "there is no augmentation 'blur'; there are: shift, flip"),
     (["train", "--augment", "shift:8"], "augment='shift:8' moves images of 8 pixels out of sight: at most shift:7"),

@@ -13,8 +13,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from tinyconv.cli import app, reason
+from tinyconv.cli.look import told
 from tinyconv.data import digits
-from tinyconv.train import PROBLEMS, Run, Training, configure, fit, load, new_model, predict
+from tinyconv.train import PROBLEMS, Run, Score, Training, configure, fit, load, new_model, predict
 from tinyconv.train import evaluate as measure
 
 TOLD = {"model": "mlp", "epochs": 2, "batch_size": 100}
@@ -73,6 +74,14 @@ def test_runs_compares_them_in_a_table(folder):
     assert "digits mlp: batch_size=100, seed=10, threads=0" in " ".join(text.split())
 
 
+def test_the_time_of_an_epoch_is_that_of_most_not_of_the_first_which_compiled(folder, tmp_path):
+    run, told = Run.create(configure(**TOLD), tmp_path / "run"), outcome(folder / "digits-1")
+    for epochs, shown in (([9.0, 0.03, 0.04], "0.04"), ([9.0, 0.05, 0.03, 0.04, 0.06], "0.05"), ([9.0], "9.00")):
+        told["epochs"] = [{**told["epochs"][0], "seconds": seconds} for seconds in epochs]
+        (run.path / "metrics.json").write_text(json.dumps(told))
+        assert said("runs", tmp_path).splitlines()[1].split()[-2] == shown
+
+
 def test_runs_leaves_out_what_is_damaged_and_says_so(folder, tmp_path):
     for name, metrics in (("whole", None), ("torn", '{"epochs": ['), ("other", '{"epochs": [{}]}'), ("list", "[]")):
         Run.create(configure(), tmp_path / name)
@@ -104,6 +113,11 @@ def test_a_run_that_stopped_early_says_so(tmp_path):
 
 
 # -- a vote --------------------------------------------------------------------------------------------------------
+
+
+def test_thousands_are_set_apart():
+    score = Score(loss=0.5, count=10_000, wrong=np.arange(1131))
+    assert told(score) == ("accuracy", "88.69 %", "1,131 of 10,000 misread")
 
 
 def test_evaluate_counts_the_votes_of_several_runs(folder):
@@ -153,6 +167,12 @@ def test_of_given_images_layers_and_saliency_are_drawn(folder, tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["7.png", "saliency.png"]
     assert "there is no file" in refused("pictures", folder / "digits-1", tmp_path / "8.png")
     assert "weights.safetensors" in refused("pictures", folder / "deep" / "begun")
+
+
+def test_a_picture_that_cannot_be_written_is_not_named_as_one_that_was(folder, tmp_path):
+    (tmp_path / "mistakes.png").mkdir()
+    done = CliRunner().invoke(app, ["pictures", str(folder / "digits-1"), "--out", str(tmp_path)])
+    assert "mistakes.png" in (reason(done.exception) or "") and done.stdout.split() == [str(tmp_path / "confusion.png")]
 
 
 # -- tinyconv lr-range ---------------------------------------------------------------------------------------------

@@ -247,6 +247,8 @@ def test_loading_refuses_what_does_not_fit():
     (lambda p: optim.SGD([{"params": [p], "beta": 1}]), ValueError, "SGD has no option beta; there are: lr, momentum"),
     (lambda p: optim.SGD([p * 2]), TypeError, "an optimiser takes leaf tensors"),
     (lambda p: optim.SGD([np.zeros(3)]), TypeError, "got ndarray"),
+    (lambda p: optim.Adam(tc.nn.Linear(2, 2)), TypeError, "Adam wants parameters, such as model.parameters(), got Linear"),
+    (lambda p: optim.Adam(tc.nn.Sequential(tc.nn.Linear(2, 2))), TypeError, "got Linear: a module's are its .parameters()"),
     (lambda p: optim.SGD([tc.tensor([1, 2])]), TypeError, "of dtype int64"),
     (lambda p: optim.Adam([p], betas=(0.9, 1.0)), ValueError, "below 1, got (0.9, 1.0)"),
     (lambda p: optim.Adam([p], eps=-1), ValueError, "eps must be at least 0, got -1"),

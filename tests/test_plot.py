@@ -52,6 +52,15 @@ def test_the_error_axis_ends_at_the_marks_around_what_it_holds(drawn, accuracies
     assert axes.get_yticks().tolist() == ticks and axes.get_ylim() == (ticks[0], ticks[-1])
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 40])
+def test_epochs_are_whole_numbers(drawn, count):
+    plot.learning_curve([Line(i, 1.0, 0.5, 1.0, 0.5) for i in range(1, count + 1)], "unused.png")
+    for axes in drawn[0].axes:
+        low, high = axes.get_xlim()
+        shown = [t for t in axes.get_xticks().tolist() if low <= t <= high]
+        assert shown and all(t.is_integer() for t in shown)
+
+
 def test_learning_curve_is_named_by_what_it_holds(drawn):
     plot.learning_curve(HISTORY, "unused.png", "", "squared error", "variance not explained, %")
     assert [axes.get_title(loc="left") for axes in drawn[0].axes] == ["loss (squared error)", "variance not explained, %"]

@@ -92,11 +92,17 @@ def magnitude(truth: Kernel, args: list[np.ndarray], dims: ConvDims) -> float:
 
 
 def check_small(kernel: Kernel, dtypes: tuple[str, ...] = ("float32", "float64")) -> tuple[list[Mismatch], list[str], int]:
-    """A convolution kernel over every small case: its mismatches, why it refused each that it did, how many it got right."""
+    """A convolution kernel over every small case: its mismatches, why it refused each that it did, how many it got right.
+
+    Raises: TypeError where its `refuse` returns anything but a string.
+    """
     wrong, refused, right = [], [], 0
     for name, dims in cases.small.items():
         for dtype in map(np.dtype, dtypes):
-            if why := kernel.refuse(dims, dtype):
+            why = kernel.refuse(dims, dtype)
+            if not isinstance(why, str):
+                raise TypeError(f'it returned {why!r} on {name}, not "" or a sentence that says why not')
+            if why:
                 refused.append(why)
             elif found := check_kernel(kernel, name, dims, dtype, np.random.default_rng(7)):
                 wrong.append(found)

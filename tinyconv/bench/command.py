@@ -44,8 +44,9 @@ def bench(
 ) -> None:
     """Time every algorithm and library on the same problems, in turns, after judging every answer.
 
-    Without a suite, filters choose among conv, pool and steps. A whole suite is recorded under its name, any part of one
-    (filters, --quick, --kernel) as "last"; where an answer was wrong, nothing is.
+    Without a suite, filters choose among conv, pool and steps. A whole suite is
+    recorded under its name, any part of one (filters, --quick, --kernel) as
+    "last"; where an answer was wrong, nothing is.
 
     \b
     tinyconv bench --quick
@@ -59,7 +60,8 @@ def bench(
             return
         if config.DISABLE_JIT:
             raise ValueError("nothing is timed with the compiler off: unset NUMBA_DISABLE_JIT")
-        counts = _threads(threads)
+        counts, folder = _threads(threads), records.folder(out)
+        records.check_writable(folder)
         filtered = (op, case, algorithm) != ("*", "*", "")
         names = suite or (["conv"] if kernel else ["conv", "pool", "steps"] if filtered else list(suites.SUITES))
         plan = Plan(_tasks(names, op, case, dtype, quick or kernel is not None), _libraries(library),
@@ -71,7 +73,7 @@ def bench(
             raise typer.Exit(1)
         whole = not (filtered or quick or kernel) and library == OTHERS
         for record in made if whole else [records.joined("last", made)]:
-            _keep(record, records.folder(out))
+            _keep(record, folder)
     except Wrong as mismatch:
         errors.print(f"WRONG {mismatch}", style="red", highlight=False)
         raise typer.Exit(1) from mismatch

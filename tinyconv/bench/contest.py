@@ -57,7 +57,7 @@ class Worker:
         self.started = perf_counter()
         self.errors = tempfile.TemporaryFile()  # noqa: SIM115, closed with the worker
         self.process = subprocess.Popen(
-            [sys.executable, "-m", f"{__package__}.worker", library], text=True, bufsize=1,
+            [sys.executable, "-P", "-m", f"{__package__}.worker", library], text=True, bufsize=1,  # no random.py of this folder
             env={**environment(threads), **env}, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             stderr=self.errors)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tempfile
 import time
 from math import exp, log
 from pathlib import Path
@@ -43,6 +44,15 @@ def folder(base: Path | None = None) -> Path:
     facts = machine.describe()
     name = re.sub(r"\((r|tm)\)|\b(cpu|processor)\b|@ *[\d.]+ *ghz", "", f"{facts['cpu']} {facts['cores']} cores".lower())
     return base / re.sub(r"[^a-z0-9]+", "-", name).strip("-")
+
+
+def check_writable(folder: Path) -> None:
+    """Raise ValueError where nothing can be written to this folder, which need not exist: before all is timed, not after."""
+    nearest = next(path for path in (folder, *folder.parents) if path.exists())
+    try:
+        tempfile.TemporaryFile(dir=nearest).close()
+    except OSError as error:
+        raise ValueError(f"cannot record in {folder}: {error.strerror}; name another folder with --out") from error
 
 
 def save(record: dict, path: Path) -> None:

@@ -78,7 +78,7 @@ def seconds_of(statement: str, threads: int, times: int) -> list[float]:
     seconds = []
     for _ in range(times):
         start = perf_counter()
-        subprocess.run([sys.executable, "-c", statement], check=True, env=environment(threads))
+        subprocess.run([sys.executable, "-P", "-c", statement], check=True, env=environment(threads))
         seconds.append(perf_counter() - start)
     return seconds
 

@@ -28,7 +28,7 @@ SUITES = {  # what people come for first: --quick leaves out what it does not re
     "growth": "how time grows with samples, channels, size and kernel",
 }
 QUICK = {  # the same as a taste, within a minute though everything is compiled in it: operations and cases
-    "ladder": (("conv",), ("vgg.64:N=1,H=14",)),  # a layer that only columns refuses, which fills few channels
+    "ladder": (("conv",), ("vgg.64:N=1,H=14",)),  # columns refuses it, which fills few channels
     "conv": (SLOTS, ("vgg.128",)),
     "pool": (("max_pool", "pool_scatter"), ("56.2s2",)),  # a maximum and its gradient
     "steps": (("step",), ("mnist@10",)),

@@ -25,7 +25,7 @@ class Geometry:
     stride: str = ""
     padding: str = "0"
     dilation: str = "1"
-    rank: int = 0
+    rank: int | None = None
 
     @property
     def dimensions(self) -> int:
@@ -66,12 +66,17 @@ class Geometry:
         return tuple(sides * (self.dimensions if len(sides) == 1 else 1))
 
 
-def sizes(text: str, count: int, flag: str, least: int = 0) -> Ints:
-    """`count` numbers from "3", "3x5" or "3,5"; one stands for all. Raises: BadParameter with the flag and what it takes."""
+def sizes(text: str, count: int, flag: str, least: int = 0, *, alike: bool = True) -> Ints:
+    """`count` numbers from "3", "3x5" or "3,5"; where they may be `alike`, one stands for all.
+
+    Raises: BadParameter with the flag and what it takes.
+    """
     parts = _parts(text)
-    if not all(p.isascii() and p.isdigit() and int(p) >= least for p in parts) or len(parts) not in (1, count):
-        numbers = f"a number, or {count} as in {'x'.join(['3'] * count)}," if count > 1 else "a number"
-        raise typer.BadParameter(f"{flag} {text!r} should be {numbers} of at least {least}")
+    counts = {count, 1} if alike else {count}
+    if not all(p.isascii() and p.isdigit() and int(p) >= least for p in parts) or len(parts) not in counts:
+        many = f"as in {'x'.join(['3'] * count)},"
+        what = "a number" if count == 1 else f"a number, or {count} {many}" if alike else f"{count} numbers {many}"
+        raise typer.BadParameter(f"{flag} {text!r} should be {what} of at least {least}")
     return tuple(int(p) for p in parts) * (count if len(parts) == 1 else 1)
 
 

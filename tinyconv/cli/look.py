@@ -64,7 +64,7 @@ def evaluate(paths: list[Path], best: bool, data_dir: Path | None, device: str =
         out.print()
         misread, who, loss = np.flatnonzero(vote(votes) != labels), f"a vote of {len(runs)}", ""
     out.print(f"[bold]{100 * (1 - len(misread) / len(labels)):.2f} %[/] of {len(labels):,} held-out images of "
-              f"{first.config.data} read right by {who}\n{len(misread)} misread{loss}\n")
+              f"{first.config.data} read right by {who}\n{len(misread):,} misread{loss}\n")
     out.print(_by_class(labels, misread, first.problem))
 
 
@@ -98,7 +98,7 @@ def _by_class(labels: np.ndarray, misread: np.ndarray, problem: Problem) -> Tabl
     for number, name in enumerate(problem.classes):
         count, missed = int((labels == number).sum()), int((wrong == number).sum())
         share = 1 - missed / count
-        table.add_row(name, bar(share), f"{100 * share:6.2f} %", f"{missed} of {count:,} misread" if missed else "")
+        table.add_row(name, bar(share), f"{100 * share:6.2f} %", f"{missed:,} of {count:,} misread" if missed else "")
     return table
 
 
@@ -115,7 +115,7 @@ def told(score: Score) -> tuple[str, str, str]:
         return "mean IoU", f"{score.accuracy:.3f}", f"{100 * score.pixels:.2f} % of the pixels of {score.count:,} scenes"
     if isinstance(score, ImageScore):
         return "variance explained", f"{100 * score.accuracy:.2f} %", f"squared error {score.loss:.4f} a pixel"
-    return "accuracy", f"{100 * score.accuracy:.2f} %", f"{len(score.wrong)} of {score.count:,} misread"
+    return "accuracy", f"{100 * score.accuracy:.2f} %", f"{len(score.wrong):,} of {score.count:,} misread"
 
 
 def predict(path: Path, pictures: list[Path], best: bool, device: str = "cpu") -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +67,8 @@ def pictures(path: Path, images: list[Path], best: bool, out: Path | None, data_
     if found := layer_maps(model, given[0], problem.transform):
         shown = abridged(found, ROWS)
         part = f", {len(shown)} of {len(found)}" if len(shown) < len(found) else ""
-        plot.layer_maps(given[0], shown, _told(folder / "layers.png"), f"{run.name}: the maps of its layers{part}")
+        with _told(folder / "layers.png") as picture:
+            plot.layer_maps(given[0], shown, picture, f"{run.name}: the maps of its layers{part}")
     else:
         console().print(f"layers.png is not drawn: no layer of {run.config.model} makes maps")
     if task != "classify":
@@ -76,29 +79,30 @@ def pictures(path: Path, images: list[Path], best: bool, out: Path | None, data_
     for i, n in enumerate(truth):
         if n != read[i]:
             captions[i] = f"{problem.classes[n]}, {captions[i]}"
-    plot.saliency_maps(given, salient, captions, _told(folder / "saliency.png"),
-                       f"{run.name}: the pixels that its answers hang on, and outlines of what it saw")
+    with _told(folder / "saliency.png") as picture:
+        plot.saliency_maps(given, salient, captions, picture,
+                           f"{run.name}: the pixels that its answers hang on, and outlines of what it saw")
 
 
 def _worst_scenes(run: Run, found: np.ndarray, images: np.ndarray, labels: np.ndarray, folder: Path) -> None:
     """The confusion of the pixels, and the scenes that most of them are misread of, the truth and what was found."""
     wrong = (found != labels) & (labels != VOID)
     share = 100 * wrong.sum() / (labels != VOID).sum()
-    plot.confusion_matrix(confusion(labels, found, len(run.problem.classes)), run.problem.classes,
-                          _told(folder / "confusion.png"),
-                          f"{run.name}: {share:.2f} % of the pixels of {len(images):,} scenes misread")
+    with _told(folder / "confusion.png") as path:
+        plot.confusion_matrix(confusion(labels, found, len(run.problem.classes)), run.problem.classes, path,
+                              f"{run.name}: {share:.2f} % of the pixels of {len(images):,} scenes misread")
     chosen = wrong.sum((1, 2)).argsort(kind="stable")[::-1][:SCENES]
     seen = run.problem.transform(images[chosen], np.random.default_rng(0))
-    plot.segmentation(seen, labels[chosen], found[chosen], _told(folder / "mistakes.png"), f"{run.name}: its worst mistakes",
-                      run.problem.classes)
+    with _told(folder / "mistakes.png") as path:
+        plot.segmentation(seen, labels[chosen], found[chosen], path, f"{run.name}: its worst mistakes", run.problem.classes)
 
 
 def _worst_made(run: Run, made: np.ndarray, images: np.ndarray, folder: Path) -> None:
     """The images that what was made of them is farthest from."""
     seen = run.problem.transform(images, np.random.default_rng(0))
     chosen = ((made - seen) ** 2).sum((1, 2, 3)).argsort(kind="stable")[::-1][:SCENES]
-    plot.sheet([seen[chosen], made[chosen]], _told(folder / "mistakes.png"), ("image", "made"),
-               f"{run.name}: its worst mistakes")
+    with _told(folder / "mistakes.png") as path:
+        plot.sheet([seen[chosen], made[chosen]], path, ("image", "made"), f"{run.name}: its worst mistakes")
 
 
 def _mistakes(name: str, p: np.ndarray, images: np.ndarray, labels: np.ndarray, problem: Problem, folder: Path) -> None:
@@ -106,14 +110,15 @@ def _mistakes(name: str, p: np.ndarray, images: np.ndarray, labels: np.ndarray, 
     classes = problem.classes
     counts = confusion(labels, p.argmax(1), len(classes))
     wrong = len(labels) - int(np.trace(counts))
-    plot.confusion_matrix(counts, classes, _told(folder / "confusion.png"),
-                          f"{name}: {wrong} of {len(labels):,} held-out images misread")
+    with _told(folder / "confusion.png") as path:
+        plot.confusion_matrix(counts, classes, path, f"{name}: {wrong:,} of {len(labels):,} held-out images misread")
     chosen = worst(p, labels, MISTAKES)
     if len(chosen) == 0:
         console().print("mistakes.png is not drawn: there is no mistake")
         return
     captions = [f"{classes[labels[i]]}, read as\n{classes[p[i].argmax()]} ({100 * p[i].max():.0f} %)" for i in chosen]
-    plot.labelled_images(images[chosen], captions, _told(folder / "mistakes.png"), f"{name}: its worst mistakes")
+    with _told(folder / "mistakes.png") as path:
+        plot.labelled_images(images[chosen], captions, path, f"{name}: its worst mistakes")
 
 
 def lr_test(flags: dict[str, Any], file: Path | None, low: float, high: float, steps: int, out: Path,
@@ -134,11 +139,13 @@ def lr_test(flags: dict[str, Any], file: Path | None, low: float, high: float, s
         screen.print("the loss never fell: try a wider range (--low, --high) or more --steps")
     else:
         screen.print(f"the loss falls fastest at [bold]{chosen:.2g}[/]: try --lr {chosen:.2g}")
-    plot.range_test(found.rates, found.losses, found.smooth, chosen, _told(out),
-                    f"{name}: the loss as the learning rate grows", OBJECTIVES[task_of(config)].loss_is)
+    with _told(out):
+        plot.range_test(found.rates, found.losses, found.smooth, chosen, out,
+                        f"{name}: the loss as the learning rate grows", OBJECTIVES[task_of(config)].loss_is)
 
 
-def _told(path: Path) -> Path:
-    """The path, printed."""
+@contextmanager
+def _told(path: Path) -> Iterator[Path]:
+    """The path of a picture, printed once it is drawn."""
+    yield path
     console().print(str(path), markup=False, soft_wrap=True)
-    return path

@@ -84,7 +84,7 @@ def pool(geometry: Geometry, channels: int, ceil_mode: bool) -> None:
 def model(name: str, image: str, classes: int | None) -> None:
     """The summary of a network of `tinyconv models`."""
     architecture = find(name)
-    C, H, W = sizes(image, 3, "--image", 1) if image else architecture.image
+    C, H, W = sizes(image, 3, "--image", 1, alike=False) if image else architecture.image
     with init.skipped():  # nothing is computed: what the weights are does not matter
         network = architecture.build((C, H, W), classes or architecture.classes)
     out = console()

@@ -20,14 +20,14 @@ Padding = Annotated[str, Option(help='Rows of zeros around: "1", "1,2", sides ap
 Dilation = Annotated[str, Option(help="Cells from one tap to the next; 1 is dense.")]
 Groups = Annotated[int, Option(help="Groups of channels that do not mix.")]
 Channels = Annotated[str, Option(help='Of input and output, "3,96".')]
-Rank = Annotated[int, Option(help="Spatial dimensions, 1 to 3, where no list says it.", min=0, max=3, show_default="2")]
+Rank = Annotated[int | None, Option(help="Spatial dimensions where no list says it.", min=1, max=3, show_default="2")]
 WindowStride = Annotated[str, Option(help="Cells from one window to the next, by default as many as the window has.",
                                      show_default=False)]
 
 
 @shape.command()
 def conv(input: Input, kernel: Kernel, stride: Stride = "1", padding: Padding = "0", dilation: Dilation = "1",
-         groups: Groups = 1, channels: Channels = "1,1", rank: Rank = 0) -> None:
+         groups: Groups = 1, channels: Channels = "1,1", rank: Rank = None) -> None:
     """A convolution: output size by the guide's relationship, rows left over, parameters, multiply-adds, its transpose."""
     from .geometry import Geometry, sizes
     from .shape import conv
@@ -38,7 +38,7 @@ def conv(input: Input, kernel: Kernel, stride: Stride = "1", padding: Padding = 
 @shape.command()
 def conv_transpose(
     input: Input, kernel: Kernel, stride: Stride = "1", padding: Padding = "0", dilation: Dilation = "1", groups: Groups = 1,
-    channels: Channels = "1,1", rank: Rank = 0,
+    channels: Channels = "1,1", rank: Rank = None,
     output_padding: Annotated[str, Option(help="Rows more at the end, 0 to stride - 1.")] = "0",
     output_size: Annotated[str, Option(help="The size that is wanted, in place of output padding.", show_default=False)] = "",
 ) -> None:
@@ -52,7 +52,7 @@ def conv_transpose(
 
 @shape.command()
 def pool(input: Input, kernel: Kernel, stride: WindowStride = "", padding: Padding = "0", dilation: Dilation = "1",
-         channels: Annotated[int, Option(help="Of the input, and so of the output.", min=1)] = 1, rank: Rank = 0,
+         channels: Annotated[int, Option(help="Of the input, and so of the output.", min=1)] = 1, rank: Rank = None,
          ceil_mode: Annotated[bool, Option("--ceil-mode", help="Let the last window hang over the end.")] = False) -> None:
     """A pooling, of any kind."""
     from .geometry import Geometry

@@ -28,6 +28,7 @@ from ..train import (
     use_threads,
 )
 from ..train.interrupt import Interrupt
+from ..train.optimise import MOMENTUM, OPTIMISERS
 from ..train.score import forward
 from .look import told
 from .screen import Screen, console
@@ -54,6 +55,8 @@ def train(flags: dict[str, Any], file: Path | None, out: Path | None, resume: Pa
         config = run.config
     else:
         config = configure(**{**(read_config(file) if file else {}), **flags})
+        if "momentum" in flags and config.optimizer in OPTIMISERS and config.optimizer not in MOMENTUM:
+            raise TrainError(f"--momentum is read by {' and '.join(MOMENTUM)}; the optimizer is {config.optimizer}")
     use_threads(config.threads)
     model, data = new_model(config), load(config, data_dir)  # before a folder is made, or anything downloaded: either may fail
     if resume is None:

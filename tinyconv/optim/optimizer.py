@@ -28,7 +28,7 @@ class Optimizer:
 
     params: tensors, or dictionaries {"params": tensors, option: value, ...}, one a group. `param_groups` holds the groups,
     `state` what is remembered: parameter -> {"step": int, name: array like the parameter}.
-    Raises: ValueError for no parameters, an option out of range or a parameter given twice.
+    Raises: ValueError for no parameters, an option out of range or a parameter given twice, TypeError for what is no parameter.
     """
 
     kernel: ClassVar[str]  # its name in kernels/optim.py, and in optim_cuda.py
@@ -37,6 +37,8 @@ class Optimizer:
         self.defaults = defaults
         self.param_groups: list[dict[str, Any]] = []
         self.state: dict[Tensor, dict[str, Any]] = {}
+        if not isinstance(params, Iterable):
+            raise TypeError(f"{type(self).__name__} wants parameters, such as model.parameters(), got {type(params).__name__}")
         given: list[Any] = [params] if isinstance(params, Tensor) else list(params)
         if not given:
             raise ValueError(f"{type(self).__name__} got no parameters to optimise")
@@ -52,8 +54,9 @@ class Optimizer:
         known = {p for group in self.param_groups for p in group["params"]}
         for p in tensors:
             if not isinstance(p, Tensor) or not p.is_leaf or p.dtype not in NOTHING:
-                raise TypeError("an optimiser takes leaf tensors of float32 or float64, got "
-                                + (f"{p!r} of dtype {p.dtype}" if isinstance(p, Tensor) else type(p).__name__))
+                got = f"{p!r} of dtype {p.dtype}" if isinstance(p, Tensor) else type(p).__name__
+                raise TypeError(f"an optimiser takes leaf tensors of float32 or float64, got {got}"
+                                + ": a module's are its .parameters()" * hasattr(p, "parameters"))
         if len(set(tensors)) < len(tensors) or known & set(tensors):
             raise ValueError("a parameter is given to the optimiser twice")
         unknown = set(param_group) - {"params", *self.defaults}

@@ -63,6 +63,6 @@ def _panel(axes: Any, what: str, epochs: list[int], train: list[float], validati
     axes.plot(epochs, validation, color=ORANGE, marker=marker, markersize=3, linestyle="--", label="validation")
     axes.set_title(what, fontsize=10, loc="left", color=INK)
     axes.set_xlabel("epoch", fontsize=9, color=INK)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)  # else a single epoch would be between 0.96 and 1.04
     axes.set_ylim(bottom=0)
     axes.margins(x=0.03)

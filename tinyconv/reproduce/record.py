@@ -54,7 +54,7 @@ def measured(results: Sequence[dict[str, Any]]) -> tuple[str, str, str]:
     accuracy = f"{mean(values):.2f}"
     notes = [f"{len(values)} seeds, {min(values):.2f} to {max(values):.2f}"] if len(values) > 1 else []
     book = results[0]["book_epochs"]
-    notes += [f"{n} epochs, not the book's {book}" for n in sorted({r["epochs"] for r in results} - {book})]
+    notes += [f"{n} epoch{'s' * (n > 1)}, not the book's {book}" for n in sorted({r["epochs"] for r in results} - {book})]
     timed = [result for result in results if not result["nice"] and not result["threads"]]
     if not timed:
         notes.append("timed beside other work")

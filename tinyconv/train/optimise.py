@@ -31,6 +31,8 @@ OPTIMISERS: dict[str, Callable[[list, Config], Optimizer]] = {
     "adamw": lambda p, c: AdamW(p, c.lr, weight_decay=c.weight_decay),
 }
 
+MOMENTUM = ("sgd", "rmsprop")  # those that read `momentum`
+
 # of an optimiser, a Config and the number of steps n in the whole run: the rate is set before each of them
 SCHEDULES: dict[str, Callable[[Optimizer, Config, int], LRScheduler]] = {
     "constant": lambda o, c, n: LambdaLR(o, lambda t: 1.0),

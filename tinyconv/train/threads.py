@@ -17,6 +17,6 @@ def use_threads(count: int) -> None:
 
     cores = numba.get_num_threads()
     if count > cores:
-        raise TrainError(f"threads={count}: this process has {cores} cores to use; 0 takes all")
+        raise TrainError(f"threads={count}: this process has {cores} core{'s' * (cores > 1)} to use; 0 takes all")
     numba.set_num_threads(count)
     threadpool_limits(count)

@@ -238,3 +238,15 @@ def test_what_cupy_does_not_record_the_simulator_does_not_either(step, what):
     with pytest.raises(RuntimeError, match=what):
         graph()
     step(x)  # outside of it, it is as before
+
+
+def test_a_graph_holds_the_tables_that_its_launches_read():
+    """The caches that copied them to the device may forget them."""
+    found = []
+    graph = Graph(lambda: found.extend((gpu.table((1, 2, 3)), gpu.constant(np.arange(4)))))
+    for _ in range(Graph.WARM + 1):
+        graph()
+    gpu.table.cache_clear()
+    assert len(graph.held) == 2 and all(any(held is a for held in graph.held) for a in found[-2:])
+    gpu.table((4, 5, 6))
+    assert len(graph.held) == 2, "what is not of the graph is not held by it"

@@ -20,7 +20,7 @@ import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache, lru_cache, wraps
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -145,7 +145,27 @@ def flat(a: Any) -> Any:
     return xp().ascontiguousarray(a)
 
 
-@lru_cache(maxsize=1024)
+held: list[Any] | None = None  # what the Graph at work has been given: gpu_graph.py
+
+
+def remembered(maxsize: int) -> Callable[[Callable], Any]:
+    """lru_cache for what lies on the device. A Graph holds what it was given, which it reads though the cache may forget."""
+    def decorate(make: Callable) -> Any:
+        cached = lru_cache(maxsize)(make)
+
+        @wraps(make)
+        def given(*args: Any) -> Any:
+            found = cached(*args)
+            if held is not None:
+                held.append(found)
+            return found
+
+        given.cache_clear = cached.cache_clear  # type: ignore[attr-defined]
+        return given
+    return decorate
+
+
+@remembered(1024)
 def table(numbers: tuple[int, ...]) -> Any:
     """Numbers as an int32 array on the device, copied there once: a geometry that a kernel reads."""
     return xp().array(numbers, dtype=np.int32)
@@ -156,7 +176,7 @@ def constant(a: np.ndarray) -> Any:
     return _constant(a.tobytes(), a.dtype.str, a.shape)
 
 
-@lru_cache(maxsize=1024)
+@remembered(1024)
 def _constant(data: bytes, dtype: str, shape: tuple[int, ...]) -> Any:
     return xp().array(np.frombuffer(data, dtype).reshape(shape))
 

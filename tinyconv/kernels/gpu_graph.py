@@ -30,6 +30,7 @@ class Graph:
         self.pool: Any = None
         self.stream: Any = None
         self.graph: Any = None
+        self.held: list[Any] = []
 
     def __call__(self) -> None:
         self.calls += 1
@@ -61,7 +62,8 @@ class Graph:
             self.graph = self.stream.end_capture()
 
     def _run(self, recording: bool) -> None:
-        with _inside("recording" if recording else "warming up"):
+        self.held.clear()
+        with _inside("recording" if recording else "warming up", self.held):
             self.fn()
 
 
@@ -69,14 +71,14 @@ _graph = ""  # what the innermost Graph is doing, if one is at work
 
 
 @contextmanager
-def _inside(doing: str) -> Iterator[None]:
+def _inside(doing: str, held: list[Any]) -> Iterator[None]:
     global _graph
-    before, _graph = _graph, doing
+    before, _graph, gpu.held = (_graph, gpu.held), doing, held
     gpu_simulator.recording = gpu.simulated() and doing == "recording"
     try:
         yield
     finally:
-        _graph, gpu_simulator.recording = before, False
+        (_graph, gpu.held), gpu_simulator.recording = before, False
 
 
 def in_graph() -> bool:

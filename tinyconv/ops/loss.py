@@ -249,7 +249,7 @@ def _all_classes(t: Any, C: int, ignore_index: int) -> bool:
 
 def _places(t: Any) -> tuple:
     """Where in the logits the class of each position stands."""
-    n, *rest = grid(t.shape, kind(t))
+    n, *rest = grid(t)
     return (n, t, *rest)
 
 

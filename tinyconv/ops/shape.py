@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ..device import constant, kind, namespace
+from ..device import constant, kind
 from ..forms import adjoint_pair
 from ..op import Op
 from ..registry import choose
@@ -46,14 +46,18 @@ def _put_along(y: Any, indices: Any, axis: int, shape: tuple[int, ...]) -> Any:
 
 
 def _along(indices: Any, axis: int) -> tuple:
-    places = grid(indices.shape, kind(indices))
+    places = grid(indices)
     return (*places[:axis], indices, *places[axis + 1:])
 
 
+def grid(x: Any) -> tuple:
+    """For each dimension of x the numbers of its elements, lying along it (np.ogrid), where x lives; not to be written to."""
+    return tuple(constant(x, a) for a in _grid(x.shape))
+
+
 @lru_cache(maxsize=64)
-def grid(shape: tuple[int, ...], where: str) -> tuple:
-    """For each dimension the numbers of its elements, lying along it (np.ogrid), on "cpu" or "cuda"; not to be written to."""
-    return tuple(namespace(where).arange(n).reshape(-1, *(1,) * (len(shape) - i - 1)) for i, n in enumerate(shape))
+def _grid(shape: tuple[int, ...]) -> tuple[np.ndarray, ...]:
+    return tuple(np.ogrid[tuple(slice(n) for n in shape)])
 
 
 reshape_op, _ = adjoint_pair("reshape", lambda x, a, b: x.reshape(b), "reshape", lambda y, a, b: y.reshape(a), view=True)

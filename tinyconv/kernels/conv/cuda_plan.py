@@ -208,7 +208,7 @@ def _terms(phase: tuple[_Axis, ...], a_size: tuple[int, ...], kernel: tuple[int,
     return rows.reshape(-1, TERM + words), at.ravel()
 
 
-@lru_cache(maxsize=256)
+@gpu.remembered(256)
 def tables(plan: Plan) -> Tables:
     """The tables of a plan, copied to the device once."""
     return Tables(*(gpu.to_device(a.ravel()) for a in (plan.phases, plan.places, plan.terms, plan.w_at, plan.geometry)))

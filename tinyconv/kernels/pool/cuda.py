@@ -11,7 +11,7 @@ Read next: cuda_cellwise.py, the rules that need a window's cells all at once.
 from __future__ import annotations
 
 import math
-from functools import cache, lru_cache
+from functools import cache
 from math import prod
 from typing import Any
 
@@ -80,19 +80,19 @@ def refuse(dims: AnyPool, dtype: np.dtype) -> str:
 
 # tables: source (D, H, W), target (OD, OH, OW), three steps, length L; then for each axis L firsts and L counts
 
-@lru_cache(maxsize=1024)
+@gpu.remembered(1024)
 def forward(dims: AnyPool) -> Any:
     """The cells of x in every window of y, on the device."""
     return _table(windows.forward(dims))
 
 
-@lru_cache(maxsize=1024)
+@gpu.remembered(1024)
 def dual(dims: AnyPool) -> Any:
     """The windows of y that hold every cell of x, on the device."""
     return _table(windows.dual(dims))
 
 
-@lru_cache(maxsize=1024)
+@gpu.remembered(1024)
 def divisors(dims: AnyPool, count_include_pad: bool, divisor_override: int | None) -> Any:
     """What window (od, oh, ow) is divided by, as three factors, L of each axis, behind L; on the device."""
     rows = windows.divisors(dims, count_include_pad, divisor_override, np.dtype(np.float64))

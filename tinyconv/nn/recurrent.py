@@ -30,6 +30,7 @@ class _Cell(Module):
     """x (N, input_size) and a state (N, hidden_size), or none for zeros, -> the next state."""
 
     gates: ClassVar[int]
+    states: ClassVar[int] = 1  # tensors in the state: more than one come as a tuple
 
     def __init__(self, input_size: int, hidden_size: int, bias: bool = True):
         if input_size < 1 or hidden_size < 1:
@@ -62,8 +63,12 @@ class _Cell(Module):
     def forward(self, input: Tensor, hx: Any = None) -> Any:
         if input.ndim != 2 or input.shape[1] != self.input_size:
             raise ValueError(f"{type(self).__name__} wants an input (N, {self.input_size}), got shape {input.shape}")
-        state = self.start(len(input), input.dtype) if hx is None else hx
-        for h in state if isinstance(state, tuple) else (state,):
+        state = self.start(len(input), input.dtype) if hx is None else tuple(hx) if isinstance(hx, list) else hx
+        parts = state if isinstance(state, tuple) else (state,)
+        if len(parts) != self.states or isinstance(state, tuple) != (self.states > 1):
+            wanted = "one Tensor" if self.states == 1 else f"a tuple of {self.states} Tensors"
+            raise TypeError(f"{type(self).__name__} wants {wanted} as its state, got {type(hx).__name__}")
+        for h in parts:
             if h.shape != (len(input), self.hidden_size):
                 raise ValueError(f"{type(self).__name__} wants a state ({len(input)}, {self.hidden_size}), got shape {h.shape}")
         return self.step(self.project(input), state)
@@ -88,6 +93,7 @@ class LSTMCell(_Cell):
     """A cell that keeps c unless its gates say otherwise: cell(x, (h, c)=None) -> (h', c')."""
 
     gates = 4
+    states = 2
 
     def start(self, N: int, dtype: Any) -> Any:
         return super().start(N, dtype), super().start(N, dtype)

@@ -127,6 +127,28 @@ def test_of_rank_0():
         assert grad(y, x)[0].shape == ()
 
 
+def test_an_empty_mask_is_a_mask():
+    x = tc.zeros(0, 2)
+    assert x[tc.zeros(0, 2) > 0].shape == (0,) and x[np.zeros(0, bool)].shape == x[[]].shape == (0, 2)
+
+
+def test_the_logsumexp_of_nothing_is_minus_infinity():
+    x = tc.zeros(2, 0, requires_grad=True)
+    y = x.logsumexp(1)
+    y.sum().backward()
+    assert y.tolist() == [-np.inf, -np.inf] and x.logsumexp().item() == -np.inf and x.grad.shape == (2, 0)
+
+
+def test_a_nan_that_won_gets_the_gradient():
+    """As in PyTorch; with gradient 0 nobody would hear of it."""
+    for best in (tc.max, tc.min, tc.amax, tc.amin):
+        x = tc.tensor([1.0, np.nan, 3.0], requires_grad=True)
+        assert grad(best(x), x)[0].tolist() == [0.0, 1.0, 0.0]
+    for best in (tc.maximum, tc.minimum):
+        a, b = tc.tensor([1.0, np.nan, 1.0], requires_grad=True), tc.tensor([np.nan, 2.0, 1.0], requires_grad=True)
+        assert [g.tolist() for g in grad(best(a, b).sum(), (a, b))] == [[1.0, 1.0, 0.5], [1.0, 1.0, 0.5]]
+
+
 def test_integers_come_out_whole():
     n = tc.tensor([[3, 1], [2, 3]])
     assert n.sum(0).tolist() == [5, 4] and n.max(1).indices.tolist() == [0, 1] and (n @ n).tolist() == [[11, 6], [12, 11]]
@@ -160,6 +182,9 @@ A = tc.zeros(2, 3)
     (lambda: A.reshape(1.5, 4), TypeError, "integer"),
     (lambda: A.sum(2), IndexError, r"dim 2 .* \(2, 3\)"),
     (lambda: A.sum((0, -2)), ValueError, "twice"),
+    (lambda: A.var(False), TypeError, "dim must be an int, got bool"),
+    (lambda: tc.max(A, A), TypeError, "dim must be an int, got Tensor"),
+    (lambda: A.softmax(None), TypeError, "dim must be an int, got NoneType"),
     (lambda: A.max(-3), IndexError, "dim -3"),
     (lambda: A.softmax(2), IndexError, "dim 2"),
     (lambda: A.permute(0, 0), ValueError, r"each of 2 dimensions once, got \(0, 0\)"),
@@ -198,6 +223,7 @@ A = tc.zeros(2, 3)
     (lambda: tc.einsum("ij->ik", A), ValueError, "labels of the operands"),
     (lambda: tc.einsum("ijk->i", A), ValueError, "a label for each"),
     (lambda: A.clip(), ValueError, "min, max or both"),
+    (lambda: A.clip(A), TypeError, "numbers as min and max, got a Tensor"),
     (lambda: A.item(), ValueError, r"\(2, 3\)"),
     (lambda: tc.arange(0, 3, 0), ValueError, "step"),
 ])

@@ -179,8 +179,11 @@ def minimum(a: Operand, b: Operand) -> Tensor:
 
 
 def _share(winner: Any, other: Any) -> Tensor:
-    """Of each pair the part that the first gets: 1 if it won, 1/2 at a tie. It carries no derivative of its own."""
-    return Tensor.wrap(np.where(winner == other, 0.5, winner > other).astype(winner.dtype))
+    """Of each pair the part that the first gets: 1 if it won, 1/2 at a tie. It carries no derivative of its own.
+
+    Where there is a NaN both get all of it: a NaN that had no gradient would go unseen.
+    """
+    return Tensor.wrap(np.where(winner == other, 0.5, ~(winner < other)).astype(winner.dtype))
 
 
 maximum_op = Op("maximum", np.maximum, [lambda g, y, a, b: g * _share(a.data, b.data),
@@ -206,6 +209,8 @@ def clip(x: Tensor, min: float | None = None, max: float | None = None) -> Tenso
     """x held between min and max; the gradient passes where it already lay there, bounds included."""
     if min is None and max is None:
         raise ValueError("clip wants min, max or both")
+    if isinstance(min, Tensor) or isinstance(max, Tensor):
+        raise TypeError("clip wants numbers as min and max, got a Tensor: maximum and minimum take one")
     low, high = number(min), number(max)
     if isinstance(low, float) or isinstance(high, float):
         x = floating(x)

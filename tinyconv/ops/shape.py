@@ -82,9 +82,11 @@ def sizes_of(args: tuple) -> tuple[int, ...]:
     return tuple(map(index, args[0] if len(args) == 1 and isinstance(args[0], Sequence) else args))
 
 
-def dim_of(x: Tensor, dim: int, extra: int = 0) -> int:
-    """A dimension counted from the front. Raises IndexError with the shape where there is none such."""
+def dim_of(x: Tensor, dim: Any, extra: int = 0) -> int:
+    """A dimension counted from the front. Raises IndexError with the shape where there is none such, TypeError for no int."""
     rank = x.data.ndim + extra
+    if isinstance(dim, bool) or not hasattr(dim, "__index__") or isinstance(dim, Tensor):
+        raise TypeError(f"dim must be an int, got {type(dim).__name__}")
     if not -rank <= dim < rank:
         raise IndexError(f"dim {dim} is out of range for a tensor of {x.ndim} dimensions, shape {x.shape}")
     return dim % rank
@@ -232,7 +234,9 @@ def _fixed(k: Any) -> Any:
     """An array of indices as a copy: the gradient goes back where it pointed, whatever is written to it meanwhile."""
     if kind(k) == "cuda":
         return k.copy()
-    return np.array(k, np.intp if len(k) == 0 else None) if isinstance(k, (np.ndarray, Sequence)) and np.ndim(k) else k
+    if isinstance(k, (np.ndarray, Sequence)) and np.ndim(k):
+        return np.array(k, np.intp if len(k) == 0 and np.asarray(k).dtype.kind == "f" else None)  # [] names no element
+    return k
 
 
 def gather(x: Tensor, dim: int, index: Tensor) -> Tensor:

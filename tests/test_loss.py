@@ -272,6 +272,8 @@ def test_cross_entropy_refuses(target, options, error, words):
     (lambda x: loss.mse_loss(x, x, "all"), ValueError, "got 'all'"),
     (lambda x: loss.l1_loss(x, x, "all"), ValueError, "got 'all'"),
     (lambda x: loss.huber_loss(x, x, delta=0), ValueError, "delta must be positive, got 0"),
+    (lambda x: loss.huber_loss(x, x, delta=math.nan), ValueError, "delta must be positive, got nan"),
+    (lambda x: loss.smooth_l1_loss(x, x, beta=math.nan), ValueError, "beta must be at least 0, got nan"),
     (lambda x: loss.smooth_l1_loss(x, x, beta=-1), ValueError, "beta must be at least 0, got -1"),
     (lambda x: loss.nll_loss(x, np.array([0, 1, 9])), ValueError, "nll_loss: the target holds class 9 at (2,)"),
 ])

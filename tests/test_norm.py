@@ -359,3 +359,20 @@ def test_refusals(call, words):
     with pytest.raises(ValueError) as caught:
         call(tc.Tensor(np.ones((2, 3, 4, 4))))
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("fn", [
+    lambda x: norm.layer_norm(x, 3), lambda x: norm.batch_norm(x, None, None, training=True), lambda x: norm.group_norm(x, 1),
+    lambda x: norm.local_response_norm(x, 3),
+])
+def test_only_floats_are_normalised(fn):
+    """Whole numbers would come out as whole numbers, cut off."""
+    with pytest.raises(ValueError, match=r"_norm wants a floating-point input.*, got int64 of shape \(2, 3\)"):
+        fn(tc.tensor([[1, 2, 6], [0, 1, 5]]))
+    with pytest.raises(TypeError, match="_norm wants a Tensor, got ndarray"):
+        fn(np.ones((2, 3)))
+
+
+def test_weights_are_tensors():
+    with pytest.raises(TypeError, match="layer_norm wants bias as a Tensor, got ndarray"):
+        norm.layer_norm(tc.ones(2, 3), 3, None, np.ones(3, np.float32))

@@ -132,6 +132,11 @@ def test_an_empty_mask_is_a_mask():
     assert x[tc.zeros(0, 2) > 0].shape == (0,) and x[np.zeros(0, bool)].shape == x[[]].shape == (0, 2)
 
 
+def test_padding_with_none_is_padding_with_0():
+    """None is what PyTorch has where no value is given."""
+    assert tc.pad(tc.ones(1), (1, 1), "constant", None).tolist() == tc.pad(tc.ones(1), (1, 1)).tolist() == [0.0, 1.0, 0.0]
+
+
 def test_the_logsumexp_of_nothing_is_minus_infinity():
     x = tc.zeros(2, 0, requires_grad=True)
     y = x.logsumexp(1)
@@ -207,6 +212,7 @@ A = tc.zeros(2, 3)
     (lambda: tc.gather(A, 1, tc.tensor([[-1]])), IndexError, "they must be 0 to 2"),
     (lambda: tc.gather(A, 1, tc.tensor([0])), TypeError, "integer tensor of 2 dimensions"),
     (lambda: tc.pad(A, (1,)), ValueError, "at most 2 dimensions"),
+    (lambda: tc.linear(A, np.ones((4, 3))), TypeError, "must be a Tensor, got ndarray"),
     (lambda: tc.pad(A, (1, 1), "wild"), ValueError, "'wild'"),
     (lambda: tc.pad(A, (3, 0), "reflect"), ValueError, r"\(3, 0\) on a dimension of 3: at most 2"),
     (lambda: tc.pad(A, (4, 0), "circular"), ValueError, "at most 3"),

@@ -177,8 +177,8 @@ class Tensor:
         if self.node is not None and current():
             raise RuntimeError("in-place write to a leaf that requires a gradient: do it under no_grad()")
         if not getattr(self.data.flags, "writeable", True):  # CuPy's arrays have no such flag
-            raise RuntimeError(f"in-place write to a tensor of shape {self.shape} whose memory is not its own, as of an "
-                               "expanded one or the indices of a pooling: write to t.clone()")
+            raise ValueError(f"in-place write to a tensor of shape {self.shape} that is read-only, as are an expanded one and "
+                             "the indices of a pooling: write to t.clone()")
 
     # -- looking at it -------------------------------------------------------------------------------------------
 

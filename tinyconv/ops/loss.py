@@ -171,7 +171,7 @@ def l1_loss(input: Tensor, target: Any, reduction: str = "mean") -> Tensor:
 
 def huber_loss(input: Tensor, target: Any, reduction: str = "mean", delta: float = 1.0) -> Tensor:
     """d^2/2 where d = |input - target| is below delta, else delta (d - delta/2): square near, linear far."""
-    if delta <= 0:
+    if not delta > 0:
         raise ValueError(f"delta must be positive, got {delta}")
     x, t = _same_shape("huber_loss", input, target)
     d = pointwise.abs(x - t)
@@ -180,7 +180,7 @@ def huber_loss(input: Tensor, target: Any, reduction: str = "mean", delta: float
 
 def smooth_l1_loss(input: Tensor, target: Any, reduction: str = "mean", beta: float = 1.0) -> Tensor:
     """huber_loss with delta = beta, divided by beta; at beta = 0 it is l1_loss."""
-    if beta < 0:
+    if not beta >= 0:
         raise ValueError(f"beta must be at least 0, got {beta}")
     return huber_loss(input, target, reduction, beta) * (1.0 / beta) if beta else l1_loss(input, target, reduction)
 

@@ -252,10 +252,11 @@ def gather(x: Tensor, dim: int, index: Tensor) -> Tensor:
     return take_along_op(x, indices=plain(index, x.data).copy(), axis=axis, shape=x.shape)
 
 
-def pad(x: Tensor, pad: Sequence[int], mode: str = "constant", value: float = 0.0) -> Tensor:
+def pad(x: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Tensor:
     """Widen the last dimensions: pad = (left, right, top, bottom, front, back), the last dimension first, as in PyTorch.
 
-    mode: "constant" (with `value`), "reflect" (without the edge), "replicate" (the edge), "circular" (from the other end).
+    mode: "constant" (with `value`, or 0), "reflect" (without the edge), "replicate" (the edge), "circular" (from the other
+    end).
     Negative widths crop in constant mode. Raises ValueError where a mirror image is longer than the dimension.
     """
     if mode not in ("constant", "reflect", "replicate", "circular"):
@@ -271,7 +272,7 @@ def pad(x: Tensor, pad: Sequence[int], mode: str = "constant", value: float = 0.
             if any(lo + hi > n for (lo, hi), n in zip(cut, x.shape)):
                 raise ValueError(f"pad {tuple(pad)} crops more than there is of {x.shape}")
             x = crop_op(x, widths=cut, value=0.0)
-        return pad_op(x, widths=grow, value=value)
+        return pad_op(x, widths=grow, value=0.0 if value is None else value)
     for axis, (lo, hi) in enumerate(widths):
         if (lo, hi) != (0, 0):
             picks = _border(mode, x.shape[axis], lo, hi)

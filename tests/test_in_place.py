@@ -128,6 +128,7 @@ def test_what_a_tensor_cannot_hold_is_not_written():
             write()
     with pytest.raises(ValueError, match=r"float32 of shape \(3,\) cannot hold .* shape \(1, 3\), in place"):
         t.add_(tc.zeros(1, 3))
+    assert (n > 1).add_(n > 2).tolist() == [False, True, True]
     assert n.add_(1, alpha=2).tolist() == [3, 4, 5] and t.mul_(n).tolist() == [3.0, 8.0, 15.0]
 
 

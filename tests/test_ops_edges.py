@@ -163,6 +163,16 @@ def test_integers_come_out_whole():
     assert n.mean().item() == 2.25 and (n / 2).tolist() == [[1.5, 0.5], [1.0, 1.5]]
 
 
+def test_integers_are_divided_as_floats():
+    """Each is turned to float32 by itself: in the dtype of the other -1 may be 255."""
+    n, minus = tc.tensor(np.array([2, 4], np.uint8)), tc.tensor(np.array(-4, np.int8))
+    for q, want in ((n / minus, [-0.5, -1.0]), (minus / n, [-2.0, -1.0]), (n / -1, [-2.0, -4.0]), (-8 / n, [-4.0, -2.0]),
+                    (n / np.array([-1, -2]), [-2.0, -2.0]), (n / tc.tensor([True, True]), [2.0, 4.0])):
+        assert q.dtype == np.float32 and q.tolist() == want
+    big = tc.tensor(2**53 - 1)
+    assert (big / tc.tensor(np.ones(1))).tolist() == (tc.tensor(np.ones(1)) * big).tolist() == [2**53 - 1]
+
+
 def test_views_write_through():
     x = tc.tensor(np.arange(6.0).reshape(2, 3))
     x.T[0, 1] = 10.0

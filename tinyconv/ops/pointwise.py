@@ -149,13 +149,13 @@ def mul(a: Operand, b: Operand) -> Tensor:
 
 
 def div(a: Operand, b: Operand) -> Tensor:
-    """a / b, broadcast; integers become float32."""
-    if _by_number(a, b):
-        return unscale_op(a, by=number(b))
-    if _by_number(b, a):
-        return rdiv_op(b, by=number(a))
-    a, b = align(a, b)
-    return div_op(floating(a), floating(b))
+    """a / b, broadcast; integers become float32, before they meet: uint8 holds no -1."""
+    if is_scalar(b):
+        return unscale_op(floating(as_tensor(a)), by=number(b))
+    if is_scalar(a):
+        return rdiv_op(floating(as_tensor(b)), by=number(a))
+    a, b = as_tensor(a), as_tensor(b)
+    return div_op(*(align(a, b) if "f" in (a.data.dtype.kind, b.data.dtype.kind) else align(floating(a), floating(b))))
 
 
 def pow(a: Operand, b: Operand) -> Tensor:

@@ -78,6 +78,8 @@ def test_a_parameter_stays_one():
         with pytest.raises(TypeError, match=rf"Net\.{name} is a (Parameter|Buffer): assign a"):
             setattr(net, name, np.ones(2, np.float32))  # it would be gone from the state, unheard
     assert isinstance(net.scale, nn.Parameter) and isinstance(net.seen, nn.Buffer)
+    with pytest.raises(TypeError, match=r"register_parameter\('scale'\) wants a Parameter or None, got ndarray"):
+        net.register_parameter("scale", np.ones(2))
     net.scale = None
     assert "scale" not in net.state_dict()
     net.register_parameter("scale", nn.Parameter([3.0]))

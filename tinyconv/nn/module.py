@@ -106,7 +106,9 @@ class Module:
         setattr(self, name, None if tensor is None else Buffer(tensor, persistent))
 
     def register_parameter(self, name: str, param: Parameter | None) -> None:
-        """Set attribute `name` to a Parameter, or to None."""
+        """Set attribute `name` to a Parameter, or to None. Raises TypeError for anything else."""
+        if not isinstance(param, Parameter | None):
+            raise TypeError(f"register_parameter({name!r}) wants a Parameter or None, got {type(param).__name__}")
         setattr(self, name, param)
 
     # -- what it is made of --------------------------------------------------------------------------------------

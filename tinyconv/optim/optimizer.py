@@ -84,6 +84,9 @@ class Optimizer:
                 grad = p.grad
                 if grad is None:
                     continue
+                if grad.data.shape != p.data.shape:  # the kernels do not look
+                    raise ValueError(f"a gradient of shape {grad.shape} for a parameter of shape {p.shape}: was its data "
+                                     "replaced?")
                 where = kind(p.data)
                 if where != self._kernel_for:
                     self._kernel = getattr(import_module(MODULES[where]), self.kernel)
@@ -160,6 +163,8 @@ def slot(state: dict[str, Any], name: str, p: Tensor, value: float = 0.0) -> np.
     array = state.get(name)
     if array is None:
         array = state[name] = np.full_like(p.data, value, order="C")
+    elif array.shape != p.data.shape:
+        raise ValueError(f"{name} of a parameter has shape {array.shape}, the parameter {p.shape}: was its data replaced?")
     elif type(array) is not type(p.data):  # the module has moved since
         array = state[name] = like(p.data, array)
     return array.reshape(-1)

@@ -155,7 +155,7 @@ def test_a_step_writes_through_views_and_replaced_data():
     o = optim.SGD([p], momentum=0.9)
     o.step()
     p.data = np.zeros(5)
-    for words in (r"a gradient of shape \(3, 4\) for a parameter of shape \(5,\)", r"buffer of .* \(3, 4\), the parameter \(5,\)"):
+    for words in (r"a gradient of shape \(3, 4\) for .* of shape \(5,\)", r"buffer of .* \(3, 4\), the parameter \(5,\)"):
         with pytest.raises(ValueError, match=words):
             o.step()
         p.grad = tc.Tensor(np.ones(5))
@@ -359,7 +359,7 @@ def test_plateau_is_pytorchs(torch, mode, threshold_mode, first):
     o, t = optim.SGD(params((2,)), lr=0.4), torch.optim.SGD([torch.nn.Parameter(torch.zeros(2))], lr=0.4)
     ours = optim.ReduceLROnPlateau(o, **options)
     theirs = torch.optim.lr_scheduler.ReduceLROnPlateau(t, **options)
-    for metric in [first * ours.sign, 3.0, 2.95, 2.5, 2.6, 2.6, 2.4, 2.4, 2.4, 2.4, 1.0, 1.5, 2.0, 5.0, 5.0, 5.0, 5.0, 5.0, 5.0, 5.0]:
+    for metric in [first * ours.sign, 3.0, 2.95, 2.5, 2.6, 2.6, *[2.4] * 4, 1.0, 1.5, 2.0, *[5.0] * 7]:
         ours.step(metric)
         theirs.step(metric)
         assert o.param_groups[0]["lr"] == pytest.approx(t.param_groups[0]["lr"], rel=1e-12)

@@ -208,6 +208,7 @@ A = tc.zeros(2, 3)
     (lambda: A.unsqueeze(3), IndexError, "dim 3"),
     (lambda: A.expand(2, 4), ValueError, r"\(2, 3\) to \(2, 4\)"),
     (lambda: A.expand(3), ValueError, r"\(2, 3\) to \(3,\)"),
+    (lambda: A.expand(-1, 2, 3), ValueError, r"\(2, 3\) to \(-1, 2, 3\)"),
     (lambda: tc.cat([A, tc.zeros(3, 2)]), ValueError, r"dim 0.*\(2, 3\), \(3, 2\)"),
     (lambda: tc.cat([]), ValueError, "no tensors"),
     (lambda: tc.stack([], -1), ValueError, "no tensors"),

@@ -148,7 +148,7 @@ def expand(x: Tensor, *sizes: Any) -> Tensor:
     to = sizes_of(sizes)
     lead = len(to) - x.ndim
     to = tuple(x.shape[i - lead] if n == -1 and i >= lead else n for i, n in enumerate(to))
-    if lead < 0 or any(s not in (1, b) for s, b in zip(x.shape, to[lead:])):
+    if lead < 0 or min(to, default=0) < 0 or any(s not in (1, b) for s, b in zip(x.shape, to[lead:])):
         raise ValueError(f"cannot expand {x.shape} to {to}: from the right, each size must be equal or 1")
     return expand_op(x, small=x.shape, big=to)
 

@@ -18,6 +18,7 @@ from .config import TrainError
 
 NOTE = "tinyconv"  # the one key of the files' metadata: of several, safetensors would shuffle the order
 ARRAY = "$array"
+UNFIT = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)  # what loading a state of other parts may raise
 
 
 def write_tensors(path: Path, tensors: dict[str, Any], note: Any = None) -> None:

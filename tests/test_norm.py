@@ -376,3 +376,9 @@ def test_only_floats_are_normalised(fn):
 def test_weights_are_tensors():
     with pytest.raises(TypeError, match="layer_norm wants bias as a Tensor, got ndarray"):
         norm.layer_norm(tc.ones(2, 3), 3, None, np.ones(3, np.float32))
+
+
+def test_an_empty_batch_leaves_running_statistics_alone():
+    layer = nn.InstanceNorm2d(3, track_running_stats=True)
+    assert layer(tc.zeros(0, 3, 2, 2)).shape == (0, 3, 2, 2)
+    assert layer.running_mean.tolist() == [0.0] * 3 and layer.running_var.tolist() == [1.0] * 3

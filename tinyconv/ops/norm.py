@@ -121,8 +121,9 @@ def instance_norm(x: Tensor, running_mean: Tensor | None = None, running_var: Te
         return _normalise(instance_norm_op, x, weight, bias, dims, eps, (np.tile(given[0], N), np.tile(given[1], N)))[0]
     _check_count("instance_norm", "channel and image", dims, x)
     y, mean, var = _normalise(instance_norm_op, x, weight, bias, dims, eps)
-    _track(running_mean, mean.reshape(N, C).mean(0), momentum)
-    _track(running_var, var.reshape(N, C).mean(0) * (dims.values / (dims.values - 1)), momentum)
+    if N:  # an empty batch has no statistics to follow
+        _track(running_mean, mean.reshape(N, C).mean(0), momentum)
+        _track(running_var, var.reshape(N, C).mean(0) * (dims.values / (dims.values - 1)), momentum)
     return y
 
 

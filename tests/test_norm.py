@@ -382,3 +382,10 @@ def test_an_empty_batch_leaves_running_statistics_alone():
     layer = nn.InstanceNorm2d(3, track_running_stats=True)
     assert layer(tc.zeros(0, 3, 2, 2)).shape == (0, 3, 2, 2)
     assert layer.running_mean.tolist() == [0.0] * 3 and layer.running_var.tolist() == [1.0] * 3
+
+
+@pytest.mark.parametrize("shape, over", [((0, 4), 4), ((0, 2, 3), (2, 3)), ((2, 0), 0)])
+def test_layer_norm_of_nothing_has_gradients(shape, over):
+    x, w = tc.zeros(*shape, requires_grad=True), tc.ones(over, requires_grad=True)
+    norm.layer_norm(x, over, w).sum().backward()
+    assert x.grad.shape == shape and w.grad.shape == w.shape and not w.grad.numpy().any()

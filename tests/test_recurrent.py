@@ -85,6 +85,10 @@ def test_every_output_of_renet_sees_every_pixel():
     assert x.grad.numpy().all()
 
 
+def test_an_empty_batch_stays_one():
+    assert nn.ReNet(1, 3, (2, 1))(tc.zeros(0, 1, 4, 4)).shape == (0, 6, 2, 4)
+
+
 def test_bad_sizes_are_told():
     with pytest.raises(ValueError, match=r"patches of 2x2 divide, got shape \(1, 1, 5, 4\)"):
         nn.ReNet(1, 2)(tc.zeros(1, 1, 5, 4))

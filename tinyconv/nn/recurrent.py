@@ -144,9 +144,9 @@ class ReNet(Module):
         ph, pw = self.patch
         if x.ndim != 4 or x.shape[2] % ph or x.shape[3] % pw:
             raise ValueError(f"ReNet wants an input (N, C, H, W) that patches of {ph}x{pw} divide, got shape {x.shape}")
-        N, _, H, W = x.shape
+        N, C, H, W = x.shape
         I, J = H // ph, W // pw
-        patches = reshape(unfold(x, self.patch, stride=self.patch), N, -1, I, J)
+        patches = reshape(unfold(x, self.patch, stride=self.patch), N, C * ph * pw, I, J)
         seen = _both(self.down, self.up, permute(patches, 2, 0, 3, 1))  # (I, N, J, K) -> (I, N, J, 2d)
         seen = _both(self.right, self.left, permute(seen, 2, 1, 0, 3))  # (J, N, I, 2d) -> (J, N, I, 2d)
         return permute(seen, 1, 3, 2, 0)
@@ -159,7 +159,8 @@ def _both(there: _Cell, back: _Cell, x: Tensor) -> Tensor:
     """Two cells swept along the first of x (T, N, M, K), one from each end: (T, N, M, 2 * hidden_size)."""
     T, N, M, K = x.shape
     x = reshape(x, T, N * M, K)
-    return reshape(cat([_sweep(there, x, range(T)), _sweep(back, x, range(T - 1, -1, -1))], 2), T, N, M, -1)
+    seen = cat([_sweep(there, x, range(T)), _sweep(back, x, range(T - 1, -1, -1))], 2)
+    return reshape(seen, T, N, M, seen.shape[2])
 
 
 def _sweep(cell: _Cell, x: Tensor, order: range) -> Tensor:

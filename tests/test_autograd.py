@@ -211,3 +211,5 @@ def test_grad_wants_tensors():
     x = tc.ones(2, requires_grad=True)
     with pytest.raises(TypeError, match="input 1 is of type ndarray"):
         grad(x.sum(), [x, np.ones(2)])
+    with pytest.raises(TypeError, match="output 0 is of type ndarray"):
+        grad([np.ones(2)], x)

@@ -153,7 +153,8 @@ def test_an_empty_batch(transform):
 
 @pytest.mark.parametrize("make, message", [
     (lambda: shift(0), "pixels=0: it must be at least 1"), (lambda: crop(0), "size=0"), (lambda: crop((3, 0)), "size"),
-    (lambda: crop((1, 2, 3)), "one or two ints"), (lambda: crop(3, padding=-1), "padding=-1"),
+    (lambda: crop((1, 2, 3)), "one or two ints"), (lambda: crop(1.5), "size=1.5"), (lambda: crop(3, 0.5), "padding=0.5"),
+    (lambda: shift(1.5), "pixels=1.5: it must be at least 1, an int"), (lambda: crop(3, padding=-1), "padding=-1"),
     (lambda: crop(6)(images(1), rng()), "window of 6x6 does not fit into images of 5x7 with padding 0"),
     (lambda: flip(1.5), "p=1.5: a probability is 0 to 1"), (lambda: flip(float("nan")), "p=nan"),
     (lambda: normalise(0, 0), "both must be above 0"), (lambda: normalise(scale=0), "scale=0"),

@@ -11,7 +11,7 @@ import tinyconv as tc
 from tinyconv.cli import app, main
 from tinyconv.data import digits
 from tinyconv.train import TrainError
-from tinyconv.train.checkpoint import read_tensors
+from tinyconv.train.checkpoint import read_tensors, write_tree
 from tinyconv.train.dcgan import NOISE, Game, Players, make, play
 
 SMALL = Game("digits", epochs=2, batch_size=64, width=4)
@@ -88,6 +88,16 @@ def test_a_stopped_run_ends_like_one_that_was_not(tmp_path):
     assert np.array_equal(whole.samples(3), ended.samples(3))
     with pytest.raises(TrainError, match="begun with width=4, not 5"):
         play(replace(SMALL, width=5), tmp_path / "parts")
+
+
+@pytest.mark.parametrize("part, value, words", [
+    ("generator", {}, "the state does not fit Generator: missing"), ("optimisers", [1, 2], "not subscriptable"),
+    ("optimisers", np.zeros(2), "invalid index"), ("discriminator", [], "no attribute 'items'|does not fit Discriminator"),
+])
+def test_a_checkpoint_that_does_not_fit_is_told(tmp_path, part, value, words):
+    write_tree(tmp_path / "checkpoint.safetensors", {**Players(SMALL).state_dict(), part: value})
+    with pytest.raises(TrainError, match=f"cannot go on from .*checkpoint.safetensors: .*({words})"):
+        play(SMALL, tmp_path)
 
 
 def test_samples_are_images_of_the_seed():

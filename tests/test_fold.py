@@ -72,6 +72,7 @@ def test_nan_infinity_and_an_empty_batch():
     assert np.array_equal(back, [[[1, np.nan, np.inf, 2]]], equal_nan=True)
     cols = F.unfold(noise(0, 2, 5, 5), 3)
     assert cols.shape == (0, 18, 9) and F.fold(cols, (5, 5), 3).shape == (0, 2, 5, 5)
+    assert F.unfold(noise(0, 2, 5, 5), 1).shape == (0, 2, 25)
 
 
 @pytest.mark.parametrize("rank", [1, 2, 3])

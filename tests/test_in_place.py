@@ -120,6 +120,27 @@ def test_a_write_of_a_tensor_on_the_tape_is_refused():
     assert buffer.tolist() == [2.0, 4.0]
 
 
+def test_what_a_tensor_cannot_hold_is_not_written():
+    """Whole numbers would be cut off, other shapes broadcast to something else."""
+    n, t = tc.tensor([1, 2, 3]), tc.tensor([1.0, 2.0, 3.0])
+    for write in (lambda: n.add_(1.5), lambda: n.sub_(t), lambda: n.mul_(0.5), lambda: n.div_(2), lambda: n.add_(1, alpha=0.5)):
+        with pytest.raises(TypeError, match=r"int64 of shape \(3,\) cannot hold the result, float32"):
+            write()
+    with pytest.raises(ValueError, match=r"float32 of shape \(3,\) cannot hold .* shape \(1, 3\), in place"):
+        t.add_(tc.zeros(1, 3))
+    assert (n > 1).add_(n > 2).tolist() == [False, True, True]
+    assert n.add_(1, alpha=2).tolist() == [3, 4, 5] and t.mul_(n).tolist() == [3.0, 8.0, 15.0]
+
+
+def test_a_write_to_what_is_read_only_is_refused():
+    wide = tc.zeros(1, 3).expand(2, 3)
+    _, at = tc.nn.functional.max_pool1d(tc.zeros(1, 1, 4), 2, return_indices=True)
+    for write in (lambda: wide.add_(1.0), lambda: wide.__setitem__(0, 1.0), lambda: wide.fill_(1.0), lambda: at.zero_()):
+        with pytest.raises(ValueError, match=r"of shape \(.*\) that is read-only.*write to t.clone"):
+            write()
+    assert wide.clone().add_(1.0).tolist() == [[1.0] * 3] * 2
+
+
 def test_plus_equals_puts_a_sum_on_the_tape():
     w = leaf(3.0)
     total = tc.tensor(np.zeros(1))

@@ -96,6 +96,7 @@ def test_bilinear_by_groups():
     (lambda: init.xavier_uniform_(tc.Tensor(np.zeros(3))), "at least two dimensions"),
     (lambda: init.kaiming_normal_(weight(), mode="fan"), "got 'fan'"),
     (lambda: init.calculate_gain("swish"), "no gain is known for 'swish'"),
+    (lambda: init.dirac_(tc.zeros(3)), "the weight of a convolution, (O, C, *kernel), got shape (3,)"),
 ])
 def test_refusals(call, words):
     with pytest.raises(ValueError) as caught:

@@ -76,12 +76,46 @@ def test_the_mean_of_nothing_is_nan():
     x = logits(np.random.default_rng(0), 2, 3)
     assert math.isnan(loss.cross_entropy(x, np.array([-100, -100])).item())
     assert loss.cross_entropy(x, np.array([-100, -100]), reduction="sum").item() == 0
+    none, empty = tc.zeros(0, 3), np.zeros(0, int)
+    for y in (loss.cross_entropy(none, empty), loss.cross_entropy(none, empty, label_smoothing=0.1), loss.nll_loss(none, empty),
+              loss.mse_loss(none, tc.zeros(0, 3)), loss.l1_loss(none, tc.zeros(0, 3))):
+        assert math.isnan(y.item())
+    assert loss.cross_entropy(none, empty, reduction="sum").item() == loss.mse_loss(none, tc.zeros(0, 3), "sum").item() == 0
+
+
+@pytest.mark.parametrize("options", [{}, {"weight": [1.0, 2.0, 3.0]}, {"label_smoothing": 0.1}], ids=str)
+def test_a_batch_that_is_ignored_as_a_whole_has_gradient_0(options):
+    """As PyTorch has it: a NaN there would undo the weights of a network for one image that is all border."""
+    x = logits(np.random.default_rng(0), 2, 3, 4)
+    void = np.full((2, 4), -100)
+    y = loss.cross_entropy(x, void, **options)
+    for create_graph in (False, True):
+        (g,) = grad(y, x, create_graph=create_graph, retain_graph=True)
+        assert math.isnan(y.item()) and g.tolist() == np.zeros((2, 3, 4)).tolist()
+    if "label_smoothing" not in options:
+        (g,) = grad(loss.nll_loss(x, void, **options), x)
+        assert not g.numpy().any()
 
 
 def test_one_unbatched_position():
     x = leaf([0.0, math.log(3.0)])
     for y in (loss.cross_entropy(x, 1, reduction="none"), loss.nll_loss(tc.ops.log_softmax(x), tc.tensor(1))):
         assert y.shape == () and y.item() == pytest.approx(math.log(4 / 3), rel=1e-14)
+
+
+def test_one_unbatched_distribution_has_a_gradient_too():
+    """d loss / d q is -log p; of x = [0, log 3], log p is [-log 4, log(3/4)]."""
+    q = leaf([0.5, 0.5])
+    loss.cross_entropy(tc.tensor(np.array([0.0, math.log(3.0)])), q).backward()
+    np.testing.assert_allclose(q.grad.numpy(), [math.log(4), math.log(4 / 3)], rtol=1e-14)
+
+
+def test_integers_are_read_as_floats():
+    """Neither is the mean rounded to a whole number, nor the target."""
+    n, t = tc.tensor([1, 2, 3]), tc.tensor([2.0, 2.5, 5.0])
+    assert loss.mse_loss(n, tc.tensor([2, 2, 5])).item() == pytest.approx(5 / 3)
+    assert loss.mse_loss(n, t, "sum").item() == 5.25 and loss.l1_loss(n, t, "sum").item() == 3.5
+    assert loss.huber_loss(n, t, "none").tolist() == [0.5, 0.125, 1.5]
 
 
 def test_other_losses_by_hand():
@@ -238,6 +272,8 @@ def test_cross_entropy_refuses(target, options, error, words):
     (lambda x: loss.mse_loss(x, x, "all"), ValueError, "got 'all'"),
     (lambda x: loss.l1_loss(x, x, "all"), ValueError, "got 'all'"),
     (lambda x: loss.huber_loss(x, x, delta=0), ValueError, "delta must be positive, got 0"),
+    (lambda x: loss.huber_loss(x, x, delta=math.nan), ValueError, "delta must be positive, got nan"),
+    (lambda x: loss.smooth_l1_loss(x, x, beta=math.nan), ValueError, "beta must be at least 0, got nan"),
     (lambda x: loss.smooth_l1_loss(x, x, beta=-1), ValueError, "beta must be at least 0, got -1"),
     (lambda x: loss.nll_loss(x, np.array([0, 1, 9])), ValueError, "nll_loss: the target holds class 9 at (2,)"),
 ])

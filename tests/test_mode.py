@@ -45,6 +45,27 @@ def leaf(*values):
     return tc.tensor(np.array(values), requires_grad=True)
 
 
+@pytest.mark.parametrize("make, records", [(tc.no_grad, False), (tc.enable_grad, True)])
+def test_a_block_may_be_entered_again_and_within_itself(make, records):
+    block, x = make(), leaf(2.0)
+    for _ in range(2):
+        with block:
+            with block:
+                assert (x * x).requires_grad is records
+            assert (x * x).requires_grad is records
+        assert (x * x).requires_grad
+
+    @block
+    def depth(n):
+        """So many calls."""
+        assert (x * x).requires_grad is records
+        return n and 1 + depth(n - 1)
+
+    with pytest.raises(ZeroDivisionError), block:
+        _ = 1 / 0
+    assert depth(3) == 3 and depth.__doc__ == "So many calls." and (x * x).requires_grad
+
+
 def test_all_is_told_in_order():
     x = leaf(2.0)
     notes = Notes()

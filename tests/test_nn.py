@@ -74,6 +74,12 @@ def test_a_parameter_stays_one():
         net.scale = tc.tensor([1.0, 2.0])
     net.seen = tc.tensor([5.0, 6.0])  # a buffer takes a tensor's place in the state
     assert net.state_dict()["seen"].tolist() == [5, 6]
+    for name in ("scale", "seen"):
+        with pytest.raises(TypeError, match=rf"Net\.{name} is a (Parameter|Buffer): assign a"):
+            setattr(net, name, np.ones(2, np.float32))  # it would be gone from the state, unheard
+    assert isinstance(net.scale, nn.Parameter) and isinstance(net.seen, nn.Buffer)
+    with pytest.raises(TypeError, match=r"register_parameter\('scale'\) wants a Parameter or None, got ndarray"):
+        net.register_parameter("scale", np.ones(2))
     net.scale = None
     assert "scale" not in net.state_dict()
     net.register_parameter("scale", nn.Parameter([3.0]))
@@ -158,6 +164,17 @@ def test_loading_names_every_problem_and_writes_nothing():
     result = net.load_state_dict(state, strict=False)
     assert result.missing_keys == ["seen", "head.weight"] and result.unexpected_keys == ["extra"]
     assert (net.scale.numpy() == 1).all()
+
+
+@pytest.mark.parametrize("value, words", [(np.full((3, 2), "1"), "holds <U1"), (np.ones((3, 2), complex), "holds complex128"),
+                                          ([[None] * 2] * 3, "holds object")])
+def test_loading_what_is_no_number_writes_nothing(value, words):
+    net = Net()
+    state = {k: np.ones_like(v.numpy()) for k, v in net.state_dict().items()}
+    before = {k: v.numpy().copy() for k, v in net.state_dict().items()}
+    with pytest.raises(ValueError, match=rf"head\.weight {words} in the state"):
+        net.load_state_dict({**state, "head.weight": value})
+    assert all((v.numpy() == before[k]).all() for k, v in net.state_dict().items())
 
 
 # -- containers --------------------------------------------------------------------------------------------------------------

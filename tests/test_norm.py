@@ -359,3 +359,33 @@ def test_refusals(call, words):
     with pytest.raises(ValueError) as caught:
         call(tc.Tensor(np.ones((2, 3, 4, 4))))
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("fn", [
+    lambda x: norm.layer_norm(x, 3), lambda x: norm.batch_norm(x, None, None, training=True), lambda x: norm.group_norm(x, 1),
+    lambda x: norm.local_response_norm(x, 3),
+])
+def test_only_floats_are_normalised(fn):
+    """Whole numbers would come out as whole numbers, cut off."""
+    with pytest.raises(ValueError, match=r"_norm wants a floating-point input.*, got int64 of shape \(2, 3\)"):
+        fn(tc.tensor([[1, 2, 6], [0, 1, 5]]))
+    with pytest.raises(TypeError, match="_norm wants a Tensor, got ndarray"):
+        fn(np.ones((2, 3)))
+
+
+def test_weights_are_tensors():
+    with pytest.raises(TypeError, match="layer_norm wants bias as a Tensor, got ndarray"):
+        norm.layer_norm(tc.ones(2, 3), 3, None, np.ones(3, np.float32))
+
+
+def test_an_empty_batch_leaves_running_statistics_alone():
+    layer = nn.InstanceNorm2d(3, track_running_stats=True)
+    assert layer(tc.zeros(0, 3, 2, 2)).shape == (0, 3, 2, 2)
+    assert layer.running_mean.tolist() == [0.0] * 3 and layer.running_var.tolist() == [1.0] * 3
+
+
+@pytest.mark.parametrize("shape, over", [((0, 4), 4), ((0, 2, 3), (2, 3)), ((2, 0), 0)])
+def test_layer_norm_of_nothing_has_gradients(shape, over):
+    x, w = tc.zeros(*shape, requires_grad=True), tc.ones(over, requires_grad=True)
+    norm.layer_norm(x, over, w).sum().backward()
+    assert x.grad.shape == shape and w.grad.shape == w.shape and not w.grad.numpy().any()

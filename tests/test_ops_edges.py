@@ -127,6 +127,33 @@ def test_of_rank_0():
         assert grad(y, x)[0].shape == ()
 
 
+def test_an_empty_mask_is_a_mask():
+    x = tc.zeros(0, 2)
+    assert x[tc.zeros(0, 2) > 0].shape == (0,) and x[np.zeros(0, bool)].shape == x[[]].shape == (0, 2)
+
+
+def test_padding_with_none_is_padding_with_0():
+    """None is what PyTorch has where no value is given."""
+    assert tc.pad(tc.ones(1), (1, 1), "constant", None).tolist() == tc.pad(tc.ones(1), (1, 1)).tolist() == [0.0, 1.0, 0.0]
+
+
+def test_the_logsumexp_of_nothing_is_minus_infinity():
+    x = tc.zeros(2, 0, requires_grad=True)
+    y = x.logsumexp(1)
+    y.sum().backward()
+    assert y.tolist() == [-np.inf, -np.inf] and x.logsumexp().item() == -np.inf and x.grad.shape == (2, 0)
+
+
+def test_a_nan_that_won_gets_the_gradient():
+    """As in PyTorch; with gradient 0 nobody would hear of it."""
+    for best in (tc.max, tc.min, tc.amax, tc.amin):
+        x = tc.tensor([1.0, np.nan, 3.0], requires_grad=True)
+        assert grad(best(x), x)[0].tolist() == [0.0, 1.0, 0.0]
+    for best in (tc.maximum, tc.minimum):
+        a, b = tc.tensor([1.0, np.nan, 1.0], requires_grad=True), tc.tensor([np.nan, 2.0, 1.0], requires_grad=True)
+        assert [g.tolist() for g in grad(best(a, b).sum(), (a, b))] == [[1.0, 1.0, 0.5], [1.0, 1.0, 0.5]]
+
+
 def test_integers_come_out_whole():
     n = tc.tensor([[3, 1], [2, 3]])
     assert n.sum(0).tolist() == [5, 4] and n.max(1).indices.tolist() == [0, 1] and (n @ n).tolist() == [[11, 6], [12, 11]]
@@ -134,6 +161,16 @@ def test_integers_come_out_whole():
     assert n.clip(max=2).tolist() == [[2, 1], [2, 2]]
     assert (2**n).tolist() == [[8, 2], [4, 8]] and abs(-n).tolist() == n.tolist() and (n - 4).tolist() == [[-1, -3], [-2, -1]]
     assert n.mean().item() == 2.25 and (n / 2).tolist() == [[1.5, 0.5], [1.0, 1.5]]
+
+
+def test_integers_are_divided_as_floats():
+    """Each is turned to float32 by itself: in the dtype of the other -1 may be 255."""
+    n, minus = tc.tensor(np.array([2, 4], np.uint8)), tc.tensor(np.array(-4, np.int8))
+    for q, want in ((n / minus, [-0.5, -1.0]), (minus / n, [-2.0, -1.0]), (n / -1, [-2.0, -4.0]), (-8 / n, [-4.0, -2.0]),
+                    (n / np.array([-1, -2]), [-2.0, -2.0]), (n / tc.tensor([True, True]), [2.0, 4.0])):
+        assert q.dtype == np.float32 and q.tolist() == want
+    big = tc.tensor(2**53 - 1)
+    assert (big / tc.tensor(np.ones(1))).tolist() == (tc.tensor(np.ones(1)) * big).tolist() == [2**53 - 1]
 
 
 def test_views_write_through():
@@ -160,6 +197,9 @@ A = tc.zeros(2, 3)
     (lambda: A.reshape(1.5, 4), TypeError, "integer"),
     (lambda: A.sum(2), IndexError, r"dim 2 .* \(2, 3\)"),
     (lambda: A.sum((0, -2)), ValueError, "twice"),
+    (lambda: A.var(False), TypeError, "dim must be an int, got bool"),
+    (lambda: tc.max(A, A), TypeError, "dim must be an int, got Tensor"),
+    (lambda: A.softmax(None), TypeError, "dim must be an int, got NoneType"),
     (lambda: A.max(-3), IndexError, "dim -3"),
     (lambda: A.softmax(2), IndexError, "dim 2"),
     (lambda: A.permute(0, 0), ValueError, r"each of 2 dimensions once, got \(0, 0\)"),
@@ -168,6 +208,7 @@ A = tc.zeros(2, 3)
     (lambda: A.unsqueeze(3), IndexError, "dim 3"),
     (lambda: A.expand(2, 4), ValueError, r"\(2, 3\) to \(2, 4\)"),
     (lambda: A.expand(3), ValueError, r"\(2, 3\) to \(3,\)"),
+    (lambda: A.expand(-1, 2, 3), ValueError, r"\(2, 3\) to \(-1, 2, 3\)"),
     (lambda: tc.cat([A, tc.zeros(3, 2)]), ValueError, r"dim 0.*\(2, 3\), \(3, 2\)"),
     (lambda: tc.cat([]), ValueError, "no tensors"),
     (lambda: tc.stack([], -1), ValueError, "no tensors"),
@@ -182,6 +223,7 @@ A = tc.zeros(2, 3)
     (lambda: tc.gather(A, 1, tc.tensor([[-1]])), IndexError, "they must be 0 to 2"),
     (lambda: tc.gather(A, 1, tc.tensor([0])), TypeError, "integer tensor of 2 dimensions"),
     (lambda: tc.pad(A, (1,)), ValueError, "at most 2 dimensions"),
+    (lambda: tc.linear(A, np.ones((4, 3))), TypeError, "must be a Tensor, got ndarray"),
     (lambda: tc.pad(A, (1, 1), "wild"), ValueError, "'wild'"),
     (lambda: tc.pad(A, (3, 0), "reflect"), ValueError, r"\(3, 0\) on a dimension of 3: at most 2"),
     (lambda: tc.pad(A, (4, 0), "circular"), ValueError, "at most 3"),
@@ -198,6 +240,7 @@ A = tc.zeros(2, 3)
     (lambda: tc.einsum("ij->ik", A), ValueError, "labels of the operands"),
     (lambda: tc.einsum("ijk->i", A), ValueError, "a label for each"),
     (lambda: A.clip(), ValueError, "min, max or both"),
+    (lambda: A.clip(A), TypeError, "numbers as min and max, got a Tensor"),
     (lambda: A.item(), ValueError, r"\(2, 3\)"),
     (lambda: tc.arange(0, 3, 0), ValueError, "step"),
 ])

@@ -152,6 +152,13 @@ def test_a_step_writes_through_views_and_replaced_data():
     p.grad = tc.Tensor.wrap(np.broadcast_to(np.ones(4), (3, 4)))
     o.step()
     assert (p.numpy() == -2).all()
+    o = optim.SGD([p], momentum=0.9)
+    o.step()
+    p.data = np.zeros(5)
+    for words in (r"a gradient of shape \(3, 4\) for .* of shape \(5,\)", r"buffer of .* \(3, 4\), the parameter \(5,\)"):
+        with pytest.raises(ValueError, match=words):
+            o.step()
+        p.grad = tc.Tensor(np.ones(5))
 
 
 def test_a_backward_pass_across_a_step_is_refused():
@@ -237,6 +244,26 @@ def test_loading_refuses_what_does_not_fit():
         optim.SGD([a, b], lr=0.1).load_state_dict(o.state_dict())
 
 
+@pytest.mark.parametrize("spoil, words", [
+    (lambda s: s["param_groups"][1].update(lr=-1.0), "lr must be at least 0, got -1.0"),
+    (lambda s: s["state"][1].update(exp_avg=np.zeros(7)), "exp_avg of parameter 1 has shape (7,), the parameter (3,)"),
+    (lambda s: s["state"].update({5: {"step": 1}}), "the state is of parameter 5"),
+])
+def test_loading_is_all_or_nothing(spoil, words):
+    ps = params((3,), (3,))
+    o = optim.Adam([{"params": ps[:1]}, {"params": ps[1:]}])
+    set_grads(ps, np.random.default_rng(0))
+    o.step()
+    other = optim.Adam([{"params": p} for p in params((3,), (3,))], lr=0.5)
+    state = json.loads(json.dumps(o.state_dict(), default=lambda a: a.tolist()))
+    state["state"] = {int(n): {k: np.array(v) if isinstance(v, list) else v for k, v in s.items()}
+                      for n, s in state["state"].items()}
+    spoil(state)
+    with pytest.raises(ValueError) as caught:
+        other.load_state_dict(state)
+    assert words in str(caught.value) and not other.state and [g["lr"] for g in other.param_groups] == [0.5, 0.5]
+
+
 @pytest.mark.parametrize("call, error, words", [
     (lambda p: optim.SGD([], lr=0.1), ValueError, "SGD got no parameters"),
     (lambda p: optim.SGD([p], lr=-1), ValueError, "lr must be at least 0, got -1"),
@@ -252,6 +279,9 @@ def test_loading_refuses_what_does_not_fit():
     (lambda p: optim.SGD([tc.tensor([1, 2])]), TypeError, "of dtype int64"),
     (lambda p: optim.Adam([p], betas=(0.9, 1.0)), ValueError, "below 1, got (0.9, 1.0)"),
     (lambda p: optim.Adam([p], eps=-1), ValueError, "eps must be at least 0, got -1"),
+    (lambda p: optim.RMSprop([p], alpha=float("nan")), ValueError, "alpha must be at least 0, got nan"),
+    (lambda p: optim.Adagrad([p], lr_decay=-1), ValueError, "lr_decay must be at least 0, got -1"),
+    (lambda p: optim.Adagrad([p], initial_accumulator_value=-1), ValueError, "initial_accumulator_value must be at least 0"),
 ])
 def test_refusals(call, error, words):
     with pytest.raises(error) as caught:
@@ -324,13 +354,14 @@ def test_one_cycle_moves_momentum_the_other_way(torch):
 
 @pytest.mark.parametrize("mode", ["min", "max"])
 @pytest.mark.parametrize("threshold_mode", ["rel", "abs"])
-def test_plateau_is_pytorchs(torch, mode, threshold_mode):
+@pytest.mark.parametrize("first", [math.nan, math.inf])  # what a run that begins badly says; everything after is better
+def test_plateau_is_pytorchs(torch, mode, threshold_mode, first):
     options = {"mode": mode, "factor": 0.5, "patience": 1, "threshold": 0.1, "threshold_mode": threshold_mode, "cooldown": 1,
                "min_lr": 0.03}
     o, t = optim.SGD(params((2,)), lr=0.4), torch.optim.SGD([torch.nn.Parameter(torch.zeros(2))], lr=0.4)
     ours = optim.ReduceLROnPlateau(o, **options)
     theirs = torch.optim.lr_scheduler.ReduceLROnPlateau(t, **options)
-    for metric in [math.nan, 3.0, 2.95, 2.5, 2.6, 2.6, 2.4, 2.4, 2.4, 2.4, 1.0, 1.5, 2.0, 5.0, 5.0, 5.0, 5.0, 5.0, 5.0, 5.0]:
+    for metric in [first * ours.sign, 3.0, 2.95, 2.5, 2.6, 2.6, *[2.4] * 4, 1.0, 1.5, 2.0, *[5.0] * 7]:
         ours.step(metric)
         theirs.step(metric)
         assert o.param_groups[0]["lr"] == pytest.approx(t.param_groups[0]["lr"], rel=1e-12)
@@ -354,6 +385,9 @@ def test_schedules_resume():
 
 @pytest.mark.parametrize("call, words", [
     (lambda o: optim.StepLR(o, 0), "step_size must be at least 1, got 0"),
+    (lambda o: optim.StepLR(o, math.nan), "step_size must be at least 1, got nan"),
+    (lambda o: optim.SequentialLR(o, [optim.StepLR(o, 1), optim.StepLR(optim.SGD(params((2,))), 1)], [3]),
+     "schedule 1 of 2 writes to another optimiser"),
     (lambda o: optim.CosineAnnealingLR(o, 0), "T_max must be at least 1, got 0"),
     (lambda o: optim.LinearLR(o, 0.0), "got 5, 0.0 and 1.0"),
     (lambda o: optim.SequentialLR(o, [optim.StepLR(o, 1)], [3]), "1 schedules want 0 rising milestones, got [3]"),

@@ -85,6 +85,10 @@ def test_every_output_of_renet_sees_every_pixel():
     assert x.grad.numpy().all()
 
 
+def test_an_empty_batch_stays_one():
+    assert nn.ReNet(1, 3, (2, 1))(tc.zeros(0, 1, 4, 4)).shape == (0, 6, 2, 4)
+
+
 def test_bad_sizes_are_told():
     with pytest.raises(ValueError, match=r"patches of 2x2 divide, got shape \(1, 1, 5, 4\)"):
         nn.ReNet(1, 2)(tc.zeros(1, 1, 5, 4))
@@ -94,3 +98,14 @@ def test_bad_sizes_are_told():
         nn.GRUCell(5, 3)(tc.zeros(2, 4))
     with pytest.raises(ValueError, match=r"state \(2, 3\), got shape \(2, 4\)"):
         nn.LSTMCell(5, 3)(tc.zeros(2, 5), (tc.zeros(2, 3), tc.zeros(2, 4)))
+    with pytest.raises(TypeError, match="LSTMCell wants a tuple of 2 Tensors as its state, got Tensor"):
+        nn.LSTMCell(5, 3)(tc.zeros(2, 5), tc.zeros(2, 3))  # whose two rows are no h and c
+    with pytest.raises(TypeError, match="GRUCell wants one Tensor as its state, got tuple"):
+        nn.GRUCell(5, 3)(tc.zeros(2, 5), (tc.zeros(2, 3), tc.zeros(2, 3)))
+
+
+def test_a_state_may_be_a_list_or_learned():
+    cell, x = nn.LSTMCell(5, 3), tc.ones(2, 5)
+    h = [nn.Parameter(np.ones((2, 3), np.float32)) for _ in range(2)]
+    assert cell(x, h)[0].tolist() == cell(x, tuple(h))[0].tolist()
+    assert nn.GRUCell(5, 3)(x, h[0]).shape == (2, 3)

@@ -52,6 +52,7 @@ def test_a_tensor_holds_numbers(data):
     (lambda: tc.from_numpy(np.array(["a"])), "wants an array of numbers of NumPy's, got one of <U1"),
     (lambda: tc.from_numpy(np.array([None])), "got one of object"),
     (lambda: tc.from_dlpack([1.0]), "hands out its memory by __dlpack__, got list"),
+    (lambda: tc.from_dlpack(np.ones(2, complex)), "a tensor holds numbers, not complex128"),
     (lambda: tc.zeros(2, 3).gather(1, tc.zeros(2, 3)), "gather wants an integer tensor of 2 dimensions as index, got one of "
                                                        r"float32 and shape \(2, 3\)"),
     (lambda: tc.zeros(2, 3).gather(1, [[0]]), "as index, got list"),
@@ -70,6 +71,16 @@ def test_constructors():
     assert tc.eye(2, 3).tolist() == [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
     x = tc.tensor(np.ones((2, 1)))
     assert tc.zeros_like(x).tolist() == [[0.0], [0.0]] and tc.ones_like(x).dtype == np.float64
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_a_draw_below_1_stays_below_1(dtype):
+    class Highest(np.random.Generator):
+        def random(self, size):
+            return np.full(size, 1 - 2.0**-53)  # the largest that NumPy draws, which float32 rounds to 1
+
+    x = tc.rand(3, dtype=dtype, generator=Highest(np.random.PCG64(0)))
+    assert x.dtype == dtype and x.tolist() == [float(np.nextafter(x.dtype.type(1), x.dtype.type(0)))] * 3
 
 
 # -- NumPy and others ----------------------------------------------------------------------------------------------

@@ -65,6 +65,7 @@ def test_configure_starts_from_the_recipe_of_the_data_set():
     ({"label_smoothing": 1.5}, "label_smoothing must be 0 to 1, got 1.5"),
     ({"seed": -1}, "seed must be at least 0, got -1"),
     ({"model": 5}, "model must be of type str, got 5"),
+    ({"data": {}}, "no data set {}; there are: digits"),
 ])
 def test_settings_that_make_no_sense_are_told(changes, words):
     with pytest.raises(TrainError) as error:

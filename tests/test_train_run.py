@@ -210,6 +210,21 @@ def test_a_tree_comes_back(tmp_path):
         "n": [1, 0.1, None, "s", True], "big": 2**100, "groups": [{"lr": 0.1, "params": [0, 1]}], "empty": {}}
 
 
+@pytest.mark.parametrize("note", [b'{\\"x\\": {\\"$brray', b'{\\"x\\": {\\"$array\\": \\"/y\\"}}', b'{\\"x\\": ?\\"$array'])
+def test_a_damaged_note_beside_whole_arrays_is_told(tmp_path, note):
+    """Of {"x": {"$array": "/x"}}: another key, the name of no array, no JSON."""
+    write_tree(tmp_path / "t", {"x": np.zeros(3)})
+    whole = b'{\\"x\\": {\\"$array\\": \\"/x\\"}}'
+    content = (tmp_path / "t").read_bytes()
+    assert content.count(whole) == 1
+    (tmp_path / "t").write_bytes(content.replace(whole, note + whole[len(note):]))
+    if b"brray" in note:
+        assert read_tree(tmp_path / "t") == {"x": {"$brray": "/x"}}
+    else:
+        with pytest.raises(TrainError, match="t is damaged: its note cannot be read"):
+            read_tree(tmp_path / "t")
+
+
 def test_damaged_files_are_told(tmp_path, data):
     run = Run.create(QUICK, tmp_path / "run")
     with pytest.raises(TrainError, match=r"there is no file .*weights\.safetensors"):

@@ -46,6 +46,9 @@ def grad(outputs: Tensor | Sequence[Tensor], inputs: Tensor | Sequence[Tensor], 
             raise TypeError(f"grad wants Tensors as inputs, input {i} is of type {type(t).__name__}")
         if not t.requires_grad:
             raise RuntimeError(f"input {i}, of shape {t.shape}, does not require a gradient")
+    for i, t in enumerate(outs):
+        if not isinstance(t, Tensor):
+            raise TypeError(f"grad wants Tensors as outputs, output {i} is of type {type(t).__name__}")
     cotangents = [cotangent(o, g) for o, g in zip(outs, cotangents)]
     found = sweep(outs, cotangents, ins, create_graph if retain_graph is None else retain_graph, create_graph)
     for i, g in enumerate(found):

@@ -8,9 +8,10 @@ Read next: tape.py, which records.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -87,15 +88,30 @@ def watches() -> tuple[Watch, ...]:
     return mode.watches if isinstance(mode, Watched) else ()
 
 
-@contextmanager
-def recording(enabled: bool) -> Iterator[None]:
-    """A block (or, as a decorator, a function) in which operations are recorded, or not; who looks on still does."""
-    seen_by = watches()
-    token = _mode.set(Watched(enabled, seen_by) if seen_by else enabled)
-    try:
-        yield
-    finally:
-        _mode.reset(token)
+class recording:
+    """A block (or, as a decorator, a function) in which operations are recorded, or not; who looks on still does.
+
+    It may be entered any number of times, also within itself.
+    """
+
+    def __init__(self, enabled: bool):
+        self.enabled = enabled
+        self.tokens: list[Any] = []
+
+    def __enter__(self) -> None:
+        seen_by = watches()
+        self.tokens.append(_mode.set(Watched(self.enabled, seen_by) if seen_by else self.enabled))
+
+    def __exit__(self, *error: object) -> None:
+        _mode.reset(self.tokens.pop())
+
+    def __call__(self, fn: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(fn)
+        def within(*args: Any, **options: Any) -> Any:
+            with recording(self.enabled):
+                return fn(*args, **options)
+
+        return within
 
 
 @contextmanager

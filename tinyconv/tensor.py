@@ -176,6 +176,9 @@ class Tensor:
                                "write to t.detach().clone(), or build a new tensor")
         if self.node is not None and current():
             raise RuntimeError("in-place write to a leaf that requires a gradient: do it under no_grad()")
+        if not getattr(self.data.flags, "writeable", True):  # CuPy's arrays have no such flag
+            raise ValueError(f"in-place write to a tensor of shape {self.shape} that is read-only, as are an expanded one and "
+                             "the indices of a pooling: write to t.clone()")
 
     # -- looking at it -------------------------------------------------------------------------------------------
 
@@ -360,7 +363,7 @@ def from_dlpack(array: Any) -> Tensor:
     """A Tensor around the memory of an array of another library, on either device, without a copy (through DLPack).
 
     A later write to it is not seen by the tape.
-    Raises: TypeError for what has no __dlpack__, ValueError for a device that is neither.
+    Raises: TypeError for what has no __dlpack__ or holds no real numbers, ValueError for a device that is neither.
 
     >>> a = np.arange(3.0)
     >>> np.shares_memory(from_dlpack(a).data, a)
@@ -371,7 +374,10 @@ def from_dlpack(array: Any) -> Tensor:
     code = int(array.__dlpack_device__()[0])
     if code not in DLPACK:
         raise ValueError(f"an array on DLPack's device {code}: there are 1 (the host), 2 (a GPU) and 3 (the host, pinned)")
-    return Tensor.wrap(namespace(DLPACK[code]).from_dlpack(array))
+    found = namespace(DLPACK[code]).from_dlpack(array)
+    if found.dtype.kind not in NUMBERS:
+        raise TypeError(f"a tensor holds numbers, not {found.dtype}")
+    return Tensor.wrap(found)
 
 
 DLPACK = {1: "cpu", 3: "cpu", 2: "cuda"}

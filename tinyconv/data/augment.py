@@ -8,7 +8,7 @@ Read next: loader.py, which hands each batch its own random stream.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -52,8 +52,8 @@ def shift(pixels: int, fill: float = 0) -> Transform:
 
     Raises: ValueError for pixels < 1. Source: P. Simard, D. Steinkraus, J. Platt, ICDAR 2003, section 2.
     """
-    if pixels < 1:
-        raise ValueError(f"shift by pixels={pixels}: it must be at least 1")
+    if not isinstance(pixels, int | np.integer) or pixels < 1:
+        raise ValueError(f"shift by pixels={pixels}: it must be at least 1, an int")
     return crop(None, padding=pixels, fill=fill)
 
 
@@ -64,8 +64,9 @@ def crop(size: int | tuple[int, int] | None = None, padding: int = 0, fill: floa
     CIFAR. Every position of the window is equally likely.
     Raises: ValueError where the size is below 1, the padding below 0, or the window larger than the padded image.
     """
-    window = (size, size) if isinstance(size, int) else size
-    if padding < 0 or (window is not None and (len(window) != 2 or min(window) < 1)):
+    window = size if size is None or isinstance(size, Sequence) else (size, size)
+    whole = all(isinstance(n, int | np.integer) for n in (padding, *(window or ())))
+    if not whole or padding < 0 or (window is not None and (len(window) != 2 or min(window) < 1)):
         raise ValueError(f"crop to size={size} with padding={padding}: the size is one or two ints of at least 1, the "
                          "padding at least 0")
 

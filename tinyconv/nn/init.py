@@ -108,6 +108,8 @@ def lecun_normal_(tensor: Tensor, generator: Generator = None) -> Tensor:
 
 def dirac_(tensor: Tensor) -> Tensor:
     """Make the weight (O, C, *kernel) of a convolution pass on its first min(O, C) channels: 1 in the middle, else 0."""
+    if tensor.ndim < 3:
+        raise ValueError(f"dirac_ wants the weight of a convolution, (O, C, *kernel), got shape {tensor.shape}")
     value = np.zeros(tensor.shape)
     for i in range(min(tensor.shape[:2])):
         value[(i, i, *(k // 2 for k in tensor.shape[2:]))] = 1

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..device import is_named, kind, kind_named, put
-from ..tensor import Tensor, no_grad
+from ..tensor import NUMBERS, Tensor, no_grad
 
 if TYPE_CHECKING:
     from .summary import Summary
@@ -91,13 +91,14 @@ class Module:
         return self.forward(*inputs, **options)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if isinstance(value, Tensor):
-            old = self.__dict__.get(name)
-            if isinstance(old, Parameter) and not isinstance(value, Parameter):
-                raise TypeError(f"{type(self).__name__}.{name} is a Parameter: assign a Parameter, or write into it with "
-                                "copy_ under no_grad()")
-            if isinstance(old, Buffer) and not isinstance(value, (Buffer, Parameter)):
-                value = Buffer(value, old.persistent)
+        old = self.__dict__.get(name)
+        if isinstance(old, Parameter) and not isinstance(value, (Parameter, type(None))):
+            raise TypeError(f"{type(self).__name__}.{name} is a Parameter: assign a Parameter, or write into it with "
+                            "copy_ under no_grad()")
+        if isinstance(old, Buffer) and not isinstance(value, (Buffer, Parameter, type(None))):
+            if not isinstance(value, Tensor):
+                raise TypeError(f"{type(self).__name__}.{name} is a Buffer: assign a Tensor, not {type(value).__name__}")
+            value = Buffer(value, old.persistent)
         object.__setattr__(self, name, value)
 
     def register_buffer(self, name: str, tensor: Any, persistent: bool = True) -> None:
@@ -105,7 +106,9 @@ class Module:
         setattr(self, name, None if tensor is None else Buffer(tensor, persistent))
 
     def register_parameter(self, name: str, param: Parameter | None) -> None:
-        """Set attribute `name` to a Parameter, or to None."""
+        """Set attribute `name` to a Parameter, or to None. Raises TypeError for anything else."""
+        if not isinstance(param, Parameter | None):
+            raise TypeError(f"register_parameter({name!r}) wants a Parameter or None, got {type(param).__name__}")
         setattr(self, name, param)
 
     # -- what it is made of --------------------------------------------------------------------------------------
@@ -173,7 +176,8 @@ class Module:
         """Write tensors or arrays into the parameters and buffers of the same names.
 
         strict=False lets names be missing or unexpected, and returns them. Nothing is written where an error is raised.
-        Raises: ValueError that lists every missing and unexpected name, and every one of another shape with both shapes.
+        Raises: ValueError that lists every missing and unexpected name, every one of another shape with both shapes, and
+        every one that holds no numbers.
         """
         own = dict(self._state())
         missing = [k for k in own if k not in state_dict]
@@ -183,6 +187,8 @@ class Module:
         problems += [f"unexpected: {', '.join(unexpected)}"] if unexpected and strict else []
         problems += [f"{k} has shape {a.shape} in the state, {own[k].shape} in the module"
                      for k, a in found.items() if a.shape != own[k].shape]
+        problems += [f"{k} holds {a.dtype} in the state, no numbers that a tensor holds"
+                     for k, a in found.items() if np.dtype(a.dtype).kind not in NUMBERS]
         if problems:
             raise ValueError(f"the state does not fit {type(self).__name__}: {'; '.join(problems)}")
         with no_grad():
@@ -295,4 +301,4 @@ def zero_grad(p: Tensor, set_to_none: bool) -> None:
 
 
 def _array(value: Any) -> Any:
-    return value.data if isinstance(value, Tensor) else value if hasattr(value, "shape") else np.asarray(value)
+    return value.data if isinstance(value, Tensor) else value if kind(value) == "cuda" else np.asarray(value)

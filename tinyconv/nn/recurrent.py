@@ -30,6 +30,7 @@ class _Cell(Module):
     """x (N, input_size) and a state (N, hidden_size), or none for zeros, -> the next state."""
 
     gates: ClassVar[int]
+    states: ClassVar[int] = 1  # tensors in the state: more than one come as a tuple
 
     def __init__(self, input_size: int, hidden_size: int, bias: bool = True):
         if input_size < 1 or hidden_size < 1:
@@ -62,8 +63,12 @@ class _Cell(Module):
     def forward(self, input: Tensor, hx: Any = None) -> Any:
         if input.ndim != 2 or input.shape[1] != self.input_size:
             raise ValueError(f"{type(self).__name__} wants an input (N, {self.input_size}), got shape {input.shape}")
-        state = self.start(len(input), input) if hx is None else hx
-        for h in state if isinstance(state, tuple) else (state,):
+        state = self.start(len(input), input) if hx is None else tuple(hx) if isinstance(hx, list) else hx
+        parts = state if isinstance(state, tuple) else (state,)
+        if len(parts) != self.states or isinstance(state, tuple) != (self.states > 1):
+            wanted = "one Tensor" if self.states == 1 else f"a tuple of {self.states} Tensors"
+            raise TypeError(f"{type(self).__name__} wants {wanted} as its state, got {type(hx).__name__}")
+        for h in parts:
             if h.shape != (len(input), self.hidden_size):
                 raise ValueError(f"{type(self).__name__} wants a state ({len(input)}, {self.hidden_size}), got shape {h.shape}")
         return self.step(self.project(input), state)
@@ -88,6 +93,7 @@ class LSTMCell(_Cell):
     """A cell that keeps c unless its gates say otherwise: cell(x, (h, c)=None) -> (h', c')."""
 
     gates = 4
+    states = 2
 
     def start(self, N: int, x: Tensor) -> Any:
         return super().start(N, x), super().start(N, x)
@@ -138,9 +144,9 @@ class ReNet(Module):
         ph, pw = self.patch
         if x.ndim != 4 or x.shape[2] % ph or x.shape[3] % pw:
             raise ValueError(f"ReNet wants an input (N, C, H, W) that patches of {ph}x{pw} divide, got shape {x.shape}")
-        N, _, H, W = x.shape
+        N, C, H, W = x.shape
         I, J = H // ph, W // pw
-        patches = reshape(unfold(x, self.patch, stride=self.patch), N, -1, I, J)
+        patches = reshape(unfold(x, self.patch, stride=self.patch), N, C * ph * pw, I, J)
         seen = _both(self.down, self.up, permute(patches, 2, 0, 3, 1))  # (I, N, J, K) -> (I, N, J, 2d)
         seen = _both(self.right, self.left, permute(seen, 2, 1, 0, 3))  # (J, N, I, 2d) -> (J, N, I, 2d)
         return permute(seen, 1, 3, 2, 0)
@@ -153,7 +159,8 @@ def _both(there: _Cell, back: _Cell, x: Tensor) -> Tensor:
     """Two cells swept along the first of x (T, N, M, K), one from each end: (T, N, M, 2 * hidden_size)."""
     T, N, M, K = x.shape
     x = reshape(x, T, N * M, K)
-    return reshape(cat([_sweep(there, x, range(T)), _sweep(back, x, range(T - 1, -1, -1))], 2), T, N, M, -1)
+    seen = cat([_sweep(there, x, range(T)), _sweep(back, x, range(T - 1, -1, -1))], 2)
+    return reshape(seen, T, N, M, seen.shape[2])
 
 
 def _sweep(cell: _Cell, x: Tensor, order: range) -> Tensor:

@@ -43,13 +43,22 @@ def _in_place(fn: Any) -> Any:
     def update(t: Tensor, other: Any) -> Tensor:
         if not current() or t.is_leaf:
             t._refuse_write()
-        result = fn(t, other)
-        if result.shape != t.shape or dtypes.KINDS[result.dtype.kind] > dtypes.KINDS[t.dtype.kind]:
-            raise (ValueError if result.shape != t.shape else TypeError)(
-                f"{t.dtype} of shape {t.shape} cannot hold the result, {result.dtype} of shape {result.shape}, in place")
+        result = _fitting(t, fn(t, other))
         return result if result.requires_grad else t._write(..., result)
 
     return update
+
+
+def _write_in_place(fn: Any) -> Any:
+    """t.add_(u): writes into t itself, or raises as a write does; ValueError or TypeError where t cannot hold the result."""
+    return lambda t, *args, **options: t._write(..., _fitting(t, fn(t.detach(), *args, **options)))
+
+
+def _fitting(t: Tensor, result: Tensor) -> Tensor:
+    if result.shape != t.shape or dtypes.KINDS[result.dtype.kind] > dtypes.KINDS[t.dtype.kind]:
+        raise (ValueError if result.shape != t.shape else TypeError)(
+            f"{t.dtype} of shape {t.shape} cannot hold the result, {result.dtype} of shape {result.shape}, in place")
+    return result
 
 
 METHODS: dict[str, Any] = {
@@ -65,9 +74,9 @@ METHODS: dict[str, Any] = {
     "__eq__": pointwise.eq, "__ne__": pointwise.ne, "__lt__": pointwise.lt, "__le__": pointwise.le,
     "__gt__": pointwise.gt, "__ge__": pointwise.ge,
     "T": property(lambda x: permute(x, range(x.ndim - 1, -1, -1))),
-    "add_": lambda x, other, alpha=1: x._write(..., x.detach() + other * alpha),
-    "sub_": lambda x, other, alpha=1: x._write(..., x.detach() - other * alpha),
-    "mul_": lambda x, other: x._write(..., x.detach() * other), "div_": lambda x, other: x._write(..., x.detach() / other),
+    "add_": _write_in_place(lambda x, other, alpha=1: x + (other if alpha == 1 else other * alpha)),
+    "sub_": _write_in_place(lambda x, other, alpha=1: x - (other if alpha == 1 else other * alpha)),
+    "mul_": _write_in_place(pointwise.mul), "div_": _write_in_place(pointwise.div),
     "float": lambda x: dtypes.cast(x, "float32"), "double": lambda x: dtypes.cast(x, "float64"),
     "long": lambda x: dtypes.cast(x, "int64"), "int": lambda x: dtypes.cast(x, "int32"),
     "bool": lambda x: dtypes.cast(x, "bool"), "astype": dtypes.cast, "to": dtypes.to,

@@ -48,7 +48,10 @@ def arange(start: float, end: float | None = None, step: float = 1, dtype: Any =
 def rand(*size: Any, dtype: Any = np.float32, device: Any = "cpu", requires_grad: bool = False,
          generator: np.random.Generator | None = None) -> Tensor:
     """Draws from [0, 1), by `generator` or the default one, which give the same numbers on every device."""
-    return Tensor((generator or default_generator()).random(sizes_of(size)), requires_grad, dtype, device)
+    drawn, to = (generator or default_generator()).random(sizes_of(size)), np.dtype(dtype)
+    if to.kind == "f":
+        drawn = np.minimum(drawn, np.nextafter(to.type(1), to.type(0)))  # rounding must not make a 1 of it
+    return Tensor(drawn, requires_grad, dtype, device)
 
 
 def randn(*size: Any, dtype: Any = np.float32, device: Any = "cpu", requires_grad: bool = False,

@@ -67,7 +67,10 @@ def common_dtype(*tensors: Tensor) -> np.dtype:
 
 
 def align_dtypes(*tensors: Tensor) -> tuple[Tensor, ...]:
-    """The tensors in their common dtype."""
+    """The tensors in their common dtype. Raises TypeError for what is no tensor."""
+    for t in tensors:
+        if not isinstance(t, Tensor):
+            raise TypeError(f"every operand must be a Tensor, got {type(t).__name__}: tinyconv.tensor(...) makes one")
     to = common_dtype(*tensors)
     return tuple(cast(t, to) for t in tensors)
 

@@ -19,6 +19,7 @@ from ..op import Op
 from ..registry import choose
 from ..tensor import Tensor
 from . import pointwise
+from .dtypes import floating
 from .pointwise import as_tensor, softplus, where
 from .reduce import log_softmax, mean
 from .reduce import sum as sum_over
@@ -28,12 +29,16 @@ REDUCTIONS = ("mean", "sum", "none")
 
 
 class Aim(NamedTuple):
-    """What a cross entropy aims at: q with one entry a position, `share` at `key` of the logits, or a `dense` q."""
+    """What a cross entropy aims at: q with one entry a position, `share` at `key` of the logits, or a `dense` q.
+
+    A mean over no position is NaN, but has gradient 0: `rest`, which is added to the sum, is NaN there and 0 elsewhere.
+    """
 
     key: tuple
     share: Any  # a number, or an array shaped like the target; the division of a mean is in it
     dense: Any
     none: bool  # one loss a position, not their sum
+    rest: Any = 0.0
 
 
 def cross_entropy(input: Tensor, target: Any, weight: Any = None, ignore_index: int = -100, reduction: str = "mean",
@@ -43,7 +48,8 @@ def cross_entropy(input: Tensor, target: Any, weight: Any = None, ignore_index: 
     input: logits (N, C), (N, C, d1, ...) or (C,). target: class indices (N,), (N, d1, ...) or (), integers 0 to C-1 or
     ignore_index (those positions count for nothing); or probabilities of the input's shape and of a float dtype.
     weight: (C,), one factor a class. label_smoothing: the share of the target, 0 to 1, spread over all classes.
-    Returns: a scalar, or with reduction="none" one loss a position. The mean is NaN where every position is ignored.
+    Returns: a scalar, or with reduction="none" one loss a position. The mean is NaN where every position is ignored, or there
+    is none; the gradient is 0 then.
     Raises: ValueError or TypeError with the shapes, or with the first class that is out of range and where it stands.
 
     >>> import tinyconv as tc
@@ -81,7 +87,7 @@ def _forward(x: Any, aim: Any) -> tuple[Any, Any]:
         s = p.sum(1, keepdims=True)
         p /= s
         each = (aim.dense * (np.log(s) - z)).sum(1)
-    return each if aim.none else each.sum(), p
+    return each if aim.none else each.sum() + aim.rest, p
 
 
 def _backward(needs: Any, g: Any, out: None, x: Any, aim: Any, p: Any) -> list:
@@ -101,7 +107,12 @@ def _parts(x: Tensor, aim: Any, p: Any) -> Tensor:
         each = take_op(logp, key=aim.key, shape=logp.shape) * share
     else:
         each = sum_over(logp * Tensor.wrap(aim.dense), 1)
-    return pointwise.neg(each if aim.none else sum_over(each))
+    return _total(pointwise.neg(each), aim)
+
+
+def _total(each: Tensor, aim: Any) -> Tensor:
+    """What is asked for: one loss a position, or their sum."""
+    return each if aim.none else sum_over(each) + (aim.rest if isinstance(aim.rest, float) else Tensor.wrap(aim.rest))
 
 
 cross_entropy_op = fused("cross_entropy", _parts, lambda x, aim, p: _forward(x, aim)[0], _backward)
@@ -119,15 +130,14 @@ def nll_loss(input: Tensor, target: Any, weight: Any = None, ignore_index: int =
     t = _array("nll_loss", x, target)
     aim = _aim("nll_loss", x.data, t, None if weight is None else _class_weights(weight, x), ignore_index, reduction)
     share = aim.share if isinstance(aim.share, float) else Tensor.wrap(aim.share)
-    each = pointwise.neg(take_op(x, key=aim.key, shape=x.shape)) * share
-    return each if aim.none else sum_over(each)
+    return _total(pointwise.neg(take_op(x, key=aim.key, shape=x.shape)) * share, aim)
 
 
 def mse_loss(input: Tensor, target: Any, reduction: str = "mean") -> Tensor:
     """(input - target)^2. Shapes must be equal: a silent broadcast is a common error."""
     _check_reduction(reduction)
     x, t = _same_shape("mse_loss", input, target)
-    share = 1.0 / max(x.numel(), 1) if reduction == "mean" else 1.0
+    share = 1.0 / (x.numel() or np.nan) if reduction == "mean" else 1.0
     return squared_error_op(x, t, share=share, none=reduction == "none")
 
 
@@ -160,7 +170,7 @@ def l1_loss(input: Tensor, target: Any, reduction: str = "mean") -> Tensor:
 
 def huber_loss(input: Tensor, target: Any, reduction: str = "mean", delta: float = 1.0) -> Tensor:
     """d^2/2 where d = |input - target| is below delta, else delta (d - delta/2): square near, linear far."""
-    if delta <= 0:
+    if not delta > 0:
         raise ValueError(f"delta must be positive, got {delta}")
     x, t = _same_shape("huber_loss", input, target)
     d = pointwise.abs(x - t)
@@ -169,7 +179,7 @@ def huber_loss(input: Tensor, target: Any, reduction: str = "mean", delta: float
 
 def smooth_l1_loss(input: Tensor, target: Any, reduction: str = "mean", beta: float = 1.0) -> Tensor:
     """huber_loss with delta = beta, divided by beta; at beta = 0 it is l1_loss."""
-    if beta < 0:
+    if not beta >= 0:
         raise ValueError(f"beta must be at least 0, got {beta}")
     return huber_loss(input, target, reduction, beta) * (1.0 / beta) if beta else l1_loss(input, target, reduction)
 
@@ -232,14 +242,15 @@ def _shares(x: Any, t: Any, keep: Any, w: Any, reduction: str, smoothing: float)
     C, none = x.shape[1], reduction == "none"
     share = keep.astype(x.dtype) if w is None else np.where(keep, w[t], x.dtype.type(0))
     total = share.sum() if reduction == "mean" else x.dtype.type(1)
-    with np.errstate(invalid="ignore"):  # 0/0 where every position is ignored
-        share = share / total
+    with np.errstate(divide="ignore", invalid="ignore"):  # where every position is ignored
+        rest = 0 * total / total
+        share = np.where(keep, share / total, share)
         if not smoothing:
-            return Aim(_places(t), share, None, none)
-        even = (keep * x.dtype.type(smoothing / C) / total)[:, None]  # what each class gets, of a position that counts
+            return Aim(_places(t), share, None, none, rest)
+        even = np.where(keep, x.dtype.type(smoothing / C) / total, x.dtype.type(0))[:, None]  # what each class gets
     dense = np.repeat(even, C, 1) if w is None else even * _along_classes(w, x.ndim)
     dense[_places(t)] += share * x.dtype.type(1 - smoothing)
-    return Aim(_places(t), share, dense, none)
+    return Aim(_places(t), share, dense, none, rest)
 
 
 def _all_classes(t: Any, C: int, ignore_index: int) -> bool:
@@ -282,11 +293,15 @@ def _logits(name: str, x: Any) -> Tensor:
 
 
 def _lone(target: Any) -> Any:
-    """The target of a single position with its batch axis."""
-    return (target.data if isinstance(target, Tensor) else np.asarray(target))[None]
+    """The target of a single position with its batch axis; probabilities stay on the tape."""
+    return (target if isinstance(target, Tensor) else np.asarray(target))[None]
 
 
 def _same_shape(name: str, input: Tensor, target: Any) -> tuple[Tensor, Tensor]:
+    """Both in the input's dtype, or in float32 where that holds integers."""
+    if not isinstance(input, Tensor):
+        raise TypeError(f"{name} wants a Tensor, got {type(input).__name__}: tinyconv.tensor(...) makes one")
+    input = floating(input)
     t = as_tensor(target, input)
     if t.shape != input.shape:
         raise ValueError(f"{name} wants a target of the input's shape {input.shape}, got {t.shape}")

@@ -121,8 +121,9 @@ def instance_norm(x: Tensor, running_mean: Tensor | None = None, running_var: Te
         return _normalise(instance_norm_op, x, weight, bias, dims, eps, (np.tile(given[0], N), np.tile(given[1], N)))[0]
     _check_count("instance_norm", "channel and image", dims, x)
     y, mean, var = _normalise(instance_norm_op, x, weight, bias, dims, eps)
-    _track(running_mean, mean.reshape(N, C).mean(0), momentum)
-    _track(running_var, var.reshape(N, C).mean(0) * (dims.values / (dims.values - 1)), momentum)
+    if N:  # an empty batch has no statistics to follow
+        _track(running_mean, mean.reshape(N, C).mean(0), momentum)
+        _track(running_var, var.reshape(N, C).mean(0) * (dims.values / (dims.values - 1)), momentum)
     return y
 
 
@@ -149,6 +150,7 @@ def layer_norm(x: Tensor, normalized_shape: int | Sequence[int], weight: Tensor 
     Raises: ValueError where x ends otherwise. Source: Ba, Kiros and Hinton (2016).
     """
     shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    _check_floats("layer_norm", x, 1)
     if not shape or x.data.shape[-len(shape):] != shape:
         raise ValueError(f"layer_norm over {shape} wants an input that ends in these sizes, got {x.shape}")
     _check_shapes("layer_norm", shape, weight=weight, bias=bias)
@@ -175,6 +177,7 @@ def local_response_norm(x: Tensor, size: int, alpha: float = 1e-4, beta: float =
     within_channel: the sum runs over `size` cells along each spatial axis of the same channel instead, and alpha is divided
     by their number, size^n; outside of the image x is 0.
     """
+    _channels("local_response_norm", x)
     if x.data.ndim < (3 if within_channel else 2) or size < 1:
         raise ValueError(f"local_response_norm wants an input (N, C, *spatial) and a size of at least 1, got {x.shape} and "
                          f"{size}")
@@ -236,15 +239,21 @@ def _drop(x: Tensor, p: float, training: bool, shape: tuple[int, ...], generator
 
 
 def _channels(name: str, x: Tensor) -> int:
+    _check_floats(name, x, 2, " (N, C, *spatial)")
+    return x.data.shape[1]
+
+
+def _check_floats(name: str, x: Tensor, least: int, layout: str = "") -> None:
     if not isinstance(x, Tensor):
         raise TypeError(f"{name} wants a Tensor, got {type(x).__name__}: tinyconv.tensor(...) makes one")
-    if x.data.ndim < 2 or x.data.dtype.kind != "f":
-        raise ValueError(f"{name} wants a floating-point input (N, C, *spatial), got {x.dtype} of shape {x.shape}")
-    return x.data.shape[1]
+    if x.data.ndim < least or x.data.dtype.kind != "f":
+        raise ValueError(f"{name} wants a floating-point input{layout}, got {x.dtype} of shape {x.shape}")
 
 
 def _check_shapes(name: str, shape: tuple[int, ...], **tensors: Tensor | None) -> None:
     for which, t in tensors.items():
+        if not isinstance(t, Tensor | None):
+            raise TypeError(f"{name} wants {which} as a Tensor, got {type(t).__name__}: tinyconv.tensor(...) makes one")
         if t is not None and t.data.shape != shape:
             raise ValueError(f"{name} wants {which} of shape {shape}, got {t.shape}")
 

@@ -149,13 +149,13 @@ def mul(a: Operand, b: Operand) -> Tensor:
 
 
 def div(a: Operand, b: Operand) -> Tensor:
-    """a / b, broadcast; integers become float32."""
-    if _by_number(a, b):
-        return unscale_op(a, by=number(b))
-    if _by_number(b, a):
-        return rdiv_op(b, by=number(a))
-    a, b = align(a, b)
-    return div_op(floating(a), floating(b))
+    """a / b, broadcast; integers become float32, before they meet: uint8 holds no -1."""
+    if is_scalar(b):
+        return unscale_op(floating(as_tensor(a)), by=number(b))
+    if is_scalar(a):
+        return rdiv_op(floating(as_tensor(b)), by=number(a))
+    a, b = as_tensor(a), as_tensor(b)
+    return div_op(*(align(a, b) if "f" in (a.data.dtype.kind, b.data.dtype.kind) else align(floating(a), floating(b))))
 
 
 def pow(a: Operand, b: Operand) -> Tensor:
@@ -179,8 +179,11 @@ def minimum(a: Operand, b: Operand) -> Tensor:
 
 
 def _share(winner: Any, other: Any) -> Tensor:
-    """Of each pair the part that the first gets: 1 if it won, 1/2 at a tie. It carries no derivative of its own."""
-    return Tensor.wrap(np.where(winner == other, 0.5, winner > other).astype(winner.dtype))
+    """Of each pair the part that the first gets: 1 if it won, 1/2 at a tie. It carries no derivative of its own.
+
+    Where there is a NaN both get all of it: a NaN that had no gradient would go unseen.
+    """
+    return Tensor.wrap(np.where(winner == other, 0.5, ~(winner < other)).astype(winner.dtype))
 
 
 maximum_op = Op("maximum", np.maximum, [lambda g, y, a, b: g * _share(a.data, b.data),
@@ -208,6 +211,8 @@ def clip(x: Tensor, min: float | None = None, max: float | None = None) -> Tenso
     """x held between min and max; the gradient passes where it already lay there, bounds included."""
     if min is None and max is None:
         raise ValueError("clip wants min, max or both")
+    if isinstance(min, Tensor) or isinstance(max, Tensor):
+        raise TypeError("clip wants numbers as min and max, got a Tensor: maximum and minimum take one")
     low, high = number(min), number(max)
     if isinstance(low, float) or isinstance(high, float):
         x = floating(x)

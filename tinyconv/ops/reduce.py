@@ -10,7 +10,6 @@ from __future__ import annotations
 import builtins
 from collections.abc import Sequence
 from math import prod
-from operator import index
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,7 +41,7 @@ def axes_of(x: Tensor, dim: Dim) -> tuple[int, ...]:
     if dim is None:
         return tuple(range(x.data.ndim))
     if not isinstance(dim, Sequence):
-        return (dim_of(x, index(dim)),)
+        return (dim_of(x, dim),)
     axes = tuple([dim_of(x, d) for d in dim])
     if len(set(axes)) < len(axes):
         raise ValueError(f"dim {dim} names a dimension twice")
@@ -144,8 +143,8 @@ def _best(best: Any) -> Any:
 
 
 def _to_winners(g: Tensor, y: Tensor, x: Tensor, **shapes: Any) -> Tensor:
-    """The cotangent, shared out among the elements that won; which ones carries no derivative of its own."""
-    hit = x.data == y.data.reshape(shapes["kept"])
+    """The cotangent, shared out among the elements that won (NaN does); which ones carries no derivative of its own."""
+    hit = (x.data == y.data.reshape(shapes["kept"])) | (x.data != x.data)
     share = hit / np.maximum(hit.sum(shapes["axes"], keepdims=True), 1)
     return repeat_op(g, **shapes) * Tensor.wrap(share.astype(x.dtype))
 
@@ -165,9 +164,11 @@ def log_softmax(x: Tensor, dim: int = -1, temperature: float = 1.0) -> Tensor:
 
 
 def logsumexp(x: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:
-    """log of the sum of exp(x) over dim, computed without overflow."""
+    """log of the sum of exp(x) over dim, computed without overflow; of nothing it is -infinity."""
     x = floating(x)
     shapes = _shapes(x, axes_of(x, dim), keepdim)
+    if 0 in [x.data.shape[a] for a in shapes["axes"]]:
+        return sum_op(x, **shapes) - np.inf
     top = x.data.max(shapes["axes"], keepdims=True)
     top = np.where(np.isfinite(top), top, x.dtype.type(0))
     return log(sum_op(exp(x - Tensor.wrap(top)), **shapes)) + Tensor.wrap(top.reshape(shapes["to"]))

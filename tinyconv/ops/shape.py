@@ -93,9 +93,11 @@ def sizes_of(args: tuple) -> tuple[int, ...]:
     return tuple(map(index, args[0] if len(args) == 1 and isinstance(args[0], Sequence) else args))
 
 
-def dim_of(x: Tensor, dim: int, extra: int = 0) -> int:
-    """A dimension counted from the front. Raises IndexError with the shape where there is none such."""
+def dim_of(x: Tensor, dim: Any, extra: int = 0) -> int:
+    """A dimension counted from the front. Raises IndexError with the shape where there is none such, TypeError for no int."""
     rank = x.data.ndim + extra
+    if isinstance(dim, bool) or not hasattr(dim, "__index__") or isinstance(dim, Tensor):
+        raise TypeError(f"dim must be an int, got {type(dim).__name__}")
     if not -rank <= dim < rank:
         raise IndexError(f"dim {dim} is out of range for a tensor of {x.ndim} dimensions, shape {x.shape}")
     return dim % rank
@@ -157,7 +159,7 @@ def expand(x: Tensor, *sizes: Any) -> Tensor:
     to = sizes_of(sizes)
     lead = len(to) - x.ndim
     to = tuple(x.shape[i - lead] if n == -1 and i >= lead else n for i, n in enumerate(to))
-    if lead < 0 or any(s not in (1, b) for s, b in zip(x.shape, to[lead:])):
+    if lead < 0 or min(to, default=0) < 0 or any(s not in (1, b) for s, b in zip(x.shape, to[lead:])):
         raise ValueError(f"cannot expand {x.shape} to {to}: from the right, each size must be equal or 1")
     return expand_op(x, small=x.shape, big=to)
 
@@ -243,7 +245,9 @@ def _fixed(k: Any) -> Any:
     """An array of indices as a copy: the gradient goes back where it pointed, whatever is written to it meanwhile."""
     if kind(k) == "cuda":
         return k.copy()
-    return np.array(k, np.intp if len(k) == 0 else None) if isinstance(k, (np.ndarray, Sequence)) and np.ndim(k) else k
+    if isinstance(k, (np.ndarray, Sequence)) and np.ndim(k):
+        return np.array(k, np.intp if len(k) == 0 and np.asarray(k).dtype.kind == "f" else None)  # [] names no element
+    return k
 
 
 def gather(x: Tensor, dim: int, index: Tensor) -> Tensor:
@@ -259,10 +263,11 @@ def gather(x: Tensor, dim: int, index: Tensor) -> Tensor:
     return take_along_op(x, indices=plain(index, x.data).copy(), axis=axis, shape=x.shape)
 
 
-def pad(x: Tensor, pad: Sequence[int], mode: str = "constant", value: float = 0.0) -> Tensor:
+def pad(x: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Tensor:
     """Widen the last dimensions: pad = (left, right, top, bottom, front, back), the last dimension first, as in PyTorch.
 
-    mode: "constant" (with `value`), "reflect" (without the edge), "replicate" (the edge), "circular" (from the other end).
+    mode: "constant" (with `value`, or 0), "reflect" (without the edge), "replicate" (the edge), "circular" (from the other
+    end).
     Negative widths crop in constant mode. Raises ValueError where a mirror image is longer than the dimension.
     """
     if mode not in ("constant", "reflect", "replicate", "circular"):
@@ -278,7 +283,7 @@ def pad(x: Tensor, pad: Sequence[int], mode: str = "constant", value: float = 0.
             if any(lo + hi > n for (lo, hi), n in zip(cut, x.shape)):
                 raise ValueError(f"pad {tuple(pad)} crops more than there is of {x.shape}")
             x = crop_op(x, widths=cut, value=0.0)
-        return pad_op(x, widths=grow, value=value)
+        return pad_op(x, widths=grow, value=0.0 if value is None else value)
     for axis, (lo, hi) in enumerate(widths):
         if (lo, hi) != (0, 0):
             picks = constant(x.data, _border(mode, x.shape[axis], lo, hi))

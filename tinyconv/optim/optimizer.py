@@ -87,6 +87,9 @@ class Optimizer:
                 grad = p.grad
                 if grad is None:
                     continue
+                if grad.data.shape != p.data.shape:  # the kernels do not look
+                    raise ValueError(f"a gradient of shape {grad.shape} for a parameter of shape {p.shape}: was its data "
+                                     "replaced?")
                 where = kind(p.data)
                 if where != self._kernel_for:
                     self._kernel = getattr(import_module(MODULES[where]), self.kernel)
@@ -100,7 +103,7 @@ class Optimizer:
 
     def _check(self, group: dict[str, Any]) -> None:
         """Raise ValueError where an option of the group is out of range."""
-        for name in ("lr", "weight_decay", "eps", "momentum"):
+        for name in ("lr", "weight_decay", "eps", "momentum", "alpha", "lr_decay", "initial_accumulator_value"):
             if name in group and not group[name] >= 0:
                 raise ValueError(f"{name} must be at least 0, got {group[name]}")
 
@@ -124,7 +127,8 @@ class Optimizer:
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Continue from a `state_dict`, whose numbers may be strings, as JSON makes them.
 
-        Raises: ValueError where it has other groups, or an array of another shape than its parameter.
+        Raises: ValueError where it has other groups, an array of another shape than its parameter, or an option out of range;
+        nothing is changed then.
         """
         groups = state_dict["param_groups"]
         sizes, own = [len(g["params"]) for g in groups], [len(g["params"]) for g in self.param_groups]
@@ -133,19 +137,22 @@ class Optimizer:
         params = [p for group in self.param_groups for p in group["params"]]
         numbers = [n for group in groups for n in group["params"]]
         by_number = dict(zip(map(int, numbers), params))
-        state = {by_number[int(n)]: dict(s) for n, s in state_dict["state"].items()}
-        for p, entries in state.items():
+        state = {int(n): dict(entries) for n, entries in state_dict["state"].items()}
+        if unknown := state.keys() - by_number.keys():
+            raise ValueError(f"the state is of parameter {min(unknown)}, the groups hold {len(params)} others")
+        for n, entries in state.items():
+            p = by_number[n]
             for name, value in entries.items():
                 if not np.isscalar(value):
                     if value.shape != p.shape:
-                        raise ValueError(f"{name} of parameter {params.index(p)} has shape {value.shape}, the parameter "
-                                         f"{p.shape}")
+                        raise ValueError(f"{name} of parameter {n} has shape {value.shape}, the parameter {p.shape}")
                     entries[name] = like(p.data, value).astype(p.dtype, order="C")
-        self.state = state
-        for group, saved in zip(self.param_groups, groups):
-            options = {k: tuple(v) if isinstance(v, list) else v for k, v in saved.items() if k != "params"}
-            self._check({**group, **options})
-            group.update(options)
+        options = [{k: tuple(v) if isinstance(v, list) else v for k, v in g.items() if k != "params"} for g in groups]
+        for group, saved in zip(self.param_groups, options):
+            self._check({**group, **saved})
+        self.state = {by_number[n]: entries for n, entries in state.items()}
+        for group, saved in zip(self.param_groups, options):
+            group.update(saved)
 
     def __repr__(self) -> str:
         lines = [f"{type(self).__name__} ("]
@@ -159,6 +166,8 @@ def slot(state: dict[str, Any], name: str, p: Tensor, value: float = 0.0) -> np.
     array = state.get(name)
     if array is None:
         array = state[name] = np.full_like(p.data, value, order="C")
+    elif array.shape != p.data.shape:
+        raise ValueError(f"{name} of a parameter has shape {array.shape}, the parameter {p.shape}: was its data replaced?")
     elif type(array) is not type(p.data):  # the module has moved since
         array = state[name] = like(p.data, array)
     return array.reshape(-1)

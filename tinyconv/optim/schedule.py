@@ -73,7 +73,7 @@ class StepLR(LRScheduler):
     """base * gamma^floor(t / step_size)."""
 
     def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1):
-        if step_size < 1:
+        if not step_size >= 1:
             raise ValueError(f"step_size must be at least 1, got {step_size}")
         self.step_size, self.gamma = step_size, gamma
         super().__init__(optimizer)
@@ -155,6 +155,8 @@ class SequentialLR(LRScheduler):
     def __init__(self, optimizer: Optimizer, schedulers: Sequence[LRScheduler], milestones: Sequence[int]):
         if len(milestones) != len(schedulers) - 1 or sorted(milestones) != list(milestones):
             raise ValueError(f"{len(schedulers)} schedules want {len(schedulers) - 1} rising milestones, got {milestones}")
+        if apart := [i for i, s in enumerate(schedulers) if s.optimizer is not optimizer]:
+            raise ValueError(f"schedule {apart[0]} of {len(schedulers)} writes to another optimiser than the one given")
         self.schedulers, self.milestones = list(schedulers), list(milestones)
         super().__init__(optimizer)
 
@@ -260,10 +262,9 @@ class ReduceLROnPlateau:
             self.rest, self.bad = self.cooldown, 0
 
     def _is_better(self, value: float) -> bool:
-        if self.best is None:
-            return not math.isnan(value)
-        margin = self.threshold * (abs(self.best) if self.relative else 1.0)
-        return self.sign * (self.best - value) > margin
+        best = self.sign * math.inf if self.best is None else self.best
+        margin = self.threshold * (abs(best) if self.relative else 1.0)
+        return self.sign * (best - value) > (margin if math.isfinite(best) else 0.0)  # any number is better than infinity
 
     def state_dict(self) -> dict[str, Any]:
         """Where the schedule stands."""

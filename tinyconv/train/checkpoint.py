@@ -18,6 +18,7 @@ from .config import TrainError
 
 NOTE = "tinyconv"  # the one key of the files' metadata: of several, safetensors would shuffle the order
 ARRAY = "$array"
+UNFIT = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)  # what loading a state of other parts may raise
 
 
 def write_tensors(path: Path, tensors: dict[str, Any], note: Any = None) -> None:
@@ -45,7 +46,10 @@ def write_tree(path: Path, tree: dict[str, Any]) -> None:
 def read_tree(path: Path) -> dict[str, Any]:
     """What write_tree wrote. Raises: TrainError where it is missing or damaged."""
     arrays, note = read_tensors(path)
-    tree = json.loads(note, object_hook=lambda d: arrays[d[ARRAY]] if ARRAY in d else d)
+    try:
+        tree = json.loads(note, object_hook=lambda d: arrays[d[ARRAY]] if ARRAY in d else d)
+    except (ValueError, KeyError, TypeError) as error:  # no JSON, or the name of an array that is not there
+        raise TrainError(f"{path} is damaged: its note cannot be read ({error})") from error
     if not isinstance(tree, dict):
         raise TrainError(f"{path} holds tensors, but no state of a run")
     return tree

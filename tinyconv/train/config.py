@@ -22,7 +22,7 @@ class TrainError(ValueError):
 
 def one_of(what: str, name: Any, known: Any) -> Any:
     """`name`, if it is among the known. Raises: TrainError that lists them."""
-    if name not in known:
+    if not isinstance(name, str) or name not in known:
         raise TrainError(unknown(what, name, known))
     return name
 

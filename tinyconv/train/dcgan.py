@@ -24,7 +24,7 @@ from ..nn.functional import binary_cross_entropy_with_logits
 from ..optim import Adam
 from ..random import manual_seed
 from ..tensor import Tensor, from_numpy, no_grad
-from .checkpoint import read_tree, write_tensors, write_tree
+from .checkpoint import UNFIT, read_tree, write_tensors, write_tree
 from .config import TrainError, one_of
 from .problem import PROBLEMS, Folder
 
@@ -139,7 +139,9 @@ def play(game: Game, out: Path, folder: Folder = None, told: Callable[[Players],
     if checkpoint.exists():
         try:
             players.load_state_dict(read_tree(checkpoint))
-        except (KeyError, TypeError) as error:
+        except TrainError:
+            raise
+        except UNFIT as error:
             raise TrainError(f"cannot go on from {checkpoint}: {error}") from error
     problem = PROBLEMS[game.data]
     pixels, _ = problem.load(folder, True)

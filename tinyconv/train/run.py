@@ -24,7 +24,7 @@ import numpy as np
 from ..data.files import replacing
 from ..models import build
 from ..nn import Module
-from .checkpoint import read_tensors, read_tree, write_tensors, write_tree
+from .checkpoint import UNFIT, read_tensors, read_tree, write_tensors, write_tree
 from .config import Config, TrainError, configure, read_config
 from .loop import Epoch, Training
 from .objective import PixelScore
@@ -110,7 +110,7 @@ class Run:
             raise TrainError(f"{self.checkpoint} is no checkpoint of a run: it lacks {', '.join(sorted(lacking))}")
         try:
             training.load_state_dict(state)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except UNFIT as error:
             raise TrainError(f"cannot go on from {self.checkpoint}: {error}") from error
 
     def save(self, training: Training) -> None:

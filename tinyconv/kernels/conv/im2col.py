@@ -181,7 +181,7 @@ def _patches(x: np.ndarray, box: Box, dims: ConvDims, samples_inside: bool = Fal
     n, C = x.shape[:2]
     d, K = lift(dims), prod(dims.kernel)
     if is_pointwise(dims):
-        cols = x.reshape(n, C, -1)[..., _run(box, dims)]
+        cols = x.reshape(n, C, prod(d.input))[..., _run(box, dims)]
         return cols.transpose(1, 0, 2) if samples_inside else cols
     if not samples_inside:  # planes are copied alike, whatever channel or sample: n*C planes come out sample by sample
         x = x.reshape(1, n * C, *d.input)

@@ -41,7 +41,7 @@ def norm_grad(g: np.ndarray, x: np.ndarray, w: np.ndarray, mean: np.ndarray, var
     parts = np.zeros((2, -(-dims.S // rows), dims.K))
     mask = out[:0] if y is None else plain(y, (-1,))
     _norm_grad(g if y is None else out, plain(x, (-1,)), w, out, mean, var, parts, rows, eps, fixed, g, mask, *dims)
-    dw, db = parts.reshape(2, -1, dims.P * dims.K).sum(1).astype(x.dtype)
+    dw, db = parts.reshape(2, parts.shape[1] // max(dims.P, 1), dims.P * dims.K).sum(1).astype(x.dtype)
     return dx, dw, db
 
 
@@ -52,7 +52,7 @@ def grad_scratch(dims: NormDims, dtype: np.dtype) -> int:
 
 def _rows(dims: NormDims) -> int:
     """How many s share a part of dw and db: more than one only where all s have the same weights."""
-    return -(-dims.S // ROWS) if dims.P == 1 else 1
+    return max(-(-dims.S // ROWS), 1) if dims.P == 1 else 1
 
 
 @njit(error_model="numpy")

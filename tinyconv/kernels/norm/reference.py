@@ -39,7 +39,7 @@ def norm_grad(g: np.ndarray, x: np.ndarray, w: np.ndarray, mean: np.ndarray, var
     if not fixed:
         h = h - h.mean(OVER, keepdims=True) - xhat * (h * xhat).mean(OVER, keepdims=True)
     dx = h / np.sqrt(_per_s(var) + eps)
-    dw, db = ((a.sum((0, 3)).reshape(-1, dims.P * dims.K).sum(0)) for a in (G * xhat, G))
+    dw, db = ((a.sum((0, 3)).reshape(dims.S // dims.P, dims.P * dims.K).sum(0)) for a in (G * xhat, G))
     return dx.reshape(x.shape).astype(x.dtype), dw.astype(x.dtype), db.astype(x.dtype)
 
 

@@ -328,8 +328,12 @@ def test_ctrl_c_while_waiting_for_a_batch():
             ended.append(True)
         return x
 
-    with pytest.raises(KeyboardInterrupt):
-        list(Loader(T, batch_size=1, transform=interrupt))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's job in the background is born deaf to it
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            list(Loader(T, batch_size=1, transform=interrupt))
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert threads() == [] and ended == [True]
 
 

@@ -152,4 +152,4 @@ def _conclude(out: Console, run: Run, training: Training, score: Score | None, s
     out.print(table)
     look = f"predict {run.path} image.png" if task_of(run.config) == "classify" else f"evaluate {run.path}"
     todo = f"tinyconv {look}" if training.done else f"tinyconv train --resume {run.path}"
-    out.print(f"\n{'next' if training.done else 'interrupted; go on with'}:  {todo}", soft_wrap=True)
+    out.print(f"\n{'next' if training.done else 'go on with'}:  {todo}", soft_wrap=True)

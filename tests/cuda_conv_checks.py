@@ -145,6 +145,7 @@ def test_what_does_not_fit_is_refused():
     assert "96 shifts over an edge" in kernel.refuse(wide, np.dtype("float32"))
     assert registry.choose("conv", wide, np.dtype("float32"), "cuda").algorithm == "cuda_im2col"
     assert not kernel.refuse(conv_dims((1, 1, 200), (1, 1, 95), padding=47), np.dtype("float32"))
+    assert "tables of 500,000,000 rows" in kernel.refuse(conv_dims((1, 1, 500_000_000), (1, 1, 1)), np.dtype("float32"))
     assert "not int64" in kernel.refuse(CASES["hand"], np.dtype("int64"))
     with pytest.raises(TypeError, match="runs on the device"):
         cuda_tiled.sum_parts.__globals__["_add"]("float32")(1)

@@ -79,7 +79,10 @@ def refuse(dims: ConvDims, dtype: np.dtype) -> str:
 
 
 def refuse_long(dims: ConvDims, dtype: np.dtype) -> str:
-    """Besides, more shifts over an edge than there are bits: what the kernels that walk these tables do not take."""
+    """What the kernels that walk these tables do not take besides: tables too long, and more shifts over an edge than bits."""
+    rows = max(prod(dims.input), prod(dims.output), max(dims.C, dims.O) // dims.groups * prod(dims.kernel))
+    if rows > MOST // (PLACE + WORDS[-1]):
+        return f"tables of {rows:,} rows are beyond the 32-bit indices of the CUDA kernels"
     shifts = max(_shifts_outside(axes, size) for axes, size in (_forward(lift(dims)), _input_grad(lift(dims))))
     if shifts > (most := 32 * WORDS[-1] - 2):
         return f"kernel and padding make {shifts} shifts over an edge, and its tables have bits for {most}"

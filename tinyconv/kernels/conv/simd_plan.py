@@ -128,7 +128,7 @@ def forward_plan(dims: ConvDims, L: int) -> Plan:
     """Tables of conv(x, w) for vectors of L numbers."""
     size, kernel, out, s, pad, d = three_axes(dims)
     m, padded = s[2], tuple(i + lo + hi for i, (lo, hi) in zip(size, pad))
-    copied = m > 1 or padded != size or gathers(dims)
+    copied = m > 1 or padded != size
     bands = None
     if copied and out[0] == padded[0] == 1 and dims.C > dims.groups:
         bands = _bands(dims, dims.C, padded[2] + m, (0, out[1]), s[1], 0, (kernel[1] - 1) * d[1])
@@ -153,7 +153,7 @@ def input_grad_plan(dims: ConvDims, L: int) -> Plan:
     lo = [max([0, *(max(e) - m0 for _, e, _, m0, _ in axis if e)]) for axis in axes]
     hi = [max([0, *(m0 + n - 1 - min(e) - (o - 1) for _, e, _, m0, n in axis if e)]) for axis, o in zip(axes, out)]
     padded = tuple(o + a + b for o, a, b in zip(out, lo, hi))
-    copied, bands = padded != out or gathers(dims), None
+    copied, bands = padded != out, None
     ends = [(max(e), min(e), m0, m0 + n) for _, e, _, m0, n in axes[1] if e]
     if copied and size[0] == padded[0] == 1 and dims.O > dims.groups and ends:
         high, low = max(e for e, *_ in ends), min(e for _, e, *_ in ends)
@@ -196,15 +196,10 @@ def pointwise(dims: ConvDims) -> bool:
     return dims.input == dims.output and max(dims.kernel) == max(dims.stride) == 1 and not any(map(any, dims.padding))
 
 
-def gathers(dims: ConvDims) -> bool:
-    """Whether a pointwise convolution has so many channels, so far apart, that bringing them together pays."""
-    return pointwise(dims) and min(dims.C, dims.O) >= 64 * dims.groups and prod(dims.input) >= 1024
-
-
 def three_axes(dims: ConvDims) -> tuple:
     """(input, kernel, output, stride, padding, dilation) with three axes; a pointwise convolution has one long row."""
     one = (1,) * (3 - dims.rank)
-    if pointwise(dims) and not gathers(dims):
+    if pointwise(dims):
         flat = (1, 1, prod(dims.input))
         return flat, (1, 1, 1), flat, (1, 1, 1), ((0, 0),) * 3, (1, 1, 1)
     return (one + dims.input, one + dims.kernel, one + dims.output, one + dims.stride,

@@ -102,6 +102,18 @@ def gather(fetch: int, words: int, dtype: str) -> gpu.Function:
     return cells
 
 
+def store(fetch_a: int, step_a: int, fetch_b: int, step_b: int) -> gpu.Function:
+    """What a thread fetched, to its cells of a slice: every step_a-th from at_a on, every step_b-th from at_b on."""
+    @gpu.helper
+    def put(shared, next_a, next_b, at_a, at_b):
+        for i in range(uint32(fetch_a)):
+            shared[at_a + i * uint32(step_a)] = next_a[i]
+        for i in range(uint32(fetch_b)):
+            shared[at_b + i * uint32(step_b)] = next_b[i]
+
+    return put
+
+
 @cache
 def correlate(tile: Tile, words: int, dtype: str) -> gpu.Function:
     """The kernel for this tile, and for so many words of bits in its tables."""
@@ -119,7 +131,7 @@ def correlate(tile: Tile, words: int, dtype: str) -> gpu.Function:
     BLOCKS = blocks(tile, words, dtype)
     LX, LY = lanes(tile)
     first_term, other_terms = multiplications(tile, BM, WIDE)
-    fetch_a = gather(FETCH_A, words, dtype)
+    fetch_a, put = gather(FETCH_A, words, dtype), store(FETCH_A, THREADS, FETCH_W, COLS)
 
     @gpu.helper
     def look_up(offs, bits, terms, first):
@@ -138,13 +150,6 @@ def correlate(tile: Tile, words: int, dtype: str) -> gpu.Function:
         if off >= 0:  # -1 behind the last term
             for i in range(uint32(FETCH_W)):
                 next_w[i] = w[int32(off + rows_w[i])]
-
-    @gpu.helper
-    def store(shared, next_a, next_w, at_a, at_w):
-        for i in range(uint32(FETCH_A)):
-            shared[at_a + i * uint32(THREADS)] = next_a[i]
-        for i in range(uint32(FETCH_W)):
-            shared[at_w + i * uint32(COLS)] = next_w[i]
 
     @gpu.jit(threads=THREADS, blocks=BLOCKS)
     def kernel(out, a, w, phases, places, terms, w_at, g, bias, biased):
@@ -192,7 +197,7 @@ def correlate(tile: Tile, words: int, dtype: str) -> gpu.Function:
         look_up(offs, bits, terms, ka)
         fetch_w(next_w, w, w_at[kw], rows_w)
         fetch_a(next_a, a, base, offs, bits, beyond)
-        store(shared, next_a, next_w, t, store_w)
+        put(shared, next_a, next_w, t, store_w)
         cuda.syncthreads()
         at = uint32(0)  # where the slice stands that is multiplied
         for k in range(int32(BK), int32(K + int32(BK)), int32(BK)):
@@ -204,7 +209,7 @@ def correlate(tile: Tile, words: int, dtype: str) -> gpu.Function:
             fetch_a(next_a, a, base, offs, bits, beyond)
             other_terms(acc, at_a, at_w, shared, row_a, row_w)
             at = uint32(uint32(SLICE) - at)
-            store(shared, next_a, next_w, at + t, at + store_w)
+            put(shared, next_a, next_w, at + t, at + store_w)
             cuda.syncthreads()
 
         for i in range(uint32(TM)):

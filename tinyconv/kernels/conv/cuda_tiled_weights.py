@@ -16,7 +16,7 @@ from typing import Any
 from .. import gpu
 from ..gpu import cuda, int32, uint32
 from .cuda_plan import PLACE, TERM
-from .cuda_tiled_loops import PAD, Tile, blocks, gather, lanes, multiplications
+from .cuda_tiled_loops import PAD, Tile, blocks, gather, lanes, multiplications, store
 
 
 @cache
@@ -35,20 +35,13 @@ def correlate_weights(tile: Tile, words: int, dtype: str) -> gpu.Function:
     WIDE_PLACE, WIDE_TERM = PLACE + words, TERM + words
     LX, LY = lanes(tile)
     first_term, other_terms = multiplications(tile, WIDE_X, WIDE_Y)
-    fetch_x = gather(FETCH_X, words, dtype)
+    fetch_x, put = gather(FETCH_X, words, dtype), store(FETCH_X, COLS, FETCH_Y, COLS)
     BLOCKS = blocks(tile, words, dtype)
 
     @gpu.helper
     def fetch_y(next_y, y, base, rows_y, live):
         for i in range(uint32(FETCH_Y)):
             next_y[i] = y[int32(base + rows_y[i])] if live else real(0)
-
-    @gpu.helper
-    def store(shared, next_x, next_y, at_x, at_y):
-        for i in range(uint32(FETCH_X)):
-            shared[at_x + i * uint32(COLS)] = next_x[i]
-        for i in range(uint32(FETCH_Y)):
-            shared[at_y + i * uint32(COLS)] = next_y[i]
 
     @gpu.jit(threads=THREADS, blocks=BLOCKS)
     def kernel(out, x, y, places, terms, g, K, parts, span):
@@ -99,7 +92,7 @@ def correlate_weights(tile: Tile, words: int, dtype: str) -> gpu.Function:
         store_y = uint32(SLICE_X) + t % uint32(BK) * uint32(WIDE_Y) + t // uint32(BK)
         fetch_y(next_y, y, int32(n * sample_y + p), rows_y, live)
         fetch_x(next_x, x, int32(n * sample_x + places[row]), offs, bits, beyond)
-        store(shared, next_x, next_y, store_x, store_y)
+        put(shared, next_x, next_y, store_x, store_y)
         cuda.syncthreads()
         at = uint32(0)  # where the slice stands that is multiplied
         for ahead in range(int32(start + int32(BK)), int32(stop + int32(BK)), int32(BK)):
@@ -119,7 +112,7 @@ def correlate_weights(tile: Tile, words: int, dtype: str) -> gpu.Function:
             fetch_x(next_x, x, int32(n * sample_x + off), offs, bits, beyond)
             other_terms(acc, at_x, at_y, shared, row_x, row_y)
             at = uint32(uint32(SLICE) - at)
-            store(shared, next_x, next_y, at + store_x, at + store_y)
+            put(shared, next_x, next_y, at + store_x, at + store_y)
             cuda.syncthreads()
 
         size = int32(channels * K)

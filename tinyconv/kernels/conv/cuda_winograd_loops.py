@@ -75,6 +75,16 @@ def times(matrix: Rows, dtype: str) -> gpu.Function:
     return multiply
 
 
+@gpu.helper
+def place(i, first, tiles, g):
+    """Of thread i the plane, and where its tile lies: the sample, rows of tiles down and tiles across."""
+    plane = uint32(i // uint32(tiles))
+    tile = uint32(i - plane * uint32(tiles) + uint32(first))
+    rest = uint32(tile // uint32(g[4]))
+    sample = uint32(rest // uint32(g[3]))
+    return plane, sample, uint32(rest - sample * uint32(g[3])), uint32(tile - rest * uint32(g[4]))
+
+
 def spread(matrix: Rows, m: int, dtype: str) -> gpu.Function:
     """The kernel for tiles that start m cells apart, each as wide as the matrix: with B' they overlap, with A they do not."""
     real = gpu.real(dtype)
@@ -90,12 +100,9 @@ def spread(matrix: Rows, m: int, dtype: str) -> gpu.Function:
         i = uint32(cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x)
         if i >= uint32(size):
             return
-        plane, H, W = uint32(i // uint32(tiles)), uint32(g[1]), uint32(g[2])
-        tile = uint32(i - plane * uint32(tiles) + uint32(first))
-        rest = uint32(tile // uint32(g[4]))
-        sample = uint32(rest // uint32(g[3]))
-        top = int32(int32(rest - sample * uint32(g[3])) * int32(m) + g[5])
-        left = int32(int32(tile - rest * uint32(g[4])) * int32(m) + g[6])
+        H, W = uint32(g[1]), uint32(g[2])
+        plane, sample, down, across = place(i, first, tiles, g)
+        top, left = int32(int32(down) * int32(m) + g[5]), int32(int32(across) * int32(m) + g[6])
         base = int32((int32(sample * uint32(g[0]) + plane) * int32(H) + top) * int32(W) + left)
         for c in range(WIDE):
             for r in range(WIDE):
@@ -152,12 +159,9 @@ def finish(matrix: Rows, dtype: str) -> gpu.Function:
         i = uint32(cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x)
         if i >= uint32(size):
             return
-        plane, H, W = uint32(i // uint32(tiles)), uint32(g[1]), uint32(g[2])
-        tile = uint32(i - plane * uint32(tiles) + uint32(first))
-        rest = uint32(tile // uint32(g[4]))
-        sample = uint32(rest // uint32(g[3]))
-        top = uint32((rest - sample * uint32(g[3])) * uint32(m))
-        left = uint32((tile - rest * uint32(g[4])) * uint32(m))
+        H, W = uint32(g[1]), uint32(g[2])
+        plane, sample, down, across = place(i, first, tiles, g)
+        top, left = uint32(down * uint32(m)), uint32(across * uint32(m))
         base = int32(((sample * uint32(g[0]) + plane) * H + top) * W + left)
         shift = bias[int32(plane)] if biased != 0 else real(0)
         for c in range(n):
